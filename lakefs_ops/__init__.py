@@ -1,0 +1,3 @@
+"""lakeFS for data pipelines."""
+
+__version__ = "0.1.0"
