@@ -1,0 +1,269 @@
+"""Branches: ``/repositories/{repository}/branches``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import NoneType
+
+from lakefs_ops.api.common import Commit, Diff, DiffList, Group, Ref, RefList
+from lakefs_ops.call import Call, Listing, query
+from lakefs_ops.model import Model
+
+_BRANCHES = "/repositories/{repository}/branches"
+_BRANCH = "/repositories/{repository}/branches/{branch}"
+
+
+class BranchCreation(Model):
+    """What `Branches.create` sends."""
+
+    name: str
+    source: str
+    force: bool | None = None
+    hidden: bool | None = None
+
+
+class ResetCreation(Model):
+    """What `Branches.reset` sends."""
+
+    type: str
+    path: str | None = None
+    force: bool | None = None
+
+
+class CommitOverrides(Model):
+    """What to write instead of the picked or reverted commit's own words.
+
+    Attributes:
+        message: the new message; an empty one counts as none.
+        metadata: the new metadata; an empty mapping replaces as well.
+    """
+
+    message: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+class RevertCreation(Model):
+    """What `Branches.revert` sends."""
+
+    ref: str
+    parent_number: int
+    commit_overrides: CommitOverrides | None = None
+    force: bool | None = None
+    allow_empty: bool | None = None
+
+
+class CherryPickCreation(Model):
+    """What `Branches.cherry_pick` sends."""
+
+    ref: str
+    parent_number: int | None = None
+    commit_overrides: CommitOverrides | None = None
+    force: bool | None = None
+
+
+class Branches(Group):
+    """Operations on branches: ``client.branches``."""
+
+    def list(
+        self,
+        repository: str,
+        *,
+        prefix: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        show_hidden: bool | None = None,
+    ) -> Listing[Ref]:
+        """List branches in the order of their names (``listBranches``).
+
+        Args:
+            repository: the repository's id.
+            prefix: only names that begin so.
+            after: only names that sort behind this.
+            limit: so many at most.
+            show_hidden: hidden branches too.
+
+        Example:
+            >>> [branch.id for branch in client.branches.list("lake", prefix="run-")]  # doctest: +SKIP
+            ['run-2015-01']
+        """
+        call = Call(
+            "listBranches", "GET", _BRANCHES, {"repository": repository}, RefList,
+            query(prefix=prefix, show_hidden=show_hidden),
+        )  # fmt: skip
+        return Listing(self._sender, call, after=after, limit=limit)
+
+    def create(
+        self,
+        repository: str,
+        *,
+        name: str,
+        source: str,
+        force: bool | None = None,
+        hidden: bool | None = None,
+    ) -> str:
+        """Create a branch (``createBranch``); what is uncommitted on the source does not come along.
+
+        Args:
+            repository: the repository's id.
+            name: the new branch: ASCII letters, digits, ``_`` and ``-``, not beginning with ``-``.
+            source: the ref whose commit it begins at.
+            force: also in a read-only repository.
+            hidden: leave it out of listings.
+
+        Returns:
+            The id of the commit that the branch points at.
+
+        Raises:
+            AlreadyExists: a branch of that name exists.
+            Conflict: a tag or a commit has that name.
+            BranchNotFound: the source does not exist.
+        """
+        body = BranchCreation.body(name=name, source=source, force=force, hidden=hidden)
+        return self._send(Call("createBranch", "POST", _BRANCHES, {"repository": repository}, str, body=body))
+
+    def get(self, repository: str, branch: str) -> Ref:
+        """Return a branch and the commit it points at (``getBranch``).
+
+        Raises:
+            BranchNotFound: no such branch.
+        """
+        return self._send(Call("getBranch", "GET", _BRANCH, {"repository": repository, "branch": branch}, Ref))
+
+    def delete(self, repository: str, branch: str, *, force: bool | None = None) -> None:
+        """Delete a branch with its uncommitted changes (``deleteBranch``); its commits stay.
+
+        Raises:
+            BranchNotFound: no such branch.
+            PermissionDenied: it is the default branch.
+        """
+        names = {"repository": repository, "branch": branch}
+        return self._send(Call("deleteBranch", "DELETE", _BRANCH, names, NoneType, query(force=force)))
+
+    def reset(
+        self, repository: str, branch: str, *, type: str, path: str | None = None, force: bool | None = None
+    ) -> None:
+        """Drop uncommitted changes (``resetBranch``).
+
+        Args:
+            repository: the repository's id.
+            branch: the branch's name.
+            type: ``reset`` for all, ``object`` for one object, ``common_prefix`` for all below a prefix.
+            path: the object or the prefix.
+            force: also in a read-only repository.
+        """
+        names = {"repository": repository, "branch": branch}
+        body = ResetCreation.body(type=type, path=path, force=force)
+        return self._send(Call("resetBranch", "PUT", _BRANCH, names, NoneType, body=body, idempotent=True))
+
+    def hard_reset(self, repository: str, branch: str, *, ref: str, force: bool | None = None) -> None:
+        """Let the branch point at another commit (``hardResetBranch``, experimental).
+
+        Uncommitted changes survive the move as changes against the new head, as a rule (lakeFS 1.84).
+
+        Args:
+            repository: the repository's id.
+            branch: the branch's name.
+            ref: the commit to point at; with a commit id a repeat changes nothing.
+            force: also in a read-only repository.
+        """
+        names = {"repository": repository, "branch": branch}
+        return self._send(
+            Call(
+                "hardResetBranch",
+                "PUT",
+                f"{_BRANCH}/hard_reset",
+                names,
+                NoneType,
+                query(ref=ref, force=force),
+            )
+        )
+
+    def revert(
+        self,
+        repository: str,
+        branch: str,
+        *,
+        ref: str,
+        parent_number: int = 0,
+        commit_overrides: CommitOverrides | None = None,
+        force: bool | None = None,
+        allow_empty: bool | None = None,
+    ) -> None:
+        """Undo a commit by a new one (``revertBranch``); read the branch for the new commit.
+
+        Args:
+            repository: the repository's id.
+            branch: the branch's name.
+            ref: the commit to undo.
+            parent_number: for a merge commit, the parent to go back to, from 1.
+            commit_overrides: message and metadata of the new commit.
+            force: also in a read-only repository.
+            allow_empty: make a commit even if nothing changes.
+
+        Raises:
+            NoChanges: the commit's changes are not there any more.
+            MergeConflict: later commits changed the same objects.
+            DirtyBranch: the branch has uncommitted changes.
+        """
+        names = {"repository": repository, "branch": branch}
+        body = RevertCreation.body(
+            ref=ref, parent_number=parent_number, commit_overrides=commit_overrides,
+            force=force, allow_empty=allow_empty,
+        )  # fmt: skip
+        return self._send(Call("revertBranch", "POST", f"{_BRANCH}/revert", names, NoneType, body=body))
+
+    def cherry_pick(
+        self,
+        repository: str,
+        branch: str,
+        *,
+        ref: str,
+        parent_number: int | None = None,
+        commit_overrides: CommitOverrides | Mapping[str, object] | None = None,
+        force: bool | None = None,
+    ) -> Commit:
+        """Apply another commit's changes by a new one (``cherryPick``).
+
+        Args:
+            repository: the repository's id.
+            branch: the branch to apply them to.
+            ref: the commit to take.
+            parent_number: for a merge commit, the parent to compare with, from 1.
+            commit_overrides: message and metadata instead of the picked commit's own.
+            force: also in a read-only repository.
+
+        Raises:
+            MergeConflict: the branch changed the same objects.
+            DirtyBranch: the branch has uncommitted changes.
+        """
+        names = {"repository": repository, "branch": branch}
+        body = CherryPickCreation.body(
+            ref=ref, parent_number=parent_number, commit_overrides=commit_overrides, force=force
+        )
+        return self._send(Call("cherryPick", "POST", f"{_BRANCH}/cherry-pick", names, Commit, body=body))
+
+    def diff(
+        self,
+        repository: str,
+        branch: str,
+        *,
+        prefix: str | None = None,
+        delimiter: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Listing[Diff]:
+        """List the branch's uncommitted changes by path (``diffBranch``).
+
+        Args:
+            repository: the repository's id.
+            branch: the branch's name.
+            prefix: only paths that begin so.
+            delimiter: group paths up to this text, ``/`` as a rule.
+            after: only paths that sort behind this.
+            limit: so many at most.
+        """
+        call = Call(
+            "diffBranch", "GET", f"{_BRANCH}/diff", {"repository": repository, "branch": branch}, DiffList,
+            query(prefix=prefix, delimiter=delimiter),
+        )  # fmt: skip
+        return Listing(self._sender, call, after=after, limit=limit)

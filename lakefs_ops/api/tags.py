@@ -1,0 +1,74 @@
+"""Tags: ``/repositories/{repository}/tags``."""
+
+from __future__ import annotations
+
+from types import NoneType
+
+from lakefs_ops.api.common import Group, Ref, RefList
+from lakefs_ops.call import Call, Listing, query
+from lakefs_ops.model import Model
+
+_TAGS = "/repositories/{repository}/tags"
+
+
+class TagCreation(Model):
+    """What `Tags.create` sends."""
+
+    id: str
+    ref: str
+    force: bool | None = None
+
+
+class Tags(Group):
+    """Operations on tags: ``client.tags``."""
+
+    def list(
+        self,
+        repository: str,
+        *,
+        prefix: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Listing[Ref]:
+        """List tags in the order of their names (``listTags``).
+
+        Args:
+            repository: the repository's id.
+            prefix: only names that begin so.
+            after: only names that sort behind this.
+            limit: so many at most.
+        """
+        call = Call("listTags", "GET", _TAGS, {"repository": repository}, RefList, query(prefix=prefix))
+        return Listing(self._sender, call, after=after, limit=limit)
+
+    def create(self, repository: str, *, id: str, ref: str, force: bool | None = None) -> Ref:
+        """Create a tag (``createTag``); it can never be moved.
+
+        Args:
+            repository: the repository's id.
+            id: the tag's name.
+            ref: the commit it names.
+            force: also in a read-only repository.
+
+        Raises:
+            AlreadyExists: a tag of that name exists, be it for the same commit.
+        """
+        body = TagCreation.body(id=id, ref=ref, force=force)
+        return self._send(Call("createTag", "POST", _TAGS, {"repository": repository}, Ref, body=body))
+
+    def get(self, repository: str, tag: str) -> Ref:
+        """Return a tag and its commit (``getTag``).
+
+        Raises:
+            TagNotFound: no such tag.
+        """
+        return self._send(Call("getTag", "GET", f"{_TAGS}/{{tag}}", {"repository": repository, "tag": tag}, Ref))
+
+    def delete(self, repository: str, tag: str, *, force: bool | None = None) -> None:
+        """Delete a tag (``deleteTag``).
+
+        Raises:
+            TagNotFound: no such tag.
+        """
+        names = {"repository": repository, "tag": tag}
+        return self._send(Call("deleteTag", "DELETE", f"{_TAGS}/{{tag}}", names, NoneType, query(force=force)))

@@ -1,0 +1,148 @@
+"""`LakeFSClient`: configuration in, groups of operations out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from lakefs_ops.config import Config, Timeouts
+from lakefs_ops.transport import Transport
+from lakefs_ops.uri import Links
+
+if TYPE_CHECKING:
+    from lakefs_ops.api.auth import Auth
+    from lakefs_ops.api.branches import Branches
+    from lakefs_ops.api.commits import Commits
+    from lakefs_ops.api.objects import Objects
+    from lakefs_ops.api.refs import Refs
+    from lakefs_ops.api.repositories import Repositories
+    from lakefs_ops.api.server import Server
+    from lakefs_ops.api.tags import Tags
+
+
+class LakeFSClient:
+    """A client of one lakeFS server.
+
+    Operations are grouped by the noun of their address: ``client.branches.get("lake", "main")``. A group is
+    imported when it is first used. One client may be shared by threads; after a fork each process makes its
+    own connections. Close it with `close()` or ``with``.
+
+    Args:
+        endpoint: the server's address, with or without scheme and ``/api/v1``; else from the environment
+            (``LAKEFS_ENDPOINT``, ``LAKECTL_SERVER_ENDPOINT_URL``).
+        access_key_id: the access key; else from the environment.
+        secret_access_key: its secret; else from the environment.
+        token: a bearer token instead of a key pair.
+        verify: check the server's certificate; or the path of a bundle of authorities.
+        timeouts: how long to wait for a connection and an answer.
+        config: everything at once, instead of the arguments above.
+
+    Raises:
+        ConfigurationError: no endpoint, or a value that cannot be used.
+
+    Example:
+        >>> with LakeFSClient("http://127.0.0.1:8000") as client:  # doctest: +SKIP
+        ...     client.branches.create("lake", name="experiment", source="main")
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        token: str | None = None,
+        verify: bool | str | None = None,
+        timeouts: Timeouts | None = None,
+        config: Config | None = None,
+    ) -> None:
+        self.config = config or Config.load(
+            endpoint=endpoint,
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+            token=token,
+            verify=verify,
+            timeouts=timeouts,
+        )
+        self._transport = Transport(self.config)
+
+    def with_timeouts(self, *, connect: float | None = None, read: float | None = None) -> LakeFSClient:
+        """Return a client with other time-outs, in seconds; it has connections of its own."""
+        old = self.config.timeouts
+        timeouts = Timeouts(connect=connect or old.connect, read=read or old.read)
+        return LakeFSClient(config=replace(self.config, timeouts=timeouts))
+
+    @property
+    def links(self) -> Links:
+        """Addresses of the server's pages."""
+        return Links(self.config.endpoint)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<LakeFSClient {self.config.endpoint}>"
+
+    @cached_property
+    def auth(self) -> Auth:
+        """Who is asking: the current user, users, groups, policies, credentials."""
+        from lakefs_ops.api.auth import Auth
+
+        return Auth(self._transport)
+
+    @cached_property
+    def branches(self) -> Branches:
+        """Branches: create, move, reset, revert, and their uncommitted changes."""
+        from lakefs_ops.api.branches import Branches
+
+        return Branches(self._transport)
+
+    @cached_property
+    def commits(self) -> Commits:
+        """Commits: make one, read one."""
+        from lakefs_ops.api.commits import Commits
+
+        return Commits(self._transport)
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Objects: write, read, list, copy, delete."""
+        from lakefs_ops.api.objects import Objects
+
+        return Objects(self._transport)
+
+    @cached_property
+    def refs(self) -> Refs:
+        """Refs: log, diff, merge."""
+        from lakefs_ops.api.refs import Refs
+
+        return Refs(self._transport)
+
+    @cached_property
+    def repositories(self) -> Repositories:
+        """Repositories: create, list, settings."""
+        from lakefs_ops.api.repositories import Repositories
+
+        return Repositories(self._transport)
+
+    @cached_property
+    def server(self) -> Server:
+        """The server: health, version, storage, set-up."""
+        from lakefs_ops.api.server import Server
+
+        return Server(self._transport)
+
+    @cached_property
+    def tags(self) -> Tags:
+        """Tags: names that never move."""
+        from lakefs_ops.api.tags import Tags
+
+        return Tags(self._transport)

@@ -1,0 +1,357 @@
+"""What can go wrong, as one tree.
+
+::
+
+    LakeFSError
+    ├── InvalidArgument                 refused before anything was sent (also a ValueError)
+    │   └── ConfigurationError          endpoint, credentials, files
+    ├── TransportError                  no usable answer; whether it took effect may be unknown
+    │   ├── ConnectionFailed            nothing listens there, or the connection broke
+    │   ├── TimedOut                    no answer in time
+    │   └── NotALakeFS                  an answer, but not one of a lakeFS
+    └── ApiError                        lakeFS said no; has `status`
+        ├── BadRequest            400
+        │   ├── NoChanges               nothing to commit or merge
+        │   └── DirtyBranch             uncommitted changes are in the way
+        ├── AuthenticationFailed  401
+        ├── PermissionDenied      403
+        │   ├── ProtectedBranch
+        │   └── ReadOnlyRepository
+        ├── NotFound              404
+        │   ├── RepositoryNotFound, BranchNotFound, TagNotFound, CommitNotFound, ObjectNotFound
+        │   └── NotAnEndpoint           the server does not know the address
+        ├── Conflict              409
+        │   ├── AlreadyExists
+        │   └── MergeConflict           has `paths`
+        ├── Gone                  410
+        ├── PreconditionFailed    412
+        │   └── HookFailed              has `run_id`
+        ├── RangeNotSatisfiable   416
+        ├── Busy                  420, 423, 429: too many attempts on one branch
+        └── ServerError           5xx
+            ├── BranchLocked            "currently locked"
+            ├── LostRace                "predicate failed": another writer was first
+            ├── NotSupported      501
+            └── Unavailable       502, 503, 504
+
+Every message says what was asked, of whom, what came back, and what to do. All errors pickle, since they cross
+process borders in Airflow and Dagster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class LakeFSError(Exception):
+    """The root of all errors that this package raises."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.__dict__.update(details)
+
+    @property
+    def message(self) -> str:
+        """The whole sentence."""
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, dict(self.__dict__))
+
+
+def _rebuild(cls: type[LakeFSError], message: str, details: dict[str, Any]) -> LakeFSError:
+    error = cls.__new__(cls, message)
+    error.args = (message,)
+    error.__dict__.update(details)
+    return error
+
+
+class InvalidArgument(LakeFSError, ValueError):
+    """An argument was refused before anything was sent."""
+
+
+class ConfigurationError(InvalidArgument):
+    """The endpoint, the credentials or a file of the configuration cannot be used."""
+
+
+class TransportError(LakeFSError):
+    """No usable answer came; whether the call took effect may be unknown.
+
+    Attributes:
+        operation: the operation's name in the specification.
+        endpoint: the server that was asked.
+    """
+
+    operation: str
+    endpoint: str
+
+
+class ConnectionFailed(TransportError):
+    """Nothing listens at the endpoint, or the connection broke.
+
+    Attributes:
+        sent: whether the request may have reached the server.
+    """
+
+    sent: bool = True
+
+
+class TimedOut(TransportError):
+    """No answer came in time.
+
+    Attributes:
+        sent: whether the request may have reached the server.
+    """
+
+    sent: bool = True
+
+
+class NotALakeFS(TransportError):
+    """Something answered, but not as a lakeFS does."""
+
+
+class ApiError(LakeFSError):
+    """LakeFS refused the call.
+
+    Attributes:
+        status: the HTTP status.
+        reason: the server's own text, empty when it gave none.
+        operation: the operation's name in the specification.
+        endpoint: the server that was asked.
+        request_id: the server's id of the request, to find it in its log; None when it gave none.
+        names: what the call was about, such as ``{"repository": "lake", "branch": "main"}``.
+        retry_after: seconds after which the server wants to be asked again, None when it does not say.
+    """
+
+    status: int
+    reason: str
+    operation: str
+    endpoint: str
+    request_id: str | None
+    names: Mapping[str, str]
+    retry_after: float | None
+
+
+class BadRequest(ApiError):
+    """400: the server does not take the request as it is."""
+
+
+class NoChanges(BadRequest):
+    """400: there is nothing to commit or to merge."""
+
+
+class DirtyBranch(BadRequest):
+    """400: uncommitted changes on the branch are in the way."""
+
+
+class AuthenticationFailed(ApiError):
+    """401: the server does not know these credentials."""
+
+
+class PermissionDenied(ApiError):
+    """403: the server knows who asks, and refuses."""
+
+
+class ProtectedBranch(PermissionDenied):
+    """403: a protection rule covers the branch."""
+
+
+class ReadOnlyRepository(PermissionDenied):
+    """403: the repository is read-only."""
+
+
+class NotFound(ApiError):
+    """404: what was asked for does not exist."""
+
+
+class RepositoryNotFound(NotFound):
+    """404: no such repository."""
+
+
+class BranchNotFound(NotFound):
+    """404: no such branch."""
+
+
+class TagNotFound(NotFound):
+    """404: no such tag."""
+
+
+class CommitNotFound(NotFound):
+    """404: no such commit or ref."""
+
+
+class ObjectNotFound(NotFound):
+    """404: no such object at this ref."""
+
+
+class NotAnEndpoint(NotFound):
+    """404: the server does not know the address: an older lakeFS, or a proxy in between."""
+
+
+class Conflict(ApiError):
+    """409: it contradicts what is there."""
+
+
+class AlreadyExists(Conflict):
+    """409: the name is taken."""
+
+
+class MergeConflict(Conflict):
+    """409: both sides changed the same objects.
+
+    Attributes:
+        paths: the objects in conflict, as far as they could be read; empty when they could not.
+    """
+
+    paths: Sequence[str] = ()
+
+
+class Gone(ApiError):
+    """410: it was there, and is no longer."""
+
+
+class PreconditionFailed(ApiError):
+    """412: a condition of the request does not hold."""
+
+
+class HookFailed(PreconditionFailed):
+    """412: a hook of the repository refused.
+
+    Attributes:
+        run_id: the run of the action, to look up its output; empty when the server did not name it.
+    """
+
+    run_id: str = ""
+
+
+class RangeNotSatisfiable(ApiError):
+    """416: the object does not have these bytes."""
+
+
+class Busy(ApiError):
+    """420, 423 or 429: too many writers at once on one branch, or too many requests."""
+
+
+class ServerError(ApiError):
+    """5xx: the server failed."""
+
+
+class BranchLocked(ServerError):
+    """500: another writer holds the branch."""
+
+
+class LostRace(ServerError):
+    """500 ``predicate failed``: another writer moved the branch first; nothing of this call took effect."""
+
+
+class NotSupported(ServerError):
+    """501: this server does not have the operation, or its store does not."""
+
+
+class Unavailable(ServerError):
+    """502, 503 or 504: the server, or what stands before it, cannot answer now."""
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: BadRequest, 401: AuthenticationFailed, 403: PermissionDenied, 404: NotFound, 409: Conflict, 410: Gone,
+    412: PreconditionFailed, 416: RangeNotSatisfiable, 420: Busy, 423: Busy, 429: Busy,
+    501: NotSupported, 502: Unavailable, 503: Unavailable, 504: Unavailable,
+}  # fmt: skip
+
+_BY_TEXT: tuple[tuple[int, str, type[ApiError]], ...] = (
+    (400, "no changes", NoChanges),
+    (400, "uncommitted changes", DirtyBranch),
+    (400, "operation not supported", NotSupported),
+    (403, "protected branch", ProtectedBranch),
+    (403, "read-only repository", ReadOnlyRepository),
+    (404, "invalid API endpoint", NotAnEndpoint),
+    (404, "repository not found", RepositoryNotFound),
+    (404, "branch not found", BranchNotFound),
+    (404, "tag not found", TagNotFound),
+    (404, "commit not found", CommitNotFound),
+    (409, "not unique", AlreadyExists),
+    (409, "Already exists", AlreadyExists),
+    (412, "hook aborted", HookFailed),
+    (500, "currently locked", BranchLocked),
+    (500, "predicate failed", LostRace),
+    (500, "presigned URL: operation not supported", NotSupported),
+)
+"""Which text of the server means which class, the first match counts (lakeFS 1.84, recorded)."""
+
+_OBJECT_OPERATIONS = frozenset(
+    {"getObject", "headObject", "statObject", "updateObjectUserMetadata", "getUnderlyingProperties"}
+)
+_BRANCH_TEXT = re.compile(r"^branch '.*' not found$")
+_RUN_ID = re.compile(r"run id '([^']*)'")
+
+_ADVICE: dict[type[ApiError], str] = {
+    NoChanges: "nothing differs from what is committed already",
+    DirtyBranch: "commit or reset the branch's uncommitted changes first",
+    AuthenticationFailed: "check the access key and the secret",
+    PermissionDenied: "ask for the permission, or use other credentials",
+    ProtectedBranch: "write to another branch and merge it",
+    ReadOnlyRepository: "use another repository, or force where the operation offers it",
+    RepositoryNotFound: "check the repository's name and the endpoint",
+    BranchNotFound: "check the branch's name, or create it",
+    NotAnEndpoint: "the server may be another version of lakeFS, or a proxy changes the address",
+    AlreadyExists: "choose another name, or use what is there",
+    MergeConflict: "compare the two refs, settle the paths, or choose a merge strategy",
+    HookFailed: "look at the output of the action's run",
+    Busy: "try again later",
+    BranchLocked: "try again later",
+    LostRace: "look at the branch, then try again",
+    NotSupported: "this lakeFS or its store does not offer it (open source, enterprise edition or storage)",
+    Unavailable: "try again later",
+}
+
+
+def error_class(status: int, reason: str, operation: str = "") -> type[ApiError]:
+    """Return the class for an answer, by its status and the server's text.
+
+    Args:
+        status: the HTTP status.
+        reason: the server's text.
+        operation: the operation's name; some texts mean what the operation makes of them.
+    """
+    for wanted, text, cls in _BY_TEXT:
+        if status == wanted and text in reason:
+            return cls
+    if status == 404:
+        if _BRANCH_TEXT.match(reason) or "source reference" in reason:
+            return BranchNotFound
+        if operation in _OBJECT_OPERATIONS:
+            return ObjectNotFound
+    if status == 409 and operation in ("mergeIntoBranch", "mergePullRequest", "cherryPick", "revertBranch"):
+        return MergeConflict
+    return _BY_STATUS.get(status) or (ServerError if status >= 500 else ApiError)
+
+
+def from_answer(
+    status: int,
+    reason: str,
+    *,
+    operation: str,
+    endpoint: str,
+    names: Mapping[str, str],
+    request_id: str | None = None,
+    retry_after: float | None = None,
+) -> ApiError:
+    """Build the error for an answer: one sentence of what was asked, what came back, and what to do."""
+    cls = error_class(status, reason, operation)
+    about = ", ".join(f"{noun} {name!r}" for noun, name in names.items())
+    said = f"{status} {' '.join(reason.split())}".rstrip()
+    advice = next((_ADVICE[c] for c in cls.__mro__ if c in _ADVICE), "")
+    text = f"{operation}({about}) was refused by {endpoint}: {said}"
+    if advice:
+        text += f"; {advice}"
+    if request_id:
+        text += f" (request {request_id})"
+    details: dict[str, Any] = {
+        "status": status, "reason": reason, "operation": operation, "endpoint": endpoint,
+        "names": dict(names), "request_id": request_id, "retry_after": retry_after,
+    }  # fmt: skip
+    if cls is HookFailed and (run := _RUN_ID.search(reason)):
+        details["run_id"] = run.group(1)
+    return cls(text, **details)

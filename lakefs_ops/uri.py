@@ -1,0 +1,105 @@
+"""Addresses: ``lakefs://repository/ref/path`` and links into the lakeFS UI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import quote, urlencode
+
+from lakefs_ops.errors import InvalidArgument
+
+SCHEME = "lakefs://"
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFSURI:
+    """An address in a lakeFS.
+
+    Attributes:
+        repository: the repository's id.
+        ref: a branch, tag, commit id or ref expression; empty for the repository itself.
+        path: an object's path or a prefix; empty for the ref itself.
+
+    Example:
+        >>> LakeFSURI.parse("lakefs://lake/main/daily/2015-01.csv").path
+        'daily/2015-01.csv'
+    """
+
+    repository: str
+    ref: str = ""
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.repository:
+            raise InvalidArgument("a lakeFS address needs a repository: lakefs://repository/ref/path")
+        if self.path and not self.ref:
+            raise InvalidArgument(
+                f"a lakeFS address with a path needs a ref: lakefs://{self.repository}/REF/{self.path}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``lakefs://repository[/ref[/path]]``.
+
+        Raises:
+            InvalidArgument: another scheme, or no repository.
+        """
+        if not text.startswith(SCHEME):
+            raise InvalidArgument(f"not a lakeFS address: {text!r}; write {SCHEME}repository/ref/path")
+        repository, _, rest = text.removeprefix(SCHEME).partition("/")
+        ref, _, path = rest.partition("/")
+        return cls(repository, ref, path)
+
+    def __str__(self) -> str:
+        return SCHEME + "/".join(part for part in (self.repository, self.ref, self.path) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Addresses of the pages of a lakeFS server.
+
+    Attributes:
+        base: the server's address without ``/api/v1``.
+    """
+
+    base: str
+
+    def _page(self, repository: str, *parts: str, **query: str) -> str:
+        address = "/".join([self.base, "repositories", *(quote(part, safe="") for part in (repository, *parts))])
+        return f"{address}?{urlencode(query)}" if query else address
+
+    def repository(self, repository: str) -> str:
+        """Return the page of a repository."""
+        return self._page(repository, "objects")
+
+    def objects(self, repository: str, ref: str, path: str = "") -> str:
+        """Return the page of an object or a prefix at a ref."""
+        return self._page(repository, "objects", ref=ref, **({"path": path} if path else {}))
+
+    def commit(self, repository: str, commit_id: str) -> str:
+        """Return the page of a commit."""
+        return self._page(repository, "commits", commit_id)
+
+    def commits(self, repository: str, ref: str) -> str:
+        """Return the page of a ref's log."""
+        return self._page(repository, "commits", ref=ref)
+
+    def compare(self, repository: str, base: str, compare: str) -> str:
+        """Return the page that shows what ``compare`` would bring to ``base``."""
+        return self._page(repository, "compare", ref=base, compare=compare)
+
+    def uncommitted(self, repository: str, branch: str) -> str:
+        """Return the page of a branch's uncommitted changes."""
+        return self._page(repository, "changes", ref=branch)
+
+    def branches(self, repository: str) -> str:
+        """Return the page of a repository's branches."""
+        return self._page(repository, "branches")
+
+    def action_run(self, repository: str, run_id: str) -> str:
+        """Return the page of an action's run."""
+        return self._page(repository, "actions", run_id)
+
+    def pull(self, repository: str, pull_request: str) -> str:
+        """Return the page of a pull request."""
+        return self._page(repository, "pulls", pull_request)
