@@ -1,0 +1,98 @@
+"""The only loop that sleeps: wait until a condition is met."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from lakefs_ops import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.flows.conditions import NewCommit, ObjectExists, Verdict
+
+TRANSIENT = (errors.TransportError, errors.ServerError, errors.Busy)
+"""Errors of a look that another look may not have."""
+
+JITTER = 0.1
+"""By which part of itself an interval varies, so that many waiters do not look at once."""
+
+
+class WaitTimedOut(errors.LakeFSError, TimeoutError):
+    """The condition was not met in time.
+
+    Attributes:
+        verdict: what was last seen; None when no look succeeded.
+    """
+
+    verdict: Verdict | None = None
+
+
+class ConditionFailed(errors.LakeFSError):
+    """The condition can never be met any more.
+
+    Attributes:
+        verdict: why.
+    """
+
+    verdict: Verdict
+
+
+def wait(
+    condition: NewCommit | ObjectExists,
+    client: LakeFSClient,
+    *,
+    timeout: float,
+    interval: float = 5.0,
+    tolerated: int = 5,
+    on_look: Callable[[Verdict], None] | None = None,
+) -> Verdict:
+    """Look until the condition is met.
+
+    Args:
+        condition: what to wait for.
+        client: the client to look with.
+        timeout: seconds to wait at most.
+        interval: seconds between two looks, varied a little.
+        tolerated: failed looks in a row that are waited out.
+        on_look: called with each verdict, to show progress.
+
+    Returns:
+        The verdict that met it.
+
+    Raises:
+        WaitTimedOut: not met in time; says what was last seen.
+        ConditionFailed: it can never be met any more.
+        LakeFSError: a look failed for good, or too many in a row.
+
+    Example:
+        >>> wait(NewCommit(repository="lake", branch="main"), client, timeout=600)  # doctest: +SKIP
+    """
+    deadline = time.monotonic() + timeout
+    verdict: Verdict | None = None
+    failures = 0
+    while True:
+        try:
+            verdict = condition.look(client)
+        except TRANSIENT:
+            failures += 1
+            if failures > tolerated:
+                raise
+        else:
+            failures = 0
+            if on_look is not None:
+                on_look(verdict)
+            if verdict.state == "met":
+                return verdict
+            if verdict.state == "failed":
+                raise ConditionFailed(verdict.reason, verdict=verdict)
+            condition = verdict.condition
+        pause = interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        left = deadline - time.monotonic()
+        if left <= 0:
+            seen = verdict.reason if verdict else "no look succeeded"
+            raise WaitTimedOut(f"gave up after {timeout:g} s: {seen}", verdict=verdict)
+        time.sleep(min(pause, left))
