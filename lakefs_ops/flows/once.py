@@ -5,19 +5,27 @@ metadata (`KEY`), with a fresh id of the attempt (`ATTEMPT`). When the outcome o
 a reset connection, a 5xx), the verb looks for its key in the branch's log before it sends the call again. In the
 happy case it sends the bare call and nothing else.
 
-=====================================  ==========================================================
+=====================================  ==============================================================
 what happened                          what the verb does
-=====================================  ==========================================================
-the call succeeds                      returns its commit
+=====================================  ==============================================================
+the call succeeds                      returns what it made
 the caller is a retry (``retried``)    looks first: a commit with the key is the result, and what
                                        others have staged since is not swept up under the old key
-no answer, reset, 5xx, 429, a race     looks; a commit with the key is the result, else it sends
-                                       the call again, within the client's budget for retries
+no answer, reset, 5xx, 429, a race     looks; a commit with the key is the result, else sends again,
+                                       within the client's budget for retries
+a time-out where the server itself     looks; a commit with the key is the result, else `OutcomeUnknown`:
+would not refuse the repeat            the call may still be at work, and sending it again could double it
 "no changes", a commit with the key    that commit is the result
-"no changes", none with the key        `NoChanges`
+"no changes" as the loser of a race    sends again
+"no changes" otherwise                 `NoChanges`, naming the branch's newest commit
 a merge in conflict                    `MergeConflict` with the paths; both branches as they were
 a branch exists at the wanted commit   done; at another: `AlreadyExists`, who moved it last and when
-=====================================  ==========================================================
+a tag, a repository exists             done if it is the one wanted, else `AlreadyExists`
+a branch to delete is gone             done
+=====================================  ==============================================================
+
+The server refuses a repeated commit or merge by itself ("no changes"), unless the caller allows empty ones, squashes
+or forces; a repeated cherry-pick makes an empty commit (lakeFS 1.84, recorded).
 
 What cannot be prevented: a commit takes all that is uncommitted on its branch, so two writers on one branch
 commit each other's objects. Give each its own branch.
@@ -32,9 +40,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from lakefs_ops import errors
+from lakefs_ops.api.branches import CommitOverrides
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import Commit
+    from lakefs_ops.api.repositories import Repository
     from lakefs_ops.client import LakeFSClient
 
 T = TypeVar("T")
@@ -51,8 +61,15 @@ LOOK_BACK = 1000
 SHOWN_PATHS = 10
 """How many conflicting paths a message names."""
 
+LOST_TO_A_NEIGHBOUR = "no changes"
+"""What a commit is told that lost a race on its branch, without the usual ``commit: `` (lakeFS 1.84, recorded)."""
+
 _UNKNOWN = (errors.TransportError, errors.ServerError, errors.Busy)
 _FOR_GOOD = (errors.NotSupported, errors.NotALakeFS)
+
+
+class OutcomeUnknown(errors.TransportError):
+    """Whether the call took effect cannot be known now; nothing was sent twice."""
 
 
 def commit_once(
@@ -99,7 +116,13 @@ def commit_once(
             repository, branch, message=message, metadata=marks, date=date, allow_empty=allow_empty, force=force
         )
 
-    return _once(client, send, lambda: find_commit(client, repository, branch, key), retried)
+    def look() -> Commit | None:
+        return find_commit(client, repository, branch, key)
+
+    try:
+        return _once(client, send, look, retried=retried, guarded=not allow_empty)
+    except errors.NoChanges as refused:
+        raise _nothing_to_commit(client, refused, repository, branch) from None
 
 
 def merge_once(
@@ -161,9 +184,144 @@ def merge_once(
         return found.id if found else None
 
     try:
-        return _once(client, send, look, retried)
+        return _once(client, send, look, retried=retried, guarded=not (allow_empty or force or squash_merge))
     except errors.MergeConflict as conflict:
         raise _with_paths(client, conflict, repository, source_ref, destination_branch) from None
+
+
+def revert_once(
+    client: LakeFSClient,
+    repository: str,
+    branch: str,
+    ref: str,
+    *,
+    key: str,
+    parent_number: int = 0,
+    message: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    retried: bool = False,
+    allow_empty: bool | None = None,
+    force: bool | None = None,
+) -> None:
+    """Undo a commit by a new one, once for the key; `find_commit` reads the new one.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch to undo it on.
+        ref: the commit to undo. Name it by its id: an expression such as ``main~1`` means another commit next time.
+        key: names the logical step.
+        parent_number: for a merge commit, the parent to go back to, from 1.
+        message: the new commit's message, ``Revert REF`` by default.
+        metadata: further keys and values to keep with it.
+        retried: an earlier attempt with this key may have been made, so look for it first.
+        allow_empty: make a commit even if nothing changes.
+        force: also in a read-only repository.
+
+    Raises:
+        NoChanges: the commit's changes are not there any more, and no earlier attempt.
+        MergeConflict: later commits changed the same objects.
+    """
+    overrides = CommitOverrides(message=message, metadata=_marks(key, metadata))
+
+    def send() -> bool:
+        client.branches.revert(
+            repository,
+            branch,
+            ref=ref,
+            parent_number=parent_number,
+            commit_overrides=overrides,
+            allow_empty=allow_empty,
+            force=force,
+        )
+        return True
+
+    def look() -> bool | None:
+        return find_commit(client, repository, branch, key) is not None or None
+
+    _once(client, send, look, retried=retried, guarded=not allow_empty)
+
+
+def cherry_pick_once(
+    client: LakeFSClient,
+    repository: str,
+    branch: str,
+    ref: str,
+    *,
+    key: str,
+    parent_number: int | None = None,
+    message: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    retried: bool = False,
+    force: bool | None = None,
+) -> Commit:
+    """Apply another commit's changes by a new one, once for the key.
+
+    The picked commit is read first, one request, and its metadata is sent along: without it lakeFS 1.84 writes into
+    the original in its cache, and the original's id stops working for some minutes (recorded).
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch to apply them to.
+        ref: the commit to take.
+        key: names the logical step.
+        parent_number: for a merge commit, the parent to compare with, from 1.
+        message: the new commit's message, the picked one's by default.
+        metadata: further keys and values, beside the picked commit's own.
+        retried: an earlier attempt with this key may have been made, so look for it first.
+        force: also in a read-only repository.
+
+    Raises:
+        MergeConflict: the branch changed the same objects.
+        OutcomeUnknown: no answer in time, and no trace of it.
+    """
+    picked = client.commits.get(repository, ref)
+    own = {name: value for name, value in (picked.metadata or {}).items() if name not in (KEY, ATTEMPT)}
+    overrides = CommitOverrides(message=message, metadata={**own, **_marks(key, metadata)})
+
+    def send() -> Commit:
+        return client.branches.cherry_pick(
+            repository, branch, ref=picked.id, parent_number=parent_number, commit_overrides=overrides, force=force
+        )
+
+    def look() -> Commit | None:
+        return find_commit(client, repository, branch, key)
+
+    return _once(client, send, look, retried=retried, guarded=False)
+
+
+def ensure_repository(
+    client: LakeFSClient, name: str, *, storage_namespace: str, default_branch: str | None = None
+) -> Repository:
+    """Create a repository, or find it as it should be.
+
+    Args:
+        client: the client.
+        name: the repository's id.
+        storage_namespace: where to keep its data.
+        default_branch: its first branch, ``main`` by default.
+
+    Raises:
+        AlreadyExists: it is there, with another storage namespace.
+    """
+    waits = _waits(client)
+    while True:
+        try:
+            return client.repositories.create(
+                name=name, storage_namespace=storage_namespace, default_branch=default_branch
+            )
+        except errors.AlreadyExists as refused:
+            there = client.repositories.get(name)
+            if there.storage_namespace == storage_namespace:
+                return there
+            raise _restated(
+                refused,
+                f"repository {name!r} exists and keeps its data in {there.storage_namespace!r},"
+                f" not in {storage_namespace!r}; choose another name, or use what is there",
+            ) from None
+        except _UNKNOWN as error:
+            _again(waits, error)
 
 
 def ensure_branch(
@@ -277,22 +435,42 @@ def find_commit(client: LakeFSClient, repository: str, branch: str, key: str) ->
     return next((commit for commit in log if (commit.metadata or {}).get(KEY) == key), None)
 
 
-def _once(client: LakeFSClient, send: Callable[[], T], look: Callable[[], T | None], retried: bool) -> T:
-    """Send until it took effect once: look first when it is a retry, and after each unknown outcome."""
+def _once(
+    client: LakeFSClient, send: Callable[[], T], look: Callable[[], T | None], *, retried: bool, guarded: bool = True
+) -> T:
+    """Send until it took effect once: look first when it is a retry, and after each unknown outcome.
+
+    Args:
+        client: its configuration bounds the attempts.
+        send: the bare call.
+        look: what an earlier attempt made, or None.
+        retried: an earlier attempt may have been made.
+        guarded: whether the server refuses a repeat by itself, so that sending again cannot double the effect of a
+            call that is still at work.
+    """
     if retried and (found := look()) is not None:
         return found
     waits = _waits(client)
     while True:
         try:
             return send()
-        except errors.NoChanges:
+        except errors.NoChanges as error:
             if (found := look()) is not None:
                 return found
-            raise
+            if error.reason != LOST_TO_A_NEIGHBOUR:
+                raise
+            _again(waits, error)
         except _UNKNOWN as error:
             _again(waits, error)
             if (found := look()) is not None:
                 return found
+            if isinstance(error, errors.TimedOut) and error.sent and not guarded:
+                raise OutcomeUnknown(
+                    f"{error.message}; no trace of it was found, but it may still be at work, and sending it again"
+                    " could double it: try again later, as a retry with the same key",
+                    operation=error.operation,
+                    endpoint=error.endpoint,
+                ) from None
 
 
 def _waits(client: LakeFSClient) -> Iterator[float]:
@@ -320,6 +498,30 @@ def _marks(key: str, metadata: Mapping[str, str] | None) -> dict[str, str]:
     return {**(metadata or {}), KEY: key, ATTEMPT: uuid.uuid4().hex}
 
 
+def _nothing_to_commit(
+    client: LakeFSClient, refused: errors.NoChanges, repository: str, branch: str
+) -> errors.NoChanges:
+    """Complete "no changes" with the branch's newest commit, which may have taken them along."""
+    try:
+        head = client.commits.get(repository, branch)
+    except errors.LakeFSError:
+        return refused
+    step = (head.metadata or {}).get(KEY)
+    return _restated(
+        refused,
+        f"nothing to commit on {branch!r} of {repository!r}; its newest commit is {_described(head)}"
+        + (f", made by step {step!r}" if step else "")
+        + ", and a commit takes all that is uncommitted on its branch",
+    )
+
+
+def _described(commit: Commit) -> str:
+    return (
+        f"{commit.id[:12]} ({commit.message!r} by {commit.committer or 'lakeFS'},"
+        f" {commit.created:%Y-%m-%d %H:%M:%S} UTC)"
+    )
+
+
 def _is_ours(client: LakeFSClient, repository: str, branch: str, there: str, source: str, key: str | None) -> bool:
     """Whether nothing but steps of this key has committed on the branch since it left the source."""
     base = client.refs.merge_base(repository, branch, source).base_commit_id
@@ -341,8 +543,7 @@ def _taken(
     head = client.commits.get(repository, there)
     return _restated(
         refused,
-        f"branch {branch!r} exists in {repository!r}, not at {source!r} but at commit {there[:12]}"
-        f" ({head.message!r} by {head.committer or 'lakeFS'}, {head.created:%Y-%m-%d %H:%M:%S} UTC);"
+        f"branch {branch!r} exists in {repository!r}, not at {source!r} but at commit {_described(head)};"
         " choose another name, or delete it if nobody needs it",
     )
 
