@@ -1,0 +1,247 @@
+"""Daily weather of one station, in monthly batches: read, clean, sum up, audit.
+
+What the pipelines in ``airflow/`` and ``dagster/`` share. It knows neither of them, and of lakeFS only where the
+tables are: ``raw/MONTH.csv`` as delivered, ``daily/MONTH.csv`` cleaned, ``summary/MONTH.json``.
+
+The rules of the audit speak about the data and about what `main` already holds, not about a file. They pass all
+48 months of the station's real record, whatever part of it is the history (``tests/examples/test_weather.py``).
+"""
+
+from __future__ import annotations
+
+import calendar
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lakefs_ops import LakeFSClient
+
+DATA = Path(__file__).parent / "data"
+MEASURES = ("precipitation", "temp_max", "temp_min", "wind")
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day: precipitation in mm, temperatures in °C, wind in m/s; nan where nothing was measured."""
+
+    date: date
+    precipitation: float
+    temp_max: float
+    temp_min: float
+    wind: float
+
+
+def read_batch(inbox: str | Path, month: str) -> bytes:
+    """Return a month's batch as it was delivered."""
+    file = Path(inbox) / f"{month}.csv"
+    if not file.is_file():
+        raise FileNotFoundError(f"no batch of {month} was delivered: {file} is missing")
+    return file.read_bytes()
+
+
+def raw_path(month: str) -> str:
+    """Return where a batch lands."""
+    return f"raw/{month}.csv"
+
+
+def daily_path(month: str) -> str:
+    """Return where a month's cleaned table is."""
+    return f"daily/{month}.csv"
+
+
+def summary_path(month: str) -> str:
+    """Return where a month's summary is."""
+    return f"summary/{month}.json"
+
+
+def parse(table: bytes) -> list[Day]:
+    """Read a table; further columns do not matter.
+
+    Raises:
+        ValueError: a line cannot be read; the message says which.
+    """
+    days = []
+    for line, row in enumerate(csv.DictReader(io.StringIO(table.decode())), start=2):
+        try:
+            days.append(Day(date.fromisoformat(row["date"]), *(float(row[name] or "nan") for name in MEASURES)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"line {line} cannot be read: {error}") from None
+    return days
+
+
+def clean(days: Iterable[Day]) -> bytes:
+    """Write the daily table: in the order of the days, with the mean temperature. It repairs nothing."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["date", *MEASURES, "temp_mean"])
+    for day in sorted(days, key=lambda day: day.date):
+        mean = round((day.temp_max + day.temp_min) / 2, 2)
+        writer.writerow([day.date, *(getattr(day, name) for name in MEASURES), mean])
+    return table.getvalue().encode()
+
+
+def summarize(month: str, days: Iterable[Day]) -> bytes:
+    """Write the month's summary as JSON."""
+    days = list(days)
+    summary = {
+        "month": month,
+        "days": len(days),
+        "wet_days": sum(day.precipitation >= 1 for day in days),
+        "precipitation": round(sum(day.precipitation for day in days), 1),
+        "temp_mean": round(sum(day.temp_max + day.temp_min for day in days) / (2 * len(days)), 1) if days else None,
+        "temp_max": max((day.temp_max for day in days), default=None),
+        "temp_min": min((day.temp_min for day in days), default=None),
+    }
+    return (json.dumps(summary, indent=2) + "\n").encode()
+
+
+# the audit --------------------------------------------------------------------------------------------------
+
+JUMP = 15.0
+"""°C from one day to the next; the largest in the station's record of four years is 11.1."""
+MARGIN = 13.0
+"""°C beyond what main has seen in the season; with any one month of the season on main, 12.2 was needed."""
+POSSIBLE = {"precipitation": (0, 600), "temp_max": (-40, 55), "temp_min": (-40, 55), "wind": (0, 60)}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A month to be judged, and the days of its season that main already holds."""
+
+    month: str
+    days: list[Day]
+    history: list[Day]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a rule found; nothing, if it passed."""
+
+    name: str
+    findings: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the batch keeps the rule."""
+        return not self.findings
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"{self.name}: passed"
+        more = f" ... and {len(self.findings) - 3} more" if len(self.findings) > 3 else ""
+        return f"{self.name}: FAILED: {'; '.join(self.findings[:3])}{more}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as JSON takes it."""
+        return asdict(self) | {"passed": self.passed}
+
+
+def every_day_present(batch: Batch) -> Iterator[str]:
+    """Every day of the month has a row, and no other day has one."""
+    year, month = map(int, batch.month.split("-"))
+    expected = {date(year, month, day) for day in range(1, calendar.monthrange(year, month)[1] + 1)}
+    present = {day.date for day in batch.days}
+    for day in sorted(expected - present):
+        yield f"{day} is missing"
+    for day in sorted(present - expected):
+        yield f"{day} is not of this month"
+
+
+def no_day_twice(batch: Batch) -> Iterator[str]:
+    """No day has two rows."""
+    for day, rows in sorted(Counter(day.date for day in batch.days).items()):
+        if rows > 1:
+            yield f"{day} has {rows} rows"
+
+
+def physically_possible(batch: Batch) -> Iterator[str]:
+    """Every value is there and one that can occur on Earth."""
+    for day in batch.days:
+        for name, (lowest, highest) in POSSIBLE.items():
+            if not lowest <= (value := getattr(day, name)) <= highest:
+                yield f"{day.date} {name} {value:g}"
+
+
+def minimum_below_maximum(batch: Batch) -> Iterator[str]:
+    """No day's minimum is above its maximum."""
+    for day in batch.days:
+        if day.temp_min > day.temp_max:
+            yield f"{day.date} minimum {day.temp_min:g} above maximum {day.temp_max:g}"
+
+
+def no_sudden_jump(batch: Batch) -> Iterator[str]:
+    """Temperatures do not jump from one day to the next."""
+    days = {day.date: day for day in batch.days}
+    for today in days.values():
+        if yesterday := days.get(today.date - timedelta(days=1)):
+            for name in ("temp_max", "temp_min"):
+                before, after = getattr(yesterday, name), getattr(today, name)
+                if abs(after - before) > JUMP:
+                    yield f"{today.date} {name} from {before:g} to {after:g}"
+
+
+def fits_the_climate(batch: Batch) -> Iterator[str]:
+    """Temperatures are near what main has seen in the season; a first batch has nothing to be compared with."""
+    if not batch.history:
+        return
+    for name in ("temp_max", "temp_min"):
+        seen = [getattr(day, name) for day in batch.history]
+        lowest, highest = min(seen) - MARGIN, max(seen) + MARGIN
+        for day in batch.days:
+            value = getattr(day, name)
+            if not (lowest <= value <= highest or math.isnan(value)):
+                hint = ", as if in Fahrenheit" if lowest <= (value - 32) / 1.8 <= highest else ""
+                yield f"{day.date} {name} {value:g}, usual {lowest:g} to {highest:g}{hint}"
+
+
+RULES: dict[str, Callable[[Batch], Iterator[str]]] = {
+    rule.__name__: rule
+    for rule in (
+        every_day_present,
+        no_day_twice,
+        physically_possible,
+        minimum_below_maximum,
+        no_sudden_jump,
+        fits_the_climate,
+    )
+}
+
+
+def season(month: str) -> set[str]:
+    """Return the month of the year (``01`` to ``12``) and its two neighbours."""
+    number = int(month.split("-")[1])
+    return {f"{(number - 1 + step) % 12 + 1:02d}" for step in (-1, 0, 1)}
+
+
+def audit(month: str, days: Iterable[Day], history: Iterable[Day]) -> list[Check]:
+    """Judge a month by every rule.
+
+    Args:
+        month: the month, such as ``2013-03``.
+        days: its cleaned days.
+        history: the days that main already holds; those of the season count, those of the month itself do not.
+    """
+    seasonal = [
+        day for day in history if f"{day.date:%m}" in season(month) and not f"{day.date}".startswith(f"{month}-")
+    ]
+    batch = Batch(month, sorted(days, key=lambda day: day.date), seasonal)
+    return [Check(name, list(rule(batch))) for name, rule in RULES.items()]
+
+
+def audit_ref(client: LakeFSClient, repository: str, ref: str, month: str, *, main: str = "main") -> list[Check]:
+    """Judge a month as it is at a ref, by what main holds."""
+    tables = [
+        table.path
+        for table in client.objects.list(repository, main, prefix="daily/")
+        if table.path.removesuffix(".csv")[-2:] in season(month)
+    ]
+    history = [day for path in tables for day in parse(client.objects.get(repository, main, path))]
+    return audit(month, parse(client.objects.get(repository, ref, daily_path(month))), history)
