@@ -1,0 +1,100 @@
+"""From an Airflow connection to the client's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakefs_ops.config import Config, Timeouts
+from lakefs_ops.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+def read_config(connection: Connection, extra: Mapping[str, Any]) -> Config:
+    """Return the configuration that a connection describes.
+
+    The endpoint is the host, with or without scheme, port and ``/api/v1``. Without a scheme, ``http`` is meant for
+    connections of type ``http`` and where a port is given, as lakeFS itself listens; else ``https``, and ``http``
+    for this machine. The access key is login and password, or ``access_key_id`` and ``secret_access_key`` of the
+    extra. Numbers and booleans of the extra may be texts, as they are in a connection given by URI.
+
+    Args:
+        connection: the connection, of type ``lakefs`` or ``http``.
+        extra: its extra, as a mapping.
+
+    Raises:
+        ConfigurationError: a value cannot be used; the message names the connection and the field.
+    """
+    try:
+        key, secret = connection.login, connection.password
+        if not key:
+            key, secret = extra.get("access_key_id"), extra.get("secret_access_key")
+        defaults = Timeouts()
+        return Config(
+            endpoint=_endpoint(connection),
+            access_key_id=key or None,
+            secret_access_key=secret or None,
+            token=extra.get("token") or None,
+            verify=_verify(extra),
+            timeouts=Timeouts(
+                connect=_seconds(extra, "connect_timeout", defaults.connect),
+                read=_seconds(extra, "read_timeout", defaults.read),
+            ),
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"connection {connection.conn_id!r}: {error}") from None
+
+
+def _endpoint(connection: Connection) -> str:
+    """Put together what Airflow may have taken apart: a URI's port and path are fields of their own."""
+    host, port, schema = connection.host, connection.port, connection.schema
+    if not host:
+        raise ConfigurationError("it has no host; enter the lakeFS endpoint, such as https://lakefs.example.com")
+    scheme, path = (schema, "") if schema in ("http", "https") else ("", schema or "")
+    endpoint = host.rstrip("/")
+    address = endpoint.partition("://")[2] or endpoint
+    named_port = address.partition("/")[0].rpartition("]")[2].partition(":")[2]
+    if port and not named_port:
+        authority, slash, rest = address.partition("/")
+        address = f"{authority}:{port}{slash}{rest}"
+        named_port = str(port)
+    if "://" in endpoint:
+        scheme = endpoint.partition("://")[0]
+    elif not scheme and (connection.conn_type == "http" or named_port not in ("", "443")):
+        scheme = "http"
+    return (f"{scheme}://" if scheme else "") + address + (f"/{path}" if path else "")
+
+
+def _verify(extra: Mapping[str, Any]) -> bool | str:
+    if not _truth(extra, "verify_ssl", default=True):
+        return False
+    bundle = extra.get("ca_bundle")
+    if bundle and not Path(bundle).exists():
+        raise ConfigurationError(f"there is no file {str(bundle)!r}, which its extra ca_bundle names")
+    return str(bundle) if bundle else True
+
+
+def _truth(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = extra.get(name)
+    word = str(value).strip().lower()
+    if value is None or word == "":
+        return default
+    if word in _TRUE | _FALSE:
+        return word in _TRUE
+    raise ConfigurationError(f"its extra {name} must be true or false, got {value!r}")
+
+
+def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"its extra {name} must be a number of seconds, got {value!r}") from None

@@ -1,0 +1,133 @@
+"""Operators on objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider.links import LakeFSObjectLink
+from airflow_provider.operators.base import LakeFSOperator
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from lakefs_ops.client import LakeFSClient
+
+
+class LakeFSUploadOperator(LakeFSOperator):
+    """Write an object on a branch, uncommitted.
+
+    Delivery: trying the task again writes the same object again.
+
+    XCom: the object's physical address.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch (templated).
+        path: the object's path (templated).
+        content: what to write, as it is: not templated. A text is written in UTF-8.
+        content_type: its media type.
+        lakefs_conn_id: the connection's id.
+
+    Example:
+        A marker that a run is complete::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSUploadOperator(
+                    task_id="mark", branch="run-{{ ds_nodash }}", path="daily/{{ ds }}/_SUCCESS", content=b""
+                )
+    """
+
+    template_fields = ("repo", "branch", "path")
+    operator_extra_links = (LakeFSObjectLink(),)
+
+    def __init__(
+        self,
+        *,
+        repo: str,
+        branch: str,
+        path: str,
+        content: bytes | str,
+        content_type: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.branch = branch
+        self.path = path
+        self.content = content
+        self.content_type = content_type
+
+    def work(self, client: LakeFSClient, context: Context) -> str:
+        """Write the object and return its physical address."""
+        content = self.content.encode() if isinstance(self.content, str) else self.content
+        stats = client.objects.upload(self.repo, self.branch, self.path, content, content_type=self.content_type)
+        LakeFSObjectLink().push(context, client.links.objects(self.repo, self.branch, self.path))
+        self.log.info("wrote %d bytes to %r on %r of %r", len(content), self.path, self.branch, self.repo)
+        return stats.physical_address
+
+
+class LakeFSGetObjectOperator(LakeFSOperator):
+    """Read a small object.
+
+    XCom: its text, read as UTF-8. What is larger than an XCom should be belongs into a task of its own, with
+    ``LakeFSHook.get_object`` or the client's ``objects.open``.
+
+    Args:
+        repo: the repository's id (templated).
+        ref: a branch, tag, commit id or expression (templated).
+        path: the object's path (templated).
+        lakefs_conn_id: the connection's id.
+
+    Example:
+        Read what another team published::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSGetObjectOperator(task_id="limits", ref="main", path="config/limits.json")
+    """
+
+    template_fields = ("repo", "ref", "path")
+    operator_extra_links = (LakeFSObjectLink(),)
+
+    def __init__(self, *, repo: str, ref: str, path: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.ref = ref
+        self.path = path
+
+    def work(self, client: LakeFSClient, context: Context) -> str:
+        """Return the object's text."""
+        LakeFSObjectLink().push(context, client.links.objects(self.repo, self.ref, self.path))
+        return client.objects.get(self.repo, self.ref, self.path).decode()
+
+
+class LakeFSCreateSymlinkOperator(LakeFSOperator):
+    """Write symlink files for a branch's objects, for Hive and what reads as it does.
+
+    Delivery: trying the task again writes the same files again.
+
+    XCom: where the files are.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch (templated).
+        location: only objects below this path (templated).
+        lakefs_conn_id: the connection's id.
+
+    Example:
+        After a merge, for the tables below one path::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSCreateSymlinkOperator(task_id="symlinks", branch="main", location="daily/")
+    """
+
+    template_fields = ("repo", "branch", "location")
+
+    def __init__(self, *, repo: str, branch: str, location: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.branch = branch
+        self.location = location
+
+    def work(self, client: LakeFSClient, context: Context) -> str:
+        """Write the files and return where they are."""
+        return self.hook.create_symlink_file(self.repo, self.branch, self.location)

@@ -1,0 +1,15 @@
+"""Sensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider.lazy import names_from
+
+if TYPE_CHECKING:
+    from airflow_provider.sensors.commits import LakeFSCommitSensor
+    from airflow_provider.sensors.objects import LakeFSFileSensor
+
+__all__ = ["LakeFSCommitSensor", "LakeFSFileSensor"]
+
+__getattr__ = names_from(__name__, {"LakeFSCommitSensor": "commits", "LakeFSFileSensor": "objects"})

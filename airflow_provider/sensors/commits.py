@@ -1,0 +1,57 @@
+"""The sensor that waits for a commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider.links import LakeFSCommitLink
+from airflow_provider.sensors.base import LakeFSSensor
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from lakefs_ops.flows.conditions import NewCommit
+
+
+class LakeFSCommitSensor(LakeFSSensor):
+    """Wait until a branch has a new commit.
+
+    Without ``prev_commit_id`` the first look only remembers where the branch stands, and the next commit meets it; a
+    sensor that is retried or rescheduled goes on from what it remembers. A branch that does not exist yet is waited
+    for; a missing repository fails the task.
+
+    XCom: ``{"commit_id": ...}``, where the branch stands now.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch (templated).
+        prev_commit_id: the commit known so far (templated).
+        lakefs_conn_id: the connection's id.
+        deferrable: wait in the triggerer instead of on a worker.
+
+    Example:
+        Run when another team has published, without a worker slot while waiting::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSCommitSensor(task_id="published", branch="main", deferrable=True, poke_interval=30, timeout=3600)
+    """
+
+    template_fields = ("repo", "branch", "prev_commit_id")
+    operator_extra_links = (LakeFSCommitLink(),)
+
+    def __init__(self, *, repo: str, branch: str, prev_commit_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.branch = branch
+        self.prev_commit_id = prev_commit_id
+
+    def condition(self) -> NewCommit:
+        """Return what to wait for."""
+        from lakefs_ops.flows.conditions import NewCommit
+
+        return NewCommit(repository=self.repo, branch=self.branch, after=self.prev_commit_id or None)
+
+    def met(self, context: Context, found: dict[str, Any]) -> None:
+        """Link the commit."""
+        links = self.hook.get_conn().links
+        LakeFSCommitLink().push(context, links.commit(self.repo, found["commit_id"]))
