@@ -13,16 +13,20 @@ Example:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from lakefs_ops import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from lakefs_ops.api.common import Commit
     from lakefs_ops.client import LakeFSClient
+
+State = Literal["waiting", "met", "failed"]
 
 
 class Verdict(BaseModel):
@@ -32,21 +36,27 @@ class Verdict(BaseModel):
         state: ``waiting``, ``met``, or ``failed`` when it can never be met any more.
         reason: one sentence of what was seen.
         condition: the condition to look with next time; it carries the watermark.
-        found: what met it, as JSON values.
+        found: what met it, or how far it is, as JSON values.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    state: Literal["waiting", "met", "failed"]
+    state: State
     reason: str
     condition: Any
     found: dict[str, Any] = Field(default_factory=dict)
 
 
-class _Condition(BaseModel):
-    """The base of all conditions."""
+class BaseCondition(BaseModel):
+    """The base of all conditions.
+
+    Attributes:
+        repository: the repository's id.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    repository: str
 
     def look(self, client: LakeFSClient) -> Verdict:
         """Look once.
@@ -56,52 +66,115 @@ class _Condition(BaseModel):
         """
         raise NotImplementedError
 
-    def _waiting(self, reason: str) -> Verdict:
-        return Verdict(state="waiting", reason=reason, condition=self)
+    def _verdict(self, state: State, reason: str, **found: object) -> Verdict:
+        return Verdict(state=state, reason=reason, condition=self, found=found)
 
-    def _met(self, reason: str, **found: object) -> Verdict:
-        return Verdict(state="met", reason=reason, condition=self, found=found)
+    def _remember(self, **watermark: object) -> Self:
+        return self.model_copy(update=watermark)
 
 
-class NewCommit(_Condition):
+class NewCommit(BaseCondition):
     """A branch points at another commit than before.
 
     Attributes:
-        repository: the repository's id.
         branch: the branch's name; a branch that does not exist (yet) is waited for.
         after: the commit known so far; when None, the first look only remembers where the branch is.
     """
 
     kind: Literal["new_commit"] = "new_commit"
-    repository: str
     branch: str
     after: str | None = None
 
     def look(self, client: LakeFSClient) -> Verdict:
         """Look where the branch points."""
+        try:
+            head = client.branches.get(self.repository, self.branch).commit_id
+        except errors.BranchNotFound:
+            head = None
+        return self.judge(head)
+
+    def judge(self, head: str | None) -> Verdict:
+        """Say what it means that the branch points at a commit.
+
+        Args:
+            head: the commit's id, None when there is no such branch.
+        """
+        where = f"{self.branch!r} of {self.repository!r}"
+        if head is None:
+            return self._verdict("waiting", f"branch {where} does not exist yet")
+        if self.after is None:
+            return self._remember(after=head)._verdict("waiting", f"waiting for a commit on {where} after {head}")
+        if head == self.after:
+            return self._verdict("waiting", f"no commit on {where} since {head}")
+        return self._verdict("met", f"{where} is at commit {head}", commit_id=head)
+
+
+class CommitMatches(BaseCondition):
+    """A commit on a branch's own line has certain metadata, a certain message, or touches a prefix.
+
+    Each look goes through the commits since the one before, so that none is missed between two looks.
+
+    Attributes:
+        branch: the branch's name; a branch that does not exist (yet) is waited for.
+        metadata: keys and values that the commit must have.
+        message: a regular expression that must occur in its message.
+        prefix: a prefix that it must touch; the server compares each commit with its parent.
+        after: the commit known so far; when None, the whole log counts.
+    """
+
+    kind: Literal["commit_matches"] = "commit_matches"
+    branch: str
+    metadata: dict[str, str] = Field(default_factory=dict)
+    message: str | None = None
+    prefix: str | None = None
+    after: str | None = None
+
+    def look(self, client: LakeFSClient) -> Verdict:
+        """Look through the commits since the last look, the oldest match first."""
         where = f"{self.branch!r} of {self.repository!r}"
         try:
             head = client.branches.get(self.repository, self.branch).commit_id
         except errors.BranchNotFound:
-            return self._waiting(f"branch {where} does not exist yet")
-        if self.after is None:
-            return self.model_copy(update={"after": head})._waiting(f"waiting for a commit on {where} after {head}")
+            return self._verdict("waiting", f"branch {where} does not exist yet")
         if head == self.after:
-            return self._waiting(f"no commit on {where} since {head}")
-        return self._met(f"{where} is at commit {head}", commit_id=head)
+            return self._verdict("waiting", f"no commit on {where} since {head}")
+        matches = [commit for commit in self._commits(client, head) if self._is_met_by(commit)]
+        if not matches:
+            return self._remember(after=head)._verdict("waiting", f"no such commit on {where} up to {head}")
+        found = matches[-1]
+        return self._verdict("met", f"commit {found.id} on {where}: {found.message!r}", commit_id=found.id)
+
+    def _commits(self, client: LakeFSClient, head: str) -> Iterator[Commit]:
+        prefixes = None if self.prefix is None else [self.prefix]
+        # With a prefix the server ends the list at `stop_at` only if that commit touches the prefix as well.
+        known: set[str] = set()
+        if prefixes is not None and self.after is not None:
+            since = client.refs.log(self.repository, head, first_parent=True, stop_at=self.after)
+            known = {commit.id for commit in since}
+        log = client.refs.log(
+            self.repository, head, first_parent=True, prefixes=prefixes, stop_at=None if prefixes else self.after
+        )
+        for commit in log:
+            if commit.id == self.after or (known and commit.id not in known):
+                return
+            yield commit
+
+    def _is_met_by(self, commit: Commit) -> bool:
+        have = commit.metadata or {}
+        return all(have.get(key) == value for key, value in self.metadata.items()) and (
+            self.message is None or re.search(self.message, commit.message) is not None
+        )
 
 
-class ObjectExists(_Condition):
+class ObjectExists(BaseCondition):
     """An object exists at a ref, uncommitted on a branch or committed.
 
     Attributes:
-        repository: the repository's id.
         ref: a branch, tag, commit or expression; a missing one is waited for, as is a missing repository.
         path: the object's path.
     """
 
     kind: Literal["object_exists"] = "object_exists"
-    repository: str
     ref: str
     path: str
 
@@ -111,22 +184,121 @@ class ObjectExists(_Condition):
         try:
             stats = client.objects.stat(self.repository, self.ref, self.path)
         except errors.NotFound as error:
-            return self._waiting(f"{where} does not exist: {error.reason}")
-        return self._met(f"{where} exists", checksum=stats.checksum, size_bytes=stats.size_bytes, mtime=stats.mtime)
+            return self._verdict("waiting", f"{where} does not exist: {error.reason}")
+        return self._verdict(
+            "met", f"{where} exists", checksum=stats.checksum, size_bytes=stats.size_bytes, mtime=stats.mtime
+        )
 
 
-Condition = Annotated[NewCommit | ObjectExists, Field(discriminator="kind")]
+class PrefixHolds(BaseCondition):
+    """So many objects, or so many bytes, are below a prefix.
+
+    Attributes:
+        ref: a branch, tag, commit or expression; a missing one is waited for.
+        prefix: the prefix.
+        objects: how many objects there must be at least.
+        size_bytes: how many bytes they must have together at least.
+    """
+
+    kind: Literal["prefix_holds"] = "prefix_holds"
+    ref: str
+    prefix: str
+    objects: int = 1
+    size_bytes: int = 0
+
+    def look(self, client: LakeFSClient) -> Verdict:
+        """Count what is below the prefix, no further than needed."""
+        where = f"{self.prefix!r} at {self.ref!r} of {self.repository!r}"
+        count = size = 0
+        try:
+            for entry in client.objects.list(self.repository, self.ref, prefix=self.prefix, user_metadata=False):
+                count, size = count + 1, size + (entry.size_bytes or 0)
+                if count >= self.objects and size >= self.size_bytes:
+                    break
+        except errors.NotFound as error:
+            return self._verdict("waiting", f"{where} does not exist: {error.reason}")
+        met = count >= self.objects and size >= self.size_bytes
+        more = "at least " if met else ""
+        reason = f"{where} holds {more}{count} of {self.objects} objects, {size} of {self.size_bytes} bytes"
+        return self._verdict("met" if met else "waiting", reason, objects=count, size_bytes=size)
+
+
+class TagExists(BaseCondition):
+    """A tag exists.
+
+    Attributes:
+        tag: the tag's name.
+    """
+
+    kind: Literal["tag_exists"] = "tag_exists"
+    tag: str
+
+    def look(self, client: LakeFSClient) -> Verdict:
+        """Look for the tag."""
+        try:
+            commit_id = client.tags.get(self.repository, self.tag).commit_id
+        except errors.TagNotFound:
+            return self._verdict("waiting", f"tag {self.tag!r} of {self.repository!r} does not exist yet")
+        return self._verdict("met", f"tag {self.tag!r} names commit {commit_id}", commit_id=commit_id)
+
+
+class BranchExists(BaseCondition):
+    """A branch exists, or is gone.
+
+    Attributes:
+        branch: the branch's name.
+        gone: wait until it does not exist.
+    """
+
+    kind: Literal["branch_exists"] = "branch_exists"
+    branch: str
+    gone: bool = False
+
+    def look(self, client: LakeFSClient) -> Verdict:
+        """Look for the branch."""
+        where = f"branch {self.branch!r} of {self.repository!r}"
+        try:
+            commit_id = client.branches.get(self.repository, self.branch).commit_id
+        except errors.BranchNotFound:
+            return self._verdict("met" if self.gone else "waiting", f"{where} does not exist")
+        return self._verdict("waiting" if self.gone else "met", f"{where} is at {commit_id}", commit_id=commit_id)
+
+
+class NoDifference(BaseCondition):
+    """A ref brings nothing to another one, such as a branch that is merged.
+
+    Attributes:
+        left_ref: the base of the comparison.
+        right_ref: what is compared with it.
+    """
+
+    kind: Literal["no_difference"] = "no_difference"
+    left_ref: str
+    right_ref: str
+
+    def look(self, client: LakeFSClient) -> Verdict:
+        """Look for a first difference."""
+        first = client.refs.diff(self.repository, self.left_ref, self.right_ref).first()
+        what = f"{self.right_ref!r} and {self.left_ref!r} of {self.repository!r}"
+        if first is not None:
+            return self._verdict("waiting", f"{what} differ, first at {first.path!r}")
+        return self._verdict("met", f"{what} do not differ")
+
+
+Condition = NewCommit | CommitMatches | ObjectExists | PrefixHolds | TagExists | BranchExists | NoDifference
 """Any condition."""
 
+_Any = Annotated[Condition, Field(discriminator="kind")]
 
-def load(data: Mapping[str, Any]) -> NewCommit | ObjectExists:
+
+def load(data: Mapping[str, Any]) -> Condition:
     """Read a condition back from ``condition.model_dump(mode="json")``.
 
     Raises:
         InvalidArgument: it is none.
     """
     try:
-        return TypeAdapter[NewCommit | ObjectExists](Condition).validate_python(data)
+        return TypeAdapter[Condition](_Any).validate_python(data)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise errors.InvalidArgument(f"not a condition: {problems}") from None

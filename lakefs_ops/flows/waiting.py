@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lakefs_ops.client import LakeFSClient
-    from lakefs_ops.flows.conditions import NewCommit, ObjectExists, Verdict
+    from lakefs_ops.flows.conditions import Condition, Verdict
 
 TRANSIENT = (errors.TransportError, errors.ServerError, errors.Busy)
 """Errors of a look that another look may not have."""
@@ -42,7 +42,7 @@ class ConditionFailed(errors.LakeFSError):
 
 
 def wait(
-    condition: NewCommit | ObjectExists,
+    condition: Condition,
     client: LakeFSClient,
     *,
     timeout: float,
