@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class LakeFSLink(BaseOperatorLink):
-    """The base of the links: the task stores the address, the UI reads it, also while the task runs."""
+    """The base of the links: the task stores an address before it begins, and the final one when it is known.
+
+    So the link is there while the task runs, and leads to the right place when it fails.
+    """
 
     name = "lakeFS"
 
@@ -31,13 +34,13 @@ class LakeFSBranchLink(LakeFSLink):
 
 
 class LakeFSCommitLink(LakeFSLink):
-    """A commit."""
+    """A commit; until it is made, the log that it will be in."""
 
     name = "lakeFS commit"
 
 
 class LakeFSCompareLink(LakeFSLink):
-    """What a merge brings, or where it conflicts."""
+    """What a merge brings, and where it conflicts."""
 
     name = "lakeFS comparison"
 

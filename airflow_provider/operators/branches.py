@@ -51,11 +51,11 @@ class LakeFSCreateBranchOperator(LakeFSOperator):
         """Create the branch and return the commit it points at."""
         from lakefs_ops.flows.once import ensure_branch
 
+        LakeFSBranchLink().push(context, client.links.objects(self.repo, self.branch))
         step = Step(context)
         commit_id = ensure_branch(
             client, self.repo, self.branch, source=self.source_branch, key=step.run_key, retried=step.repeated
         )
-        LakeFSBranchLink().push(context, client.links.objects(self.repo, self.branch))
         self.log.info("branch %r of %r is at commit %s", self.branch, self.repo, commit_id)
         return commit_id
 

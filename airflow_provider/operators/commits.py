@@ -76,6 +76,7 @@ class LakeFSCommitOperator(LakeFSOperator):
         from lakefs_ops.errors import NoChanges
         from lakefs_ops.flows.once import commit_once
 
+        LakeFSCommitLink().push(context, client.links.commits(self.repo, self.branch))
         step = Step(context)
         try:
             commit = commit_once(
@@ -129,6 +130,7 @@ class LakeFSGetCommitOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> dict[str, Any]:
         """Return the commit's fields."""
+        LakeFSCommitLink().push(context, client.links.commits(self.repo, self.ref))
         commit = client.commits.get(self.repo, self.ref)
         LakeFSCommitLink().push(context, client.links.commit(self.repo, commit.id))
         return commit.model_dump()

@@ -87,6 +87,7 @@ class LakeFSMergeOperator(LakeFSOperator):
         from lakefs_ops.flows.once import merge_once
 
         LakeFSCompareLink().push(context, client.links.compare(self.repo, self.destination_branch, self.source_ref))
+        LakeFSCommitLink().push(context, client.links.commits(self.repo, self.destination_branch))
         step = Step(context)
         try:
             merge_id = merge_once(

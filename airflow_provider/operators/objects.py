@@ -60,8 +60,8 @@ class LakeFSUploadOperator(LakeFSOperator):
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Write the object and return its physical address."""
         content = self.content.encode() if isinstance(self.content, str) else self.content
-        stats = client.objects.upload(self.repo, self.branch, self.path, content, content_type=self.content_type)
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.branch, self.path))
+        stats = client.objects.upload(self.repo, self.branch, self.path, content, content_type=self.content_type)
         self.log.info("wrote %d bytes to %r on %r of %r", len(content), self.path, self.branch, self.repo)
         return stats.physical_address
 

@@ -68,13 +68,14 @@ class LakeFSSensor(BaseSensorOperator):
         """Return what to wait for, which is what subclasses define."""
         raise NotImplementedError
 
-    def met(self, context: Context, found: dict[str, Any]) -> None:
-        """Do what is to be done when the condition is met, such as storing a link.
+    def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
+        """Store the link to what is waited for, which is what subclasses define.
 
         Args:
             context: the context of the running task.
-            found: what met it.
+            found: what met the condition, None as long as it is waited for.
         """
+        raise NotImplementedError
 
     def execute(self, context: Context) -> Any:
         """Wait on the worker, or look once and defer."""
@@ -118,7 +119,7 @@ class LakeFSSensor(BaseSensorOperator):
         self.log.info("%s", reason)
         rendered_to_text(self)
         found = cast("dict[str, Any]", event["found"])
-        self.met(context, found)
+        self.link(context, found)
         return found
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -132,6 +133,8 @@ class LakeFSSensor(BaseSensorOperator):
         with failing_for_good():
             wanted = self.condition()
             before = self._seen or self._recall(context, wanted)
+            if self._seen is None:
+                self.link(context)
             with self.hook.get_conn() as client:
                 verdict = before.look(client)
         self.log.info("%s", verdict.reason)
@@ -141,7 +144,7 @@ class LakeFSSensor(BaseSensorOperator):
         if verdict.condition != before:
             self._remember(context, wanted, verdict.condition)
         if verdict.state == "met":
-            self.met(context, verdict.found)
+            self.link(context, verdict.found)
         return verdict
 
     def _recall(self, context: Context, wanted: Condition) -> Condition:

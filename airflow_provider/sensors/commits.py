@@ -51,7 +51,8 @@ class LakeFSCommitSensor(LakeFSSensor):
 
         return NewCommit(repository=self.repo, branch=self.branch, after=self.prev_commit_id or None)
 
-    def met(self, context: Context, found: dict[str, Any]) -> None:
-        """Link the commit."""
+    def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
+        """Link the branch's log, and then the commit."""
         links = self.hook.get_conn().links
-        LakeFSCommitLink().push(context, links.commit(self.repo, found["commit_id"]))
+        address = links.commit(self.repo, found["commit_id"]) if found else links.commits(self.repo, self.branch)
+        LakeFSCommitLink().push(context, address)

@@ -49,7 +49,7 @@ class LakeFSFileSensor(LakeFSSensor):
 
         return ObjectExists(repository=self.repo, ref=self.branch, path=self.path)
 
-    def met(self, context: Context, found: dict[str, Any]) -> None:
+    def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
         """Link the object."""
         links = self.hook.get_conn().links
         LakeFSObjectLink().push(context, links.objects(self.repo, self.branch, self.path))

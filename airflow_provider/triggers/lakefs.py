@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider.hooks.lakefs import LakeFSHook
@@ -88,7 +89,7 @@ class LakeFSConditionTrigger(BaseTrigger):
 
         try:
             event = await self._wait()
-        except LakeFSError as error:
+        except (LakeFSError, AirflowNotFoundException) as error:
             event = _event("error", str(error))
         yield event
 

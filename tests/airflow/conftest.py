@@ -1,0 +1,132 @@
+"""One Airflow for each test process: its own home, a database made in the process, connections by environment."""
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+# Airflow reads its home when it is imported, so it has to stand before any test module is.
+HOME = Path(tempfile.mkdtemp(prefix="lakefs-ops-airflow-"))
+os.environ["AIRFLOW_HOME"] = str(HOME)
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(HOME / "dags")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__TEST_CONNECTION"] = "Enabled"
+
+HERE = Path(__file__).parent
+AIRFLOWS_OWN_WARNINGS = (
+    "ignore:Using `httpx` with `starlette.testclient` is deprecated",
+    "ignore::ResourceWarning:airflow",
+    "ignore::DeprecationWarning:airflow",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            for warning in AIRFLOWS_OWN_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the connection ``lakefs_default``."""
+
+    def connect(**fields: Any) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_LAKEFS_DEFAULT", json.dumps({"conn_type": "lakefs", **fields}))
+
+    return connect
+
+
+@pytest.fixture
+def connection(lakefs: Any, connect: Callable[..., None]) -> Callable[..., None]:
+    """Sets the connection ``lakefs_default`` to the lakeFS of the tests; call it to change fields."""
+
+    def change(**fields: Any) -> None:
+        right = {"host": lakefs.endpoint, "login": lakefs.access_key_id, "password": lakefs.secret_access_key}
+        connect(**right | fields)
+
+    change()
+    return change
+
+
+@dataclass
+class TaskInstance:
+    """What operators use of a running task."""
+
+    task: Any
+    try_number: int = 1
+    max_tries: int = 0
+    map_index: int = -1
+    dag_id: str = "daily"
+    run_id: str = field(default_factory=lambda: f"manual__{uuid.uuid4().hex}")
+    log_url: str = "http://airflow/log"
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def task_id(self) -> str:
+        return self.task.task_id
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+
+@pytest.fixture
+def running() -> Callable[..., dict[str, Any]]:
+    """Makes the context of a running task, for tests that need no database."""
+
+    def context(task: Any, **fields: Any) -> dict[str, Any]:
+        ti = TaskInstance(task, **fields)
+        noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
+        run = SimpleNamespace(
+            run_id=ti.run_id, run_type="scheduled", logical_date=noon, data_interval_start=noon, data_interval_end=None
+        )
+        return {"ti": ti, "task": task, "dag_run": run, "run_id": ti.run_id}
+
+    return context
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> Path:
+    """Airflow's tables, in SQLite below this process's home."""
+    (HOME / "dags").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+        from airflow.utils.db import initdb
+
+        initdb()
+        DagBundlesManager().sync_bundles_to_db()
+    return HOME
+
+
+@pytest.fixture
+def run_dag(airflow_database: Path) -> Callable[..., Any]:
+    """Runs a DAG in this process, as its author does with ``dag.test()``; returns the run."""
+
+    def run(dag: Any) -> Any:
+        from airflow.models.serialized_dag import SerializedDagModel
+        from airflow.serialization.definitions.dag import SerializedDAG
+        from airflow.serialization.serialized_objects import LazyDeserializedDAG
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            serialized = LazyDeserializedDAG.from_dag(dag)
+            SerializedDAG.bulk_write_to_db("dags-folder", None, [serialized], session=session)
+            SerializedDagModel.write_dag(serialized, bundle_name="dags-folder", session=session)
+        return dag.test()
+
+    return run

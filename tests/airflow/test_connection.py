@@ -1,0 +1,125 @@
+"""Connections in all forms, and what is said of those that cannot be used."""
+
+import json
+from pathlib import Path
+
+import pytest
+from airflow.sdk import Connection
+
+from airflow_provider.hooks.connection import read_config
+from lakefs_ops.config import Config
+from lakefs_ops.errors import ConfigurationError
+
+KEYS = {"login": "AKIA", "password": "hush-hush"}
+
+
+def read(connection: Connection) -> Config:
+    return read_config(connection, connection.extra_dejson)
+
+
+def by_fields(**fields: object) -> Config:
+    extra = fields.pop("extra", None)
+    return read(
+        Connection.from_json(
+            json.dumps({"conn_type": "lakefs", **KEYS, **fields, **({"extra": extra} if extra else {})}), conn_id="c"
+        )
+    )
+
+
+def by_uri(uri: str) -> Config:
+    return read(Connection.from_uri(uri, conn_id="c"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "endpoint"),
+    [
+        ({"host": "https://lakefs.example.com"}, "https://lakefs.example.com"),
+        ({"host": "https://lakefs.example.com/"}, "https://lakefs.example.com"),
+        ({"host": "https://lakefs.example.com/api/v1"}, "https://lakefs.example.com"),
+        ({"host": "https://x:8443/lakefs/api/v1"}, "https://x:8443/lakefs"),
+        ({"host": "lakefs.example.com"}, "https://lakefs.example.com"),
+        ({"host": "lakefs.example.com/api/v1"}, "https://lakefs.example.com"),
+        ({"host": "lakefs.example.com:443"}, "https://lakefs.example.com:443"),
+        ({"host": "lakefs:8000"}, "http://lakefs:8000"),
+        ({"host": "lakefs", "port": 8000}, "http://lakefs:8000"),
+        ({"host": "lakefs", "port": 8000, "schema": "https"}, "https://lakefs:8000"),
+        ({"host": "http://lakefs", "port": 8000}, "http://lakefs:8000"),
+        ({"host": "http://lakefs:8000/api/v1", "port": 1}, "http://lakefs:8000"),
+        ({"host": "localhost:8000"}, "http://localhost:8000"),
+        ({"host": "[::1]", "port": 8000}, "http://[::1]:8000"),
+        ({"conn_type": "http", "host": "lakefs.example.com"}, "http://lakefs.example.com"),
+        ({"conn_type": "http", "host": "lakefs.example.com", "schema": "https"}, "https://lakefs.example.com"),
+    ],
+)
+def test_endpoint_by_fields(fields: dict, endpoint: str) -> None:
+    assert by_fields(**fields).endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    ("uri", "endpoint"),
+    [
+        ("lakefs://AKIA:hush-hush@lakefs:8000", "http://lakefs:8000"),
+        ("lakefs://AKIA:hush-hush@lakefs:8000/api/v1", "http://lakefs:8000"),
+        ("lakefs://AKIA:hush-hush@lakefs.example.com/api%2Fv1", "https://lakefs.example.com"),
+        ("lakefs://https://AKIA:hush-hush@lakefs.example.com:8443/api/v1", "https://lakefs.example.com:8443"),
+        ("http://AKIA:hush-hush@lakefs:8000/https", "https://lakefs:8000"),
+    ],
+)
+def test_endpoint_by_uri(uri: str, endpoint: str) -> None:
+    config = by_uri(uri)
+    assert config.endpoint == endpoint
+    assert (config.access_key_id, config.secret_access_key) == ("AKIA", "hush-hush")
+
+
+def test_texts_of_a_uri_become_numbers_and_booleans(tmp_path: Path) -> None:
+    config = by_uri("lakefs://a:hush-hush@lakefs:8000?verify_ssl=false&connect_timeout=3&read_timeout=60.5")
+    assert config.verify is False
+    assert (config.timeouts.connect, config.timeouts.read) == (3.0, 60.5)
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    assert by_uri(f"lakefs://a:hush-hush@lakefs:8000?verify_ssl=True&ca_bundle={bundle}").verify == str(bundle)
+
+
+def test_empty_fields_of_the_form_mean_the_defaults() -> None:
+    empty = {"verify_ssl": None, "ca_bundle": "", "connect_timeout": None, "read_timeout": "", "token": None}
+    assert by_fields(host="https://x", extra=empty) == by_fields(host="https://x")
+
+
+def test_keys_in_the_extra_of_a_connection_of_type_http() -> None:
+    config = read(
+        Connection(
+            conn_id="c",
+            conn_type="http",
+            host="http://lakefs:8000/api/v1",
+            extra='{"access_key_id": "AKIA", "secret_access_key": "hush-hush"}',
+        )
+    )
+    assert (config.access_key_id, config.secret_access_key) == ("AKIA", "hush-hush")
+
+
+def test_token_instead_of_keys() -> None:
+    config = by_fields(host="https://x", login="", password="", extra={"token": "hush-hush"})
+    assert config.token == "hush-hush"
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "no host"),
+        ({"host": "ftp://x"}, "'ftp://x' must look like"),
+        ({"host": "https://x", "password": ""}, "access_key_id is given without secret_access_key"),
+        ({"host": "https://x", "extra": {"verify_ssl": "maybe"}}, "verify_ssl must be true or false, got 'maybe'"),
+        (
+            {"host": "https://x", "extra": {"read_timeout": "soon"}},
+            "read_timeout must be a number of seconds, got 'soon'",
+        ),
+        ({"host": "https://x", "extra": {"connect_timeout": -1}}, "connect time-out must be above 0"),
+        ({"host": "https://x", "extra": {"ca_bundle": "/no/such.pem"}}, "no file '/no/such.pem'"),
+    ],
+)
+def test_what_cannot_be_used_is_named_without_the_secret(fields: dict, text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        by_fields(**fields)
+    assert text in str(caught.value)
+    assert str(caught.value).startswith("connection 'c': ")
+    assert "hush-hush" not in str(caught.value)

@@ -1,0 +1,144 @@
+"""The hook, against a real server; and what it says when there is none."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from airflow_provider.exceptions import BranchNotFound, LakeFSError, MergeConflict, NoChanges, NotFoundException
+from airflow_provider.hooks import LakeFSHook
+from lakefs_ops.flows.conditions import NewCommit
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def web_page() -> Iterator[str]:
+    """A server that is no lakeFS."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", "13")
+            self.end_headers()
+            self.wfile.write(b"<html></html>")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_construction_reads_no_connection() -> None:
+    LakeFSHook("there_is_no_such_connection")
+
+
+def test_nothing_listens_there(connect: Callable[..., None]) -> None:
+    connect(host=NOWHERE, login="AKIA", password="hush-hush")
+    works, text = LakeFSHook().test_connection()
+    assert not works
+    assert f"nothing listening at {NOWHERE}" in text
+    assert "is the endpoint right?" in text
+
+
+def test_not_a_lakefs(connect: Callable[..., None], web_page: str) -> None:
+    connect(host=web_page, login="AKIA", password="hush-hush")
+    works, text = LakeFSHook().test_connection()
+    assert not works
+    assert f"{web_page} does not answer as a lakeFS" in text
+    assert text.endswith("check the endpoint")
+
+
+def test_connection_is_not_defined() -> None:
+    works, text = LakeFSHook("there_is_no_such_connection").test_connection()
+    assert not works
+    assert "there_is_no_such_connection" in text
+
+
+def test_wrong_keys(connection: Callable[..., None]) -> None:
+    connection(password="not-the-secret")
+    works, text = LakeFSHook().test_connection()
+    assert not works
+    assert "check the access key and the secret" in text
+    assert "not-the-secret" not in text
+
+
+def test_no_keys(connection: Callable[..., None]) -> None:
+    connection(login="", password="")
+    works, text = LakeFSHook().test_connection()
+    assert not works
+    assert "enter login and password" in text
+
+
+def test_names_the_version_and_the_user(lakefs, connection: Callable[..., None]) -> None:
+    works, text = LakeFSHook().test_connection()
+    assert works, text
+    version = lakefs.client.server.config().version_config.version
+    user = lakefs.client.auth.current_user().id
+    assert text == f"lakeFS {version} at {lakefs.endpoint}, as user {user!r}"
+
+
+@pytest.mark.usefixtures("connection")
+def test_all_short_forms(lakefs, lakefs_repository: str) -> None:
+    hook, repo = LakeFSHook(), lakefs_repository
+    assert hook.get_conn() is hook.get_conn()
+    assert hook.get_base_url() == lakefs.endpoint
+
+    start = hook.create_branch(repo, "dev")
+    assert hook.get_branch_commit_id(repo, "main") == start
+    address = hook.upload(repo, "dev", "a/b.txt", "Grüße")
+    assert hook.stat_object(repo, "dev", "a/b.txt")["physical_address"] == address
+    assert hook.get_object(repo, "dev", "a/b.txt").decode() == "Grüße"
+    commit_id = hook.commit(repo, "dev", "one", {"k": "v"})
+    commit = hook.get_commit(repo, "dev")
+    assert (commit["id"], commit["message"], commit["metadata"]) == (commit_id, "one", {"k": "v"})
+    merged = hook.merge(repo, "dev", "main", "published")
+    assert [c["id"] for c in hook.log_commits(repo, "main", size=1)] == [merged, commit_id, start]
+    hook.delete_branch(repo, "dev")
+
+    with pytest.raises(NotFoundException):
+        hook.get_object(repo, "main", "nothing")
+    with pytest.raises(BranchNotFound):
+        hook.get_branch_commit_id(repo, "dev")
+    with pytest.raises(NoChanges):
+        hook.commit(repo, "main", "again")
+
+
+@pytest.mark.usefixtures("connection")
+def test_conflict(lakefs_repository: str) -> None:
+    hook, repo = LakeFSHook(), lakefs_repository
+    hook.create_branch(repo, "dev")
+    for branch in ("main", "dev"):
+        hook.upload(repo, branch, "same.txt", branch)
+        hook.commit(repo, branch, branch)
+    with pytest.raises(MergeConflict):
+        hook.merge(repo, "dev", "main")
+
+
+@pytest.mark.usefixtures("connection")
+def test_looks_share_one_client_with_short_timeouts(lakefs_repository: str) -> None:
+    first, second = LakeFSHook(), LakeFSHook()
+    condition = NewCommit(repository=lakefs_repository, branch="main")
+
+    async def look_at_once() -> list[str]:
+        verdicts = await asyncio.gather(*(hook.look(condition) for hook in (first, second) for _ in range(20)))
+        return [verdict.state for verdict in verdicts]
+
+    assert set(asyncio.run(look_at_once())) == {"waiting"}
+    assert first._look_client is second._look_client
+    config = first._look_client.config
+    assert (config.timeouts.connect, config.timeouts.read, config.retries.count) == (5.0, 20.0, 0)
+
+
+def test_a_look_says_what_is_wrong(connect: Callable[..., None]) -> None:
+    connect(host=NOWHERE, login="AKIA", password="hush-hush")
+    with pytest.raises(LakeFSError, match="nothing listening"):
+        asyncio.run(LakeFSHook().look(NewCommit(repository="lake", branch="main")))

@@ -1,0 +1,118 @@
+"""The trigger: what it stores, and what it fires."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk._shared.module_loading import import_string
+from airflow.sdk.serde import deserialize, serialize
+
+from airflow_provider.hooks import LakeFSHook
+from airflow_provider.triggers import LakeFSConditionTrigger
+from lakefs_ops import errors
+from lakefs_ops.flows.conditions import NewCommit, ObjectExists, Verdict
+
+CONDITION = NewCommit(repository="lake", branch="main", after="c0ffee")
+
+
+def fire(trigger: LakeFSConditionTrigger) -> dict[str, Any]:
+    async def events() -> list[Any]:
+        return [event.payload async for event in trigger.run()]
+
+    (payload,) = asyncio.run(events())
+    return payload
+
+
+def waiting_for(condition: Any, **fields: Any) -> LakeFSConditionTrigger:
+    return LakeFSConditionTrigger(condition=condition.model_dump(mode="json"), **{"poll_interval": 0.01} | fields)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the next looks find: verdicts, or errors to raise."""
+    found: list[Any] = []
+
+    async def look(self: LakeFSHook, condition: Any) -> Verdict:
+        result = found.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(LakeFSHook, "look", look)
+    return found
+
+
+def verdict(state: str, reason: str, **found: Any) -> Verdict:
+    return Verdict(state=state, reason=reason, condition=CONDITION, found=found)
+
+
+def test_is_made_again_from_what_it_stores() -> None:
+    trigger = waiting_for(CONDITION, lakefs_conn_id="other", end_time=12.5)
+    path, kwargs = trigger.serialize()
+    again = import_string(path)(**deserialize(serialize(kwargs)))
+    assert again.serialize() == trigger.serialize()
+    assert path == "airflow_provider.triggers.lakefs.LakeFSConditionTrigger"
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"condition": {"kind": "of another version"}}, {"of_another_version": 1}])
+def test_never_raises_when_it_is_made_again(kwargs: dict[str, Any]) -> None:
+    payload = fire(LakeFSConditionTrigger(**kwargs))
+    assert payload["state"] == "error"
+    assert payload["reason"].startswith("not a condition")
+
+
+def test_fires_what_met_the_condition(looks: list[Any]) -> None:
+    looks += [verdict("waiting", "not yet"), verdict("met", "there", commit_id="bead")]
+    assert fire(waiting_for(CONDITION)) == {"state": "met", "reason": "there", "found": {"commit_id": "bead"}}
+
+
+def test_fires_what_can_never_be_met(looks: list[Any]) -> None:
+    looks += [verdict("failed", "gone for good")]
+    assert fire(waiting_for(CONDITION)) == {"state": "failed", "reason": "gone for good", "found": {}}
+
+
+def test_ends_in_time_and_says_what_was_last_seen(looks: list[Any]) -> None:
+    looks += [verdict("waiting", "not yet")] * 1000
+    began = time.monotonic()
+    payload = fire(waiting_for(CONDITION, poll_interval=60.0, end_time=time.time() + 0.2))
+    assert time.monotonic() - began < 5
+    assert payload == {"state": "timeout", "reason": "not yet", "found": {}}
+
+
+def test_looks_a_last_time_when_the_time_is_over(looks: list[Any]) -> None:
+    looks += [verdict("waiting", "not yet"), verdict("met", "just in time")]
+    assert fire(waiting_for(CONDITION, poll_interval=60.0, end_time=time.time() + 0.1))["state"] == "met"
+
+
+def test_waits_out_transient_errors_up_to_a_limit(looks: list[Any]) -> None:
+    down = errors.ConnectionFailed("nothing listening", operation="getBranch", endpoint="http://x")
+    looks += [down] * 5 + [verdict("waiting", "not yet")] + [down] * 5 + [verdict("met", "there")]
+    assert fire(waiting_for(CONDITION))["state"] == "met"
+    looks += [down] * 6
+    assert fire(waiting_for(CONDITION)) == {"state": "error", "reason": "nothing listening", "found": {}}
+
+
+def test_other_errors_end_it_at_once(looks: list[Any]) -> None:
+    looks += [errors.AuthenticationFailed("check the access key"), verdict("met", "there")]
+    assert fire(waiting_for(CONDITION)) == {"state": "error", "reason": "check the access key", "found": {}}
+
+
+def test_against_a_server(lakefs, lakefs_repository: str, connection: Callable[..., None]) -> None:
+    head = lakefs.client.branches.get(lakefs_repository, "main").commit_id
+    lakefs.client.objects.upload(lakefs_repository, "main", "a.txt", b"1")
+    assert fire(waiting_for(ObjectExists(repository=lakefs_repository, ref="main", path="a.txt")))["state"] == "met"
+    commit = lakefs.client.commits.create(lakefs_repository, "main", message="one")
+    payload = fire(waiting_for(NewCommit(repository=lakefs_repository, branch="main", after=head)))
+    assert (payload["state"], payload["found"]) == ("met", {"commit_id": commit.id})
+    connection(password="not-the-secret")
+    payload = fire(waiting_for(NewCommit(repository=lakefs_repository, branch="main", after=head)))
+    assert payload["state"] == "error"
+    assert "check the access key and the secret" in payload["reason"]
+
+
+def test_a_missing_connection_fires_an_error() -> None:
+    payload = fire(waiting_for(CONDITION, lakefs_conn_id="there_is_no_such_connection"))
+    assert payload["state"] == "error"
+    assert "there_is_no_such_connection" in payload["reason"]
