@@ -22,20 +22,6 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(HOME / "dags")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__TEST_CONNECTION"] = "Enabled"
 
-HERE = Path(__file__).parent
-AIRFLOWS_OWN_WARNINGS = (
-    "ignore:Using `httpx` with `starlette.testclient` is deprecated",
-    "ignore::ResourceWarning:airflow",
-    "ignore::DeprecationWarning:airflow",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            for warning in AIRFLOWS_OWN_WARNINGS:
-                item.add_marker(pytest.mark.filterwarnings(warning))
-
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
