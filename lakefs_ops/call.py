@@ -7,12 +7,14 @@ a server, and the transport is the only place that knows HTTP.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import IO, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
-from lakefs_ops.errors import InvalidArgument
+from lakefs_ops.errors import InvalidArgument, NotALakeFS
 from lakefs_ops.model import Model
 
 T = TypeVar("T")
@@ -25,7 +27,8 @@ Body = bytes | IO[bytes] | Iterable[bytes] | None
 QueryValue = str | int | bool | Iterable[str] | None
 
 _NEGATIVE_MODIFIER = re.compile(r"[~^]-")
-_REF_NOUNS = frozenset({"ref", "sourceRef", "leftRef", "rightRef", "commitId"})
+_REF_NOUNS = frozenset({"ref", "sourceRef", "leftRef", "rightRef", "commitId", "destinationBranch"})
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,17 @@ class Stream(Protocol):
         ...
 
 
+def reference(noun: str, name: str) -> str:
+    """Return a ref that may be sent.
+
+    Raises:
+        InvalidArgument: it counts backwards (``main^-1``), at which lakeFS 1.84 drops the connection.
+    """
+    if isinstance(name, str) and _NEGATIVE_MODIFIER.search(name):
+        raise InvalidArgument(f"{noun} {name!r} counts backwards; a number after ~ or ^ must not be negative")
+    return name
+
+
 def _segment(noun: str, name: str) -> str:
     """Quote one name for its place in the address.
 
@@ -116,20 +130,33 @@ def _segment(noun: str, name: str) -> str:
 
     Raises:
         InvalidArgument: the name is empty or no text, so it would address something else; or a ref counts
-            backwards (``main^-1``), at which lakeFS 1.84 drops the connection.
+            backwards.
     """
     if not isinstance(name, str) or not name:
         raise InvalidArgument(f"{noun} must be a text that is not empty, got {name!r}")
-    if _NEGATIVE_MODIFIER.search(name) and noun in _REF_NOUNS:
-        raise InvalidArgument(f"{noun} {name!r} counts backwards; a number after ~ or ^ must not be negative")
+    if noun in _REF_NOUNS:
+        reference(noun, name)
+    _unicode(noun, name)
     quoted = quote(name, safe="~") if name.strip(".") else name.replace(".", "%2E")
     return quote(quoted, safe="") if "%" in name else quoted
+
+
+def _unicode(noun: str, text: str) -> str:
+    """Return the text, unless it holds halves of characters that UTF-8 cannot write."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{noun} {text!r} is no Unicode text") from None
+    return text
 
 
 def query(**values: QueryValue) -> tuple[tuple[str, str], ...]:
     """Turn arguments into query parameters: ``None`` is left out, lists are repeated, booleans are words.
 
     A trailing underscore (``from_``) belongs to Python, not to the name.
+
+    Raises:
+        InvalidArgument: a text that is no Unicode.
     """
     pairs: list[tuple[str, str]] = []
     for name, value in values.items():
@@ -139,10 +166,23 @@ def query(**values: QueryValue) -> tuple[tuple[str, str], ...]:
         if isinstance(value, bool):
             pairs.append((name, "true" if value else "false"))
         elif isinstance(value, str | int):
-            pairs.append((name, str(value)))
+            pairs.append((name, _unicode(name, str(value))))
         else:
-            pairs.extend((name, item) for item in value)
+            pairs.extend((name, _unicode(name, item)) for item in value)
     return tuple(pairs)
+
+
+def headers(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Turn arguments into headers: ``None`` is left out, and what is not Latin-1 goes as UTF-8.
+
+    Raises:
+        InvalidArgument: a value holds a line break or another control character, or is no Unicode.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in given.items():
+        if _CONTROL.search(_unicode(name, value)):
+            raise InvalidArgument(f"{name} must not hold line breaks or other control characters")
+    return {name: value.encode().decode("latin-1") for name, value in given.items()}
 
 
 class Pagination(Model):
@@ -179,7 +219,9 @@ class Page(Model, Generic[T]):
 class Listing(Generic[T]):
     """All results of a listing, fetched a page of 1,000 at a time while they are consumed.
 
-    Iterating twice asks twice. A listing does not ask before it is iterated.
+    Iterating twice asks twice. A listing does not ask before it is iterated. From the second page on, the next page
+    is fetched in a thread while one is consumed; the thread ends with its one request, and what it fails with is
+    raised where the page is wanted.
 
     Args:
         sender: sends the calls.
@@ -191,6 +233,8 @@ class Listing(Generic[T]):
     Example:
         >>> for branch in client.branches.list("lake", prefix="run-"):  # doctest: +SKIP
         ...     print(branch.id, branch.commit_id)
+        >>> for page in client.objects.list("lake", "main").pages():  # doctest: +SKIP
+        ...     print(len(page), page.pagination.next_offset)
     """
 
     def __init__(
@@ -217,19 +261,24 @@ class Listing(Generic[T]):
             amount: the page's size, the listing's own when None.
         """
         start = self._after if after is None else after
-        return self._sender.send(self._call.with_query(after=start, amount=amount or self._page_size))
+        size = self._page_size if amount is None else amount
+        return self._sender.send(self._call.with_query(after=start, amount=size))
 
     def pages(self) -> Iterator[Page[T]]:
-        """Go through the listing page by page; the last page may exceed nothing but ``limit``."""
-        after, left = self._after, self._limit
-        while left is None or left > 0:
-            page = self.page(after=after, amount=self._page_size if left is None else min(left, self._page_size))
+        """Go through the listing page by page, up to ``limit``."""
+        after, left, ahead = self._after, self._limit, False
+        fetch = self._fetch(after, left) if left != 0 else None
+        while fetch is not None:
+            page = fetch()
+            left = None if left is None else max(0, left - len(page.results))
+            fetch = None
+            if page.pagination.has_more and left != 0:
+                after = self._following(page, after)
+                fetch = self._fetch(after, left)
+                if ahead:
+                    fetch = _Ahead(fetch).result
+                ahead = True
             yield page
-            if not page.pagination.has_more:
-                return
-            after = page.pagination.next_offset
-            if left is not None:
-                left -= len(page.results)
 
     def __iter__(self) -> Iterator[T]:
         for page in self.pages():
@@ -240,5 +289,43 @@ class Listing(Generic[T]):
         results = self.page(amount=1).results
         return results[0] if results else None
 
+    def _fetch(self, after: str | None, left: int | None) -> Callable[[], Page[T]]:
+        amount = self._page_size if left is None else min(left, self._page_size)
+        return lambda: self.page(after=after, amount=amount)
+
+    def _following(self, page: Page[T], after: str | None) -> str:
+        """Return where the next page begins; a server that stands still would keep us for ever."""
+        offset = page.pagination.next_offset
+        if not offset or offset == after:
+            text = f"{self._call}: the server says that more follows, but only behind {offset!r} again"
+            raise NotALakeFS(text, operation=self._call.operation, endpoint="")
+        return offset
+
     def __repr__(self) -> str:
         return f"<Listing {self._call}>"
+
+
+class _Ahead(Generic[T]):
+    """A page that is fetched while another is consumed."""
+
+    def __init__(self, fetch: Callable[[], T]) -> None:
+        self._fetch = fetch
+        self._done: list[T] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="lakefs-ops page ahead", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._done.append(self._fetch())
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> T:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        # After a fork the child has the listing but not the thread, so it asks itself.
+        return self._done[0] if self._done else self._fetch()

@@ -11,13 +11,19 @@ from lakefs_ops.transport import Transport
 from lakefs_ops.uri import Links
 
 if TYPE_CHECKING:
+    from lakefs_ops.api.actions import Actions
     from lakefs_ops.api.auth import Auth
     from lakefs_ops.api.branches import Branches
     from lakefs_ops.api.commits import Commits
+    from lakefs_ops.api.garbage_collection import GarbageCollection
+    from lakefs_ops.api.imports import Imports
+    from lakefs_ops.api.metadata import Metadata
     from lakefs_ops.api.objects import Objects
+    from lakefs_ops.api.pulls import Pulls
     from lakefs_ops.api.refs import Refs
     from lakefs_ops.api.repositories import Repositories
     from lakefs_ops.api.server import Server
+    from lakefs_ops.api.staging import Staging
     from lakefs_ops.api.tags import Tags
 
 
@@ -92,8 +98,15 @@ class LakeFSClient:
         return f"<LakeFSClient {self.config.endpoint}>"
 
     @cached_property
+    def actions(self) -> Actions:
+        """Runs of actions, their hooks, and what these wrote."""
+        from lakefs_ops.api.actions import Actions
+
+        return Actions(self._transport)
+
+    @cached_property
     def auth(self) -> Auth:
-        """Who is asking: the current user, users, groups, policies, credentials."""
+        """Who may do what: the current user, login, users, groups, policies, key pairs."""
         from lakefs_ops.api.auth import Auth
 
         return Auth(self._transport)
@@ -113,11 +126,39 @@ class LakeFSClient:
         return Commits(self._transport)
 
     @cached_property
+    def garbage_collection(self) -> GarbageCollection:
+        """Garbage collection: rules, and what a collector needs to know."""
+        from lakefs_ops.api.garbage_collection import GarbageCollection
+
+        return GarbageCollection(self._transport)
+
+    @cached_property
+    def imports(self) -> Imports:
+        """Imports of objects that are in the store already."""
+        from lakefs_ops.api.imports import Imports
+
+        return Imports(self._transport)
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """Ranges and meta-ranges, the files that lakeFS keeps its listings in."""
+        from lakefs_ops.api.metadata import Metadata
+
+        return Metadata(self._transport)
+
+    @cached_property
     def objects(self) -> Objects:
         """Objects: write, read, list, copy, delete."""
         from lakefs_ops.api.objects import Objects
 
         return Objects(self._transport)
+
+    @cached_property
+    def pulls(self) -> Pulls:
+        """Pull requests: open, edit, merge."""
+        from lakefs_ops.api.pulls import Pulls
+
+        return Pulls(self._transport)
 
     @cached_property
     def refs(self) -> Refs:
@@ -128,7 +169,7 @@ class LakeFSClient:
 
     @cached_property
     def repositories(self) -> Repositories:
-        """Repositories: create, list, settings."""
+        """Repositories: create, list, settings, dump and restore."""
         from lakefs_ops.api.repositories import Repositories
 
         return Repositories(self._transport)
@@ -139,6 +180,13 @@ class LakeFSClient:
         from lakefs_ops.api.server import Server
 
         return Server(self._transport)
+
+    @cached_property
+    def staging(self) -> Staging:
+        """Bytes that go to the store directly, linked afterwards; uploads in parts."""
+        from lakefs_ops.api.staging import Staging
+
+        return Staging(self._transport)
 
     @cached_property
     def tags(self) -> Tags:

@@ -10,28 +10,33 @@
     │   ├── TimedOut                    no answer in time
     │   └── NotALakeFS                  an answer, but not one of a lakeFS
     └── ApiError                        lakeFS said no; has `status`
-        ├── BadRequest            400
+        ├── NotModified           304   the object is the one that is here already
+        ├── BadRequest            400   (500 where the server blames itself for the caller's mistake)
         │   ├── NoChanges               nothing to commit or merge
-        │   └── DirtyBranch             uncommitted changes are in the way
-        ├── AuthenticationFailed  401
-        ├── PermissionDenied      403
+        │   ├── DirtyBranch             uncommitted changes are in the way
+        │   ├── NoMergeBase             the two refs have no commit in common
+        │   └── PullRequestNotOpen
+        ├── AuthenticationFailed  401   (403 for a session that has expired)
+        ├── PermissionDenied      403   (401 where the server knows the user)
         │   ├── ProtectedBranch
         │   └── ReadOnlyRepository
         ├── NotFound              404
-        │   ├── RepositoryNotFound, BranchNotFound, TagNotFound, CommitNotFound, ObjectNotFound
+        │   ├── RepositoryNotFound, ObjectNotFound, PullRequestNotFound
+        │   ├── RefNotFound             no such ref, whatever it may be
+        │   │   └── BranchNotFound, TagNotFound, CommitNotFound
         │   └── NotAnEndpoint           the server does not know the address
         ├── Conflict              409
         │   ├── AlreadyExists
         │   └── MergeConflict           has `paths`
         ├── Gone                  410
         ├── PreconditionFailed    412
-        │   └── HookFailed              has `run_id`
+        │   └── HookFailed              has `run_id` (404, 500 when a file of the actions is at fault)
         ├── RangeNotSatisfiable   416
         ├── Busy                  420, 423, 429: too many attempts on one branch
         └── ServerError           5xx
             ├── BranchLocked            "currently locked"
             ├── LostRace                "predicate failed": another writer was first
-            ├── NotSupported      501
+            ├── NotSupported      501   (400, 403, 500 where it is the store that cannot)
             └── Unavailable       502, 503, 504
 
 Every message says what was asked, of whom, what came back, and what to do. All errors pickle, since they cross
@@ -117,7 +122,8 @@ class ApiError(LakeFSError):
 
     Attributes:
         status: the HTTP status.
-        reason: the server's own text, empty when it gave none.
+        reason: the server's own text, empty when it gave none; without the schema and the value that its validator
+            appends, since the value may be a secret.
         operation: the operation's name in the specification.
         endpoint: the server that was asked.
         request_id: the server's id of the request, to find it in its log; None when it gave none.
@@ -146,6 +152,18 @@ class DirtyBranch(BadRequest):
     """400: uncommitted changes on the branch are in the way."""
 
 
+class NoMergeBase(BadRequest):
+    """500 ``no merge base``: the two refs have no commit in common."""
+
+
+class PullRequestNotOpen(BadRequest):
+    """400 ``bad pull request status``: it is closed or merged."""
+
+
+class NotModified(ApiError):
+    """304: the object is the one that ``if_none_match`` names, so its bytes were not sent."""
+
+
 class AuthenticationFailed(ApiError):
     """401: the server does not know these credentials."""
 
@@ -170,20 +188,28 @@ class RepositoryNotFound(NotFound):
     """404: no such repository."""
 
 
-class BranchNotFound(NotFound):
+class RefNotFound(NotFound):
+    """404: no such ref; the server often does not tell whether it meant a branch, a tag or a commit."""
+
+
+class BranchNotFound(RefNotFound):
     """404: no such branch."""
 
 
-class TagNotFound(NotFound):
+class TagNotFound(RefNotFound):
     """404: no such tag."""
 
 
-class CommitNotFound(NotFound):
-    """404: no such commit or ref."""
+class CommitNotFound(RefNotFound):
+    """404: no such commit."""
 
 
 class ObjectNotFound(NotFound):
-    """404: no such object at this ref."""
+    """404: no such object at this ref, or no such ref: of objects lakeFS does not tell which."""
+
+
+class PullRequestNotFound(NotFound):
+    """404: no such pull request."""
 
 
 class NotAnEndpoint(NotFound):
@@ -254,36 +280,64 @@ class Unavailable(ServerError):
     """502, 503 or 504: the server, or what stands before it, cannot answer now."""
 
 
+SHOWN_REASON = 2000
+"""How much of the server's text a message repeats, in characters."""
+
 _BY_STATUS: dict[int, type[ApiError]] = {
-    400: BadRequest, 401: AuthenticationFailed, 403: PermissionDenied, 404: NotFound, 409: Conflict, 410: Gone,
-    412: PreconditionFailed, 416: RangeNotSatisfiable, 420: Busy, 423: Busy, 429: Busy,
+    304: NotModified, 400: BadRequest, 401: AuthenticationFailed, 403: PermissionDenied, 404: NotFound,
+    409: Conflict, 410: Gone, 412: PreconditionFailed, 416: RangeNotSatisfiable, 420: Busy, 423: Busy, 429: Busy,
     501: NotSupported, 502: Unavailable, 503: Unavailable, 504: Unavailable,
 }  # fmt: skip
 
-_BY_TEXT: tuple[tuple[int, str, type[ApiError]], ...] = (
-    (400, "no changes", NoChanges),
-    (400, "uncommitted changes", DirtyBranch),
-    (400, "operation not supported", NotSupported),
-    (403, "protected branch", ProtectedBranch),
-    (403, "read-only repository", ReadOnlyRepository),
-    (404, "invalid API endpoint", NotAnEndpoint),
-    (404, "repository not found", RepositoryNotFound),
-    (404, "branch not found", BranchNotFound),
-    (404, "tag not found", TagNotFound),
-    (404, "commit not found", CommitNotFound),
-    (409, "not unique", AlreadyExists),
-    (409, "Already exists", AlreadyExists),
-    (412, "hook aborted", HookFailed),
-    (500, "currently locked", BranchLocked),
-    (500, "predicate failed", LostRace),
-    (500, "presigned URL: operation not supported", NotSupported),
+_BY_TEXT: tuple[tuple[int, re.Pattern[str], type[ApiError]], ...] = tuple(
+    (status, re.compile(text), cls)
+    for status, text, cls in (
+        (400, "no changes$", NoChanges),
+        (400, "uncommitted changes", DirtyBranch),
+        (400, "operation not supported$", NotSupported),
+        (400, "^bad pull request status", PullRequestNotOpen),
+        (401, "^insufficient permissions", PermissionDenied),
+        (403, "protected branch$", ProtectedBranch),
+        (403, "read-only repository$", ReadOnlyRepository),
+        (403, "^session expired", AuthenticationFailed),
+        (403, "^import is not supported", NotSupported),
+        (404, "^invalid API endpoint", NotAnEndpoint),
+        (404, "^repository not found", RepositoryNotFound),
+        (404, "^pull request not found", PullRequestNotFound),
+        (404, "branch not found$|^branch '.*' not found$", BranchNotFound),
+        (404, "tag not found$", TagNotFound),
+        (404, "commit not found$", CommitNotFound),
+        # What a commit on a missing branch says, and a tag of a missing commit.
+        (404, "^prepare-commit hook aborted.*: listing actions: not found$", BranchNotFound),
+        (404, "hook aborted.*: listing actions: not found$", RefNotFound),
+        (404, "hook aborted", HookFailed),
+        (404, "^(get|update branch .*: get) commit |^hard-reset |^source reference ", RefNotFound),
+        (404, "^(ref|from ref|stop_at): not found$", RefNotFound),
+        (409, "not unique$|^Already exists|already initialized$|already set$", AlreadyExists),
+        (409, "^must specify", BadRequest),
+        (412, "hook aborted", HookFailed),
+        (500, "currently locked", BranchLocked),
+        (500, "predicate failed$", LostRace),
+        (500, "no merge base$", NoMergeBase),
+        (500, "operation not supported$", NotSupported),
+        (500, "hook aborted", HookFailed),
+        (500, "validation error|not a commit$|without commit$|^could not parse|^bad path traversal", BadRequest),
+        (500, "^(mime|multipart|no multipart)", BadRequest),
+        (500, "^not found$", Gone),
+    )
 )
 """Which text of the server means which class, the first match counts (lakeFS 1.84, recorded)."""
 
-_OBJECT_OPERATIONS = frozenset(
-    {"getObject", "headObject", "statObject", "updateObjectUserMetadata", "getUnderlyingProperties"}
-)
-_BRANCH_TEXT = re.compile(r"^branch '.*' not found$")
+_NOT_FOUND: Mapping[str, type[ApiError]] = {
+    **dict.fromkeys(
+        ("getObject", "headObject", "statObject", "updateObjectUserMetadata", "getUnderlyingProperties", "copyObject"),
+        ObjectNotFound,
+    ),
+    **dict.fromkeys(("listObjects", "diffRefs", "createTag", "createSymlinkFile"), RefNotFound),
+}
+"""What a bare 404 means for an operation."""
+
+_MERGES = frozenset({"mergeIntoBranch", "mergePullRequest", "cherryPick", "revertBranch"})
 _RUN_ID = re.compile(r"run id '([^']*)'")
 
 _ADVICE: dict[type[ApiError], str] = {
@@ -293,7 +347,9 @@ _ADVICE: dict[type[ApiError], str] = {
     PermissionDenied: "ask for the permission, or use other credentials",
     ProtectedBranch: "write to another branch and merge it",
     ReadOnlyRepository: "use another repository, or force where the operation offers it",
+    NoMergeBase: "the two have nothing in common; only a two-dot diff compares them",
     RepositoryNotFound: "check the repository's name and the endpoint",
+    RefNotFound: "check the ref's name",
     BranchNotFound: "check the branch's name, or create it",
     NotAnEndpoint: "the server may be another version of lakeFS, or a proxy changes the address",
     AlreadyExists: "choose another name, or use what is there",
@@ -316,14 +372,11 @@ def error_class(status: int, reason: str, operation: str = "") -> type[ApiError]
         operation: the operation's name; some texts mean what the operation makes of them.
     """
     for wanted, text, cls in _BY_TEXT:
-        if status == wanted and text in reason:
+        if status == wanted and text.search(reason):
             return cls
-    if status == 404:
-        if _BRANCH_TEXT.match(reason) or "source reference" in reason:
-            return BranchNotFound
-        if operation in _OBJECT_OPERATIONS:
-            return ObjectNotFound
-    if status == 409 and operation in ("mergeIntoBranch", "mergePullRequest", "cherryPick", "revertBranch"):
+    if status == 404 and operation in _NOT_FOUND:
+        return _NOT_FOUND[operation]
+    if status == 409 and operation in _MERGES:
         return MergeConflict
     return _BY_STATUS.get(status) or (ServerError if status >= 500 else ApiError)
 
@@ -339,9 +392,10 @@ def from_answer(
     retry_after: float | None = None,
 ) -> ApiError:
     """Build the error for an answer: one sentence of what was asked, what came back, and what to do."""
+    reason = reason.partition("\nSchema:")[0]
     cls = error_class(status, reason, operation)
     about = ", ".join(f"{noun} {name!r}" for noun, name in names.items())
-    said = f"{status} {' '.join(reason.split())}".rstrip()
+    said = f"{status} {' '.join(reason.split())[:SHOWN_REASON]}".rstrip()
     advice = next((_ADVICE[c] for c in cls.__mro__ if c in _ADVICE), "")
     text = f"{operation}({about}) was refused by {endpoint}: {said}"
     if advice:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from types import NoneType
 
 from lakefs_ops.api.common import Commit, Diff, DiffList, Group, Ref, RefList
-from lakefs_ops.call import Call, Listing, query
+from lakefs_ops.call import Call, Listing, query, reference
 from lakefs_ops.model import Model
 
 _BRANCHES = "/repositories/{repository}/branches"
 _BRANCH = "/repositories/{repository}/branches/{branch}"
+_COMMIT_ID = re.compile("[0-9a-f]{64}")
 
 
 class BranchCreation(Model):
@@ -116,13 +117,21 @@ class Branches(Group):
         Raises:
             AlreadyExists: a branch of that name exists.
             Conflict: a tag or a commit has that name.
-            BranchNotFound: the source does not exist.
+            RefNotFound: the source does not exist.
+            HookFailed: a hook refused.
+
+        Example:
+            >>> client.branches.create("lake", name="experiment", source="main")  # doctest: +SKIP
         """
-        body = BranchCreation.body(name=name, source=source, force=force, hidden=hidden)
+        body = BranchCreation.body(name=name, source=reference("source", source), force=force, hidden=hidden)
         return self._send(Call("createBranch", "POST", _BRANCHES, {"repository": repository}, str, body=body))
 
     def get(self, repository: str, branch: str) -> Ref:
         """Return a branch and the commit it points at (``getBranch``).
+
+        Args:
+            repository: the repository's id.
+            branch: the branch's name.
 
         Raises:
             BranchNotFound: no such branch.
@@ -131,6 +140,11 @@ class Branches(Group):
 
     def delete(self, repository: str, branch: str, *, force: bool | None = None) -> None:
         """Delete a branch with its uncommitted changes (``deleteBranch``); its commits stay.
+
+        Args:
+            repository: the repository's id.
+            branch: the branch's name.
+            force: also in a read-only repository.
 
         Raises:
             BranchNotFound: no such branch.
@@ -150,6 +164,10 @@ class Branches(Group):
             type: ``reset`` for all, ``object`` for one object, ``common_prefix`` for all below a prefix.
             path: the object or the prefix.
             force: also in a read-only repository.
+
+        Raises:
+            BranchNotFound: no such branch.
+            ProtectedBranch: a rule covers the branch.
         """
         names = {"repository": repository, "branch": branch}
         body = ResetCreation.body(type=type, path=path, force=force)
@@ -163,20 +181,21 @@ class Branches(Group):
         Args:
             repository: the repository's id.
             branch: the branch's name.
-            ref: the commit to point at; with a commit id a repeat changes nothing.
+            ref: the commit to point at; with a whole commit id a repeat changes nothing.
             force: also in a read-only repository.
+
+        Raises:
+            RefNotFound: the target does not exist.
+            DirtyBranch: uncommitted changes that an earlier commit or reset has touched are in the way.
+            ProtectedBranch: a rule covers the branch.
         """
         names = {"repository": repository, "branch": branch}
         return self._send(
             Call(
-                "hardResetBranch",
-                "PUT",
-                f"{_BRANCH}/hard_reset",
-                names,
-                NoneType,
-                query(ref=ref, force=force),
+                "hardResetBranch", "PUT", f"{_BRANCH}/hard_reset", names, NoneType,
+                query(ref=reference("ref", ref), force=force), idempotent=bool(_COMMIT_ID.fullmatch(ref)),
             )
-        )
+        )  # fmt: skip
 
     def revert(
         self,
@@ -204,10 +223,11 @@ class Branches(Group):
             NoChanges: the commit's changes are not there any more.
             MergeConflict: later commits changed the same objects.
             DirtyBranch: the branch has uncommitted changes.
+            RefNotFound: the commit does not exist.
         """
         names = {"repository": repository, "branch": branch}
         body = RevertCreation.body(
-            ref=ref, parent_number=parent_number, commit_overrides=commit_overrides,
+            ref=reference("ref", ref), parent_number=parent_number, commit_overrides=commit_overrides,
             force=force, allow_empty=allow_empty,
         )  # fmt: skip
         return self._send(Call("revertBranch", "POST", f"{_BRANCH}/revert", names, NoneType, body=body))
@@ -219,10 +239,14 @@ class Branches(Group):
         *,
         ref: str,
         parent_number: int | None = None,
-        commit_overrides: CommitOverrides | Mapping[str, object] | None = None,
+        commit_overrides: CommitOverrides | None = None,
         force: bool | None = None,
     ) -> Commit:
         """Apply another commit's changes by a new one (``cherryPick``).
+
+        A fault of lakeFS 1.84: when the picked commit has metadata and the call does not override them, the server
+        writes its two marks into its cached copy of that commit, whose id then is not found for ten minutes. Give
+        ``commit_overrides`` with the commit's own metadata; `lakefs_ops.flows.once` does.
 
         Args:
             repository: the repository's id.
@@ -235,10 +259,12 @@ class Branches(Group):
         Raises:
             MergeConflict: the branch changed the same objects.
             DirtyBranch: the branch has uncommitted changes.
+            NoChanges: the commit itself changes nothing.
+            RefNotFound: the commit does not exist.
         """
         names = {"repository": repository, "branch": branch}
         body = CherryPickCreation.body(
-            ref=ref, parent_number=parent_number, commit_overrides=commit_overrides, force=force
+            ref=reference("ref", ref), parent_number=parent_number, commit_overrides=commit_overrides, force=force
         )
         return self._send(Call("cherryPick", "POST", f"{_BRANCH}/cherry-pick", names, Commit, body=body))
 
@@ -261,6 +287,9 @@ class Branches(Group):
             delimiter: group paths up to this text, ``/`` as a rule.
             after: only paths that sort behind this.
             limit: so many at most.
+
+        Raises:
+            BranchNotFound: no such branch.
         """
         call = Call(
             "diffBranch", "GET", f"{_BRANCH}/diff", {"repository": repository, "branch": branch}, DiffList,

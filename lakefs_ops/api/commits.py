@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import NoneType
 
-from lakefs_ops.api.common import Commit, Group
+from lakefs_ops.api.common import Commit, CommitCreation, Group
 from lakefs_ops.call import Call, query
 from lakefs_ops.model import Model
 
 
-class CommitCreation(Model):
-    """What `Commits.create` sends."""
+class CommitRecordCreation(Model):
+    """What `Commits.create_record` sends."""
 
+    commit_id: str
+    version: int
+    committer: str
     message: str
+    metarange_id: str
+    creation_date: int
+    parents: list[str]
     metadata: dict[str, str] | None = None
-    date: int | None = None
-    allow_empty: bool | None = None
+    generation: int
     force: bool | None = None
 
 
@@ -53,6 +59,7 @@ class Commits(Group):
             ProtectedBranch: a rule covers the branch.
             HookFailed: a hook refused.
             BranchNotFound: no such branch.
+            LostRace: another writer was first; nothing of this call took effect.
 
         Example:
             >>> client.commits.create("lake", "main", message="January").id  # doctest: +SKIP
@@ -78,3 +85,44 @@ class Commits(Group):
         """
         names = {"repository": repository, "commitId": commit_id}
         return self._send(Call("getCommit", "GET", "/repositories/{repository}/commits/{commitId}", names, Commit))
+
+    def create_record(
+        self,
+        repository: str,
+        *,
+        commit_id: str,
+        version: int,
+        committer: str,
+        message: str,
+        metarange_id: str,
+        creation_date: int,
+        parents: Iterable[str],
+        generation: int,
+        metadata: Mapping[str, str] | None = None,
+        force: bool | None = None,
+    ) -> None:
+        """Write a commit as it was elsewhere, on no branch (``CreateCommitRecord``, internal).
+
+        Args:
+            repository: the repository's id.
+            commit_id: its id, which must be the digest of the rest.
+            version: of its encoding, 0 or 1.
+            committer: who made it.
+            message: its message.
+            metarange_id: what identifies its content.
+            creation_date: when it was made, in Unix seconds.
+            parents: ids of its parents.
+            generation: one more than its highest parent's.
+            metadata: its keys and values.
+            force: also in a read-only repository.
+
+        Raises:
+            AlreadyExists: the commit is there.
+            BadRequest: the id does not fit the rest.
+        """
+        body = CommitRecordCreation.body(
+            commit_id=commit_id, version=version, committer=committer, message=message, metarange_id=metarange_id,
+            creation_date=creation_date, parents=list(parents), generation=generation, metadata=metadata, force=force,
+        )  # fmt: skip
+        path = "/repositories/{repository}/commits"
+        return self._send(Call("CreateCommitRecord", "POST", path, {"repository": repository}, NoneType, body=body))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
+
+from pydantic import Field
 
 from lakefs_ops.call import Page, Sender
-from lakefs_ops.model import Model, utc
+from lakefs_ops.model import Entry, Model, utc
+
+ObjectUserMetadata: TypeAlias = dict[str, str]
+"""Keys and values that a user gave to an object."""
 
 
 class Group:
@@ -18,6 +25,26 @@ class Group:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._send = sender.send
+
+
+class Error(Model):
+    """Why something failed, as the server says it.
+
+    Attributes:
+        message: the server's text.
+    """
+
+    message: str
+
+
+class StorageURI(Model):
+    """Where something is in the store.
+
+    Attributes:
+        location: its address, or its path below the repository's namespace.
+    """
+
+    location: str
 
 
 class Ref(Model):
@@ -71,7 +98,36 @@ class CommitList(Page[Commit]):
     """One page of a log."""
 
 
-class DiffObjectStat(Model):
+class CommitCreation(Model):
+    """What a new commit is to say.
+
+    Attributes:
+        message: its message, may be empty.
+        metadata: keys and values to keep with it.
+        date: its creation date in Unix seconds, now by default.
+        allow_empty: make it even if nothing changed.
+        force: also in a read-only repository.
+    """
+
+    message: str
+    metadata: dict[str, str] | None = None
+    date: int | None = None
+    allow_empty: bool | None = None
+    force: bool | None = None
+
+
+class MergeResult(Model):
+    """What a merge made.
+
+    Attributes:
+        reference: the id of the merge commit.
+    """
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DiffObjectStat(Entry):
     """The right side's object of a difference.
 
     Attributes:
@@ -84,10 +140,16 @@ class DiffObjectStat(Model):
     checksum: str
     mtime: int
     content_type: str | None = None
-    metadata: dict[str, str] | None = None
+    metadata: ObjectUserMetadata | None = None
+
+    @property
+    def modified(self) -> datetime:
+        """When it was written."""
+        return utc(self.mtime)
 
 
-class Diff(Model):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Diff(Entry):
     """One difference between two refs, or of a branch to its head.
 
     Attributes:
@@ -107,3 +169,64 @@ class Diff(Model):
 
 class DiffList(Page[Diff]):
     """One page of differences."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ObjectStats(Entry):
+    """An object, or a group of objects in a listing with a delimiter.
+
+    Attributes:
+        path: its path in the repository, or the common prefix.
+        path_type: ``object`` or ``common_prefix``.
+        physical_address: where its bytes are, or a presigned address.
+        physical_address_expiry: when a presigned address ends, in Unix seconds.
+        checksum: the digest of its bytes; MD5 in hexadecimal digits with most stores.
+        size_bytes: its size; None for a group.
+        mtime: when it was written, in Unix seconds.
+        metadata: its user metadata.
+        content_type: its media type.
+    """
+
+    path: str
+    path_type: str
+    physical_address: str
+    physical_address_expiry: int | None = None
+    checksum: str
+    size_bytes: int | None = None
+    mtime: int
+    metadata: ObjectUserMetadata | None = None
+    content_type: str | None = None
+
+    @property
+    def modified(self) -> datetime:
+        """When it was written."""
+        return utc(self.mtime)
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the presigned address ends, if it is one."""
+        return None if self.physical_address_expiry is None else utc(self.physical_address_expiry)
+
+    def __repr__(self) -> str:
+        # The query of a presigned address is as good as a password.
+        address = self.physical_address.partition("?")[0]
+        return Entry.__repr__(self).replace(repr(self.physical_address), repr(address))
+
+
+class CredentialsWithSecret(Model):
+    """A new key pair; the secret is shown this once.
+
+    Attributes:
+        access_key_id: the access key.
+        secret_access_key: its secret.
+        creation_date: when it was made, in Unix seconds.
+    """
+
+    access_key_id: str
+    secret_access_key: str = Field(repr=False)
+    creation_date: int
+
+    @property
+    def created(self) -> datetime:
+        """When it was made."""
+        return utc(self.creation_date)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from lakefs_ops.api.common import Commit, CommitList, Diff, DiffList, Group
-from lakefs_ops.call import Call, Listing, query
+from lakefs_ops.api.common import Commit, CommitList, Diff, DiffList, Group, MergeResult
+from lakefs_ops.call import Call, Listing, query, reference
 from lakefs_ops.model import Model
 
 _MERGE = "/repositories/{repository}/refs/{sourceRef}/merge/{destinationBranch}"
@@ -21,16 +21,6 @@ class Merge(Model):
     force: bool | None = None
     allow_empty: bool | None = None
     squash_merge: bool | None = None
-
-
-class MergeResult(Model):
-    """What a merge made.
-
-    Attributes:
-        reference: the id of the merge commit.
-    """
-
-    reference: str
 
 
 class FindMergeBaseResult(Model):
@@ -62,6 +52,7 @@ class Refs(Group):
         first_parent: bool | None = None,
         since: datetime | str | None = None,
         stop_at: str | None = None,
+        limit_amount: bool | None = None,
     ) -> Listing[Commit]:
         """List the commits that a ref holds, the newest first (``logCommits``).
 
@@ -70,18 +61,31 @@ class Refs(Group):
             ref: where to begin.
             after: a commit id or ref: only what comes behind it.
             limit: so many at most.
-            objects: only commits that touch one of these paths; the server walks the history for it.
+            objects: only commits that touch one of these paths; merges are left out, and the server walks the
+                history for it.
             prefixes: only commits that touch something below one of these.
             first_parent: follow only the first parent of merges.
             since: only commits at or after this time; aware, or RFC 3339 with a zone.
             stop_at: stop behind this ref, which is still listed.
+            limit_amount: do not look beyond one page, whether or not more follows; the specification calls it
+                ``limit``. It saves a walk through the history when few commits match ``objects`` or ``prefixes``.
+
+        Raises:
+            RefNotFound: ``ref``, ``after`` or ``stop_at`` names nothing.
+
+        Example:
+            >>> for commit in client.refs.log("lake", "main", limit=10):  # doctest: +SKIP
+            ...     print(commit.created, commit.message)
         """
+        for noun, name in (("after", after), ("stop_at", stop_at)):
+            if name is not None:
+                reference(noun, name)
         call = Call(
             "logCommits", "GET", "/repositories/{repository}/refs/{ref}/commits",
             {"repository": repository, "ref": ref}, CommitList,
             query(
                 objects=objects, prefixes=prefixes, first_parent=first_parent,
-                since=since.isoformat() if isinstance(since, datetime) else since, stop_at=stop_at,
+                since=since.isoformat() if isinstance(since, datetime) else since, stop_at=stop_at, limit=limit_amount,
             ),
         )  # fmt: skip
         return Listing(self._sender, call, after=after, limit=limit)
@@ -112,6 +116,14 @@ class Refs(Group):
             after: only paths that sort behind this.
             limit: so many at most.
             include_right_stats: with the right side's object.
+
+        Raises:
+            RefNotFound: a side does not exist.
+            NoMergeBase: the two have no commit in common, so only ``two_dot`` compares them.
+
+        Example:
+            >>> [d.path for d in client.refs.diff("lake", "main", "dev") if d.type == "conflict"]  # doctest: +SKIP
+            ['daily/2015-01.csv']
         """
         call = Call(
             "diffRefs", "GET", "/repositories/{repository}/refs/{leftRef}/diff/{rightRef}",
@@ -153,6 +165,11 @@ class Refs(Group):
             NoChanges: the source brings nothing.
             DirtyBranch: the destination has uncommitted changes.
             HookFailed: a hook refused.
+            RefNotFound: the source does not exist.
+            BranchNotFound: the destination does not exist.
+
+        Example:
+            >>> client.refs.merge("lake", "dev", "main", message="January").reference  # doctest: +SKIP
         """
         names = {"repository": repository, "sourceRef": source_ref, "destinationBranch": destination_branch}
         body = Merge.body(
@@ -162,6 +179,16 @@ class Refs(Group):
         return self._send(Call("mergeIntoBranch", "POST", _MERGE, names, MergeResult, body=body))
 
     def merge_base(self, repository: str, source_ref: str, destination_branch: str) -> FindMergeBaseResult:
-        """Return where two refs parted (``findMergeBase``)."""
+        """Return where two refs parted (``findMergeBase``).
+
+        Args:
+            repository: the repository's id.
+            source_ref: one ref.
+            destination_branch: the other; any ref will do.
+
+        Raises:
+            RefNotFound: one of them does not exist.
+            NoMergeBase: they have no commit in common.
+        """
         names = {"repository": repository, "sourceRef": source_ref, "destinationBranch": destination_branch}
         return self._send(Call("findMergeBase", "GET", _MERGE, names, FindMergeBaseResult))

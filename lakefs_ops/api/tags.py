@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import NoneType
 
 from lakefs_ops.api.common import Group, Ref, RefList
-from lakefs_ops.call import Call, Listing, query
+from lakefs_ops.call import Call, Listing, query, reference
 from lakefs_ops.model import Model
 
 _TAGS = "/repositories/{repository}/tags"
@@ -52,12 +52,22 @@ class Tags(Group):
 
         Raises:
             AlreadyExists: a tag of that name exists, be it for the same commit.
+            Conflict: a branch or a commit has that name.
+            RefNotFound: the ref does not exist.
+            HookFailed: a hook refused.
+
+        Example:
+            >>> client.tags.create("lake", id="2015-01", ref="main").commit_id  # doctest: +SKIP
         """
-        body = TagCreation.body(id=id, ref=ref, force=force)
+        body = TagCreation.body(id=id, ref=reference("ref", ref), force=force)
         return self._send(Call("createTag", "POST", _TAGS, {"repository": repository}, Ref, body=body))
 
     def get(self, repository: str, tag: str) -> Ref:
         """Return a tag and its commit (``getTag``).
+
+        Args:
+            repository: the repository's id.
+            tag: the tag's name.
 
         Raises:
             TagNotFound: no such tag.
@@ -66,6 +76,11 @@ class Tags(Group):
 
     def delete(self, repository: str, tag: str, *, force: bool | None = None) -> None:
         """Delete a tag (``deleteTag``).
+
+        Args:
+            repository: the repository's id.
+            tag: the tag's name.
+            force: also in a read-only repository.
 
         Raises:
             TagNotFound: no such tag.
