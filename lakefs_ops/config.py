@@ -1,13 +1,27 @@
-"""How to reach a lakeFS: endpoint, credentials, TLS, time-outs, retries."""
+"""How to reach a lakeFS: endpoint, credentials, TLS, proxy, time-outs, retries.
+
+`Config.load` takes each setting from the first place that has it:
+
+1. the arguments;
+2. the environment: ``LAKEFS_...``, then the ``LAKECTL_...`` that lakectl and the ``lakefs`` package read;
+3. lakectl's file, ``~/.lakectl.yaml`` or the one that ``LAKECTL_CONFIG_FILE`` names.
+
+Credentials are one setting: a key and its secret, or a token, always come from the same place. Those of the file
+are for the server that the file or the environment names, never for one that an argument names.
+`Config.sources` tells what came from where, and ``lakefs-ops config`` prints it.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
 from urllib.parse import urlsplit
 
+from lakefs_ops import lakectl
 from lakefs_ops.errors import ConfigurationError
 
 API = "/api/v1"
@@ -16,9 +30,27 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "endpoint": ("LAKEFS_ENDPOINT", "LAKECTL_SERVER_ENDPOINT_URL"),
     "access_key_id": ("LAKEFS_ACCESS_KEY_ID", "LAKECTL_CREDENTIALS_ACCESS_KEY_ID"),
     "secret_access_key": ("LAKEFS_SECRET_ACCESS_KEY", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"),
-    "token": ("LAKEFS_TOKEN",),
+    "token": ("LAKEFS_TOKEN", "LAKECTL_CREDENTIALS_SESSION_TOKEN", "LAKECTL_CREDENTIALS_ACCESS_TOKEN"),
+    "verify": ("LAKEFS_VERIFY",),
+    "client_certificate": ("LAKEFS_CLIENT_CERTIFICATE",),
+    "proxy": ("LAKEFS_PROXY",),
+    "pool_size": ("LAKEFS_POOL_SIZE",),
+    "login": ("LAKEFS_LOGIN",),
 }
-"""Which environment variables are read for what; the first that is set counts."""
+"""Which environment variables are read for what; the first that is set and not empty counts."""
+
+FILE: Mapping[str, str] = {
+    "endpoint": "server.endpoint_url",
+    "access_key_id": "credentials.access_key_id",
+    "secret_access_key": "credentials.secret_access_key",
+    "token": "credentials.session_token",
+}
+"""Which keys of lakectl's file are read for what."""
+
+FILE_VARIABLE = "LAKECTL_CONFIG_FILE"
+SECRETS = frozenset({"secret_access_key", "token"})
+_CREDENTIALS = ("token", "access_key_id", "secret_access_key")
+_WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +60,22 @@ class Timeouts:
     Attributes:
         connect: until a connection stands.
         read: between two signs of life. Commits and merges of large changes take lakeFS minutes.
+        total: for one call, with its repeats and the waits between them, however slowly a server drips; None for
+            no limit. The body of a stream that the caller reads, and a body that is streamed up, are bounded by
+            ``read`` alone, since their length is the caller's affair.
     """
 
     connect: float = 10.0
     read: float = 300.0
+    total: float | None = 900.0
 
     def __post_init__(self) -> None:
-        for name in ("connect", "read"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"the {name} time-out must be above 0 seconds, got {getattr(self, name)!r}")
+        for name in ("connect", "read", "total"):
+            value = getattr(self, name)
+            if name == "total" and value is None:
+                continue
+            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ConfigurationError(f"the {name} time-out must be above 0 seconds, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +86,19 @@ class Retries:
         count: repeats of one call at most; 0 for none.
         budget: seconds that the waits of one call may take together.
         first_wait: the longest first wait, in seconds; it doubles with each repeat (full jitter).
-        longest_wait: the longest single wait, in seconds.
+        longest_wait: the longest single wait, in seconds; a server's ``Retry-After`` may exceed it, not the budget.
     """
 
     count: int = 4
     budget: float = 30.0
     first_wait: float = 0.2
     longest_wait: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("count", "budget", "first_wait", "longest_wait"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not value >= 0:
+                raise ConfigurationError(f"{name} of the retries must not be negative, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +110,17 @@ class Config:
             slash at the end. Without a scheme, ``https`` is meant, or ``http`` for this machine.
         access_key_id: the access key.
         secret_access_key: its secret; never shown.
-        token: a bearer token, instead of a key pair; never shown.
-        verify: check the server's certificate; or the path of a bundle of authorities to check it by.
+        token: a bearer token, instead of a key pair; or a callable that returns one, asked again shortly before
+            a JWT ends and after the server refused it. Never shown.
+        login: exchange the key pair for a token first, and renew it before it ends; the pair then travels once
+            a token, not with each call.
+        verify: check certificates; or the path of a bundle of authorities to check them by.
+        client_certificate: the path of a certificate with its key (PEM), or the paths of both.
+        proxy: the address of a proxy; empty for none; when None, as the environment says (``HTTPS_PROXY`` ...).
         timeouts: how long to wait.
         retries: how often to repeat.
-        pool_size: connections kept open at most.
+        pool_size: connections at most; further threads wait for a free one.
+        sources: where `load` found each setting.
 
     Raises:
         ConfigurationError: a value cannot be used; the message names it, never the secret.
@@ -78,11 +129,15 @@ class Config:
     endpoint: str
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
+    token: str | Callable[[], str] | None = field(default=None, repr=False)
+    login: bool = False
     verify: bool | str = True
+    client_certificate: str | tuple[str, str] | None = None
+    proxy: str | None = field(default=None, repr=False)
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: Retries = field(default_factory=Retries)
     pool_size: int = 32
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", normalize_endpoint(self.endpoint))
@@ -93,34 +148,165 @@ class Config:
             raise ConfigurationError(f"{given} is given without {missing}; give both, or a token")
         if self.token and self.access_key_id:
             raise ConfigurationError("both a token and an access key are given; give one of them")
-        if self.pool_size < 1:
-            raise ConfigurationError(f"pool_size must be at least 1, got {self.pool_size}")
+        if self.login and not self.access_key_id:
+            raise ConfigurationError("login needs access_key_id and secret_access_key")
+        for name in ("access_key_id", "secret_access_key", "token"):
+            value = getattr(self, name)
+            # Control characters would end the header that carries it.
+            if isinstance(value, str) and not value.isprintable():
+                raise ConfigurationError(f"{name} holds a line break or another control character")
+        if isinstance(self.token, str) and not self.token.isascii():
+            raise ConfigurationError("token holds a character outside ASCII")
+        if not isinstance(self.pool_size, int) or self.pool_size < 1:
+            raise ConfigurationError(f"pool_size must be at least 1, got {self.pool_size!r}")
+        _check_files(self)
+        if self.proxy and urlsplit(self.proxy).hostname is None:
+            raise ConfigurationError("proxy must look like http://proxy.example.com:3128")
 
     @classmethod
     def load(cls, *, env: Mapping[str, str] | None = None, **given: object) -> Self:
-        """Take each value from the arguments, else from the environment.
+        """Take each setting from the arguments, else from the environment, else from lakectl's file.
 
         Args:
-            env: the environment, ``os.environ`` by default.
+            env: the environment, ``os.environ`` by default; ``HOME`` in it says where lakectl's file is.
             **given: the attributes of `Config`; None counts as not given.
 
         Raises:
             ConfigurationError: no endpoint anywhere, or a value that cannot be used.
+
+        Example:
+            >>> config = Config.load(env={"LAKEFS_ENDPOINT": "lake.example.com", "HOME": "/nowhere"})
+            >>> config.endpoint, config.sources["endpoint"]
+            ('https://lake.example.com', 'environment LAKEFS_ENDPOINT')
         """
         env = os.environ if env is None else env
+        unknown = given.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
         values = {name: value for name, value in given.items() if value is not None}
-        explicit = values.keys() & {"token", "access_key_id", "secret_access_key"}
-        for name, variables in ENVIRONMENT.items():
-            if name in values or (explicit and name != "endpoint"):
-                continue
-            value = next((env[v] for v in variables if env.get(v)), None)
-            if value is not None:
-                values[name] = value
+        sources = dict.fromkeys(values, "argument")
+        explicit = not values.keys().isdisjoint(_CREDENTIALS)
+        for name in ENVIRONMENT:
+            if name not in values and name not in _CREDENTIALS:
+                _take(values, sources, name, _from_environment(env, name))
+        if not explicit:
+            explicit = _credentials_from_environment(values, sources, env)
+        if not explicit or "endpoint" not in values:
+            _fill_from_file(values, sources, env, wanted=not explicit)
         if "endpoint" not in values:
             raise ConfigurationError(
-                f"no lakeFS endpoint: pass endpoint='https://lakefs.example.com' or set {ENVIRONMENT['endpoint'][0]}"
+                f"no lakeFS endpoint: pass endpoint='https://lakefs.example.com', set {ENVIRONMENT['endpoint'][0]},"
+                " or run `lakectl config`"
             )
-        return cls(**values)  # type: ignore[arg-type]
+        return cls(**values, sources=MappingProxyType(sources))  # type: ignore[arg-type]
+
+    def describe(self) -> str:
+        """Return one line a setting: its value and where it came from; secrets only as being there."""
+        lines = []
+        for item in fields(self):
+            value, name = getattr(self, item.name), item.name
+            if name == "sources" or value is None:
+                continue
+            if name in SECRETS:
+                value = "(set)"
+            elif name == "proxy":
+                value = _shown(value)
+            lines.append(f"{name:20} {value!s:40} {self.sources.get(name, 'default')}".rstrip())
+        if not self.access_key_id and not self.token:
+            lines.append(f"{'credentials':20} {'none':40} {self.sources.get('credentials', '')}".rstrip())
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return _rebuild, (type(self), {**values, "sources": dict(self.sources)})
+
+
+def _rebuild(cls: type[Config], values: dict[str, Any]) -> Config:
+    return cls(**values)
+
+
+def _check_files(config: Config) -> None:
+    certificate = config.client_certificate
+    named = [("verify", config.verify)] if isinstance(config.verify, str) else []
+    named += [
+        ("client_certificate", c) for c in ((certificate,) if isinstance(certificate, str) else certificate or ())
+    ]
+    for name, path in named:
+        if not Path(str(path)).exists():
+            raise ConfigurationError(f"{name} names {path!r}, and there is no such file")
+
+
+def _take(values: dict[str, Any], sources: dict[str, str], name: str, found: tuple[str, str] | None) -> None:
+    if found is not None:
+        values[name], sources[name] = _typed(name, found[0], found[1]), found[1]
+
+
+def _typed(name: str, text: str, source: str) -> str | bool | int | tuple[str, str]:
+    if name == "pool_size":
+        try:
+            return int(text)
+        except ValueError:
+            raise ConfigurationError(f"{source}: {text!r} is no whole number") from None
+    if name == "login" and text.lower() not in _WORDS:
+        raise ConfigurationError(f"{source}: {text!r} is neither true nor false")
+    if name in ("login", "verify"):
+        return _WORDS.get(text.lower(), text)
+    if name == "client_certificate" and os.pathsep in text:
+        certificate, _, key = text.partition(os.pathsep)
+        return certificate, key
+    return text
+
+
+def _from_environment(env: Mapping[str, str], name: str) -> tuple[str, str] | None:
+    """Return the value and where it is from."""
+    return next(((env[v], f"environment {v}") for v in ENVIRONMENT[name] if env.get(v)), None)
+
+
+def _credentials_from_environment(values: dict[str, Any], sources: dict[str, str], env: Mapping[str, str]) -> bool:
+    """Take a token or a whole pair from one family of variables; return whether there was any."""
+    for family in ("LAKEFS_", "LAKECTL_"):
+        found = {
+            name: (env[variable], f"environment {variable}")
+            for name in _CREDENTIALS
+            for variable in reversed(ENVIRONMENT[name])
+            if variable.startswith(family) and env.get(variable)
+        }
+        if "token" in found:
+            # As in the lakefs package: a session's token counts before a key pair beside it.
+            found = {"token": found["token"]}
+        for name, value in found.items():
+            _take(values, sources, name, value)
+        if found:
+            return True
+    return False
+
+
+def _fill_from_file(values: dict[str, Any], sources: dict[str, str], env: Mapping[str, str], *, wanted: bool) -> None:
+    """Take endpoint and credentials from lakectl's file, as far as they are wanted."""
+    named = env.get(FILE_VARIABLE)
+    home = env.get("HOME") or env.get("USERPROFILE")
+    if not named and not home:
+        return
+    path = Path(named).expanduser() if named else Path(str(home)) / ".lakectl.yaml"
+    entries = lakectl.read(path)
+    if entries is None:
+        if named:
+            raise ConfigurationError(f"{FILE_VARIABLE} names {named!r}, and there is no such file")
+        return
+    found = {name: entries[key] for name, key in FILE.items() if entries.get(key)}
+    theirs = found.pop("endpoint", None)
+    if "endpoint" not in values and theirs:
+        values["endpoint"], sources["endpoint"] = theirs, str(path)
+    if not wanted or not found:
+        return
+    ours = values.get("endpoint")
+    if sources.get("endpoint") == "argument" and theirs and normalize_endpoint(theirs) != normalize_endpoint(str(ours)):
+        sources["credentials"] = f"those in {path} are for another server"
+        return
+    if "token" in found:
+        found = {"token": found["token"]}
+    for name, value in found.items():
+        values[name], sources[name] = value, str(path)
 
 
 def normalize_endpoint(text: str) -> str:
@@ -129,9 +315,14 @@ def normalize_endpoint(text: str) -> str:
     Raises:
         ConfigurationError: no host, another scheme than http and https, credentials or a query in it.
     """
-    address = text.strip()
+    address = text.strip() if isinstance(text, str) else ""
+    if not address.isprintable() or " " in address:
+        raise ConfigurationError("the lakeFS endpoint holds a blank or a control character")
     if "://" not in address:
-        host = urlsplit(f"//{address}").hostname or ""
+        try:
+            host = urlsplit(f"//{address}").hostname or ""
+        except ValueError:
+            host = ""
         local = host in ("localhost", "::1") or host.startswith("127.")
         address = f"{'http' if local else 'https'}://{address}"
     try:

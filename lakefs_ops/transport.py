@@ -1,31 +1,51 @@
-"""The wire: the only module that knows requests.
+"""The wire: it sends a `Call`, repeats it where a repeat is safe, and parses the answer or raises.
 
-It sends a `Call`, repeats it where a repeat is safe, raises from the error tree, and parses bytes straight
-into the call's result type.
+Only this module and `lakefs_ops.connections` know requests, and no exception of requests, urllib3 or pydantic
+leaves it.
+
+=====================================  =========================================================================
+what a server or a network does        what becomes of it
+=====================================  =========================================================================
+is silent, or drips                    `TimedOut`, by `Timeouts`: to connect, between two signs of life, in all
+answers without end                    an error at `MAX_JSON`, `MAX_UNSIZED`; of an error `MAX_ERROR_BODY` is read
+cuts a body short                      an error: lengths and chunks are checked, in streams too
+sends a page, or no model              `NotALakeFS`
+redirects                              `NotALakeFS`; only a presigned ``getObject`` goes on to the store, without
+                                       credentials
+loses the connection; 420, 423, 429,   repeated with exponential back-off and full jitter, if the call may be
+502, 503, 504, "currently locked"      repeated; any other call only when it surely was never sent
+refuses a token that can be renewed    renewed and sent again, once
+=====================================  =========================================================================
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import os
 import random
+import re
+import threading
 import time
-from collections.abc import Iterator, Mapping
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from types import NoneType
 from typing import Any, TypeVar, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 import urllib3
-from pydantic import ValidationError
-from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
-from lakefs_ops import __version__, errors
+from lakefs_ops import __version__, bodies, connections, errors
+from lakefs_ops.bodies import StreamedBody
 from lakefs_ops.call import Call
 from lakefs_ops.config import API, Config
+from lakefs_ops.connections import OutOfTime, Patience
+from lakefs_ops.credentials import AuthenticationToken, Credentials, LoginInformation
 from lakefs_ops.model import Model
 
 T = TypeVar("T")
@@ -36,6 +56,14 @@ USER_AGENT = f"lakefs-ops/{__version__}"
 CHUNK = 1 << 20
 MAX_ERROR_BODY = 1 << 16
 """How much of an error's body is read, in bytes."""
+MAX_JSON = 1 << 26
+"""The largest answer that is parsed, in bytes; a page of 1,000 results has less than a hundredth of it."""
+MAX_UNSIZED = 1 << 28
+"""The largest answer without a length that is kept in memory, in bytes; a stream has no limit."""
+LONGEST_RETRY_AFTER = 3600.0
+"""The longest pause that a server's ``Retry-After`` is believed, in seconds."""
+MAX_HOPS = 3
+"""How often a store may redirect."""
 
 _WORTH_A_REPEAT = (
     errors.Busy,
@@ -44,6 +72,12 @@ _WORTH_A_REPEAT = (
     errors.ConnectionFailed,
     errors.TimedOut,
 )
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+_all: weakref.WeakSet[Transport] = weakref.WeakSet()
 
 
 class Transport:
@@ -58,10 +92,31 @@ class Transport:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._base = config.endpoint + API
-        self._session: requests.Session | None = None
-        self._pid = 0
         self._headers = {"User-Agent": USER_AGENT, "X-Lakefs-Client": USER_AGENT, "Accept": "*/*"}
-        self._authorization = _authorization(config)
+        self._credentials = Credentials(config)
+        self._lock = threading.Lock()
+        self._session: requests.Session | None = None
+        self._stores: requests.Session | None = None
+        self._inherited: list[requests.Session | None] = []
+        _all.add(self)
+
+    @property
+    def session(self) -> requests.Session:
+        """The session for the server, made on first use; adapters may be mounted on it."""
+        if self._session is None:
+            with self._lock:
+                if self._session is None:
+                    self._session = connections.lakefs_session(self.config)
+        return self._session
+
+    @property
+    def stores(self) -> requests.Session:
+        """The session for stores behind presigned addresses; it carries no credentials."""
+        if self._stores is None:
+            with self._lock:
+                if self._stores is None:
+                    self._stores = connections.store_session(self.config)
+        return self._stores
 
     def send(self, call: Call[T]) -> T:
         """Send the call and return its typed answer.
@@ -69,36 +124,86 @@ class Transport:
         Raises:
             LakeFSError: see `lakefs_ops.errors`; nothing else.
         """
-        response = self._repeat(call)
-        try:
-            body = b"" if call.method == "HEAD" else self._read(call, response)
-            return self._parse(call, response, body)
-        finally:
-            response.close()
+        patience = self._patience(call)
+        return self._repeat(call, patience, lambda response: self._result(call, response, patience))
 
     def open(self, call: Call[bytes]) -> ResponseStream:
         """Send the call and return the body of its answer as a stream, to be closed by the caller."""
-        return ResponseStream(self, call, self._repeat(call))
+        patience = self._patience(call)
+        return self._repeat(call, patience, lambda response: ResponseStream(self, call, response, patience))
+
+    def open_at(self, url: str, call: Call[bytes]) -> ResponseStream:
+        """Send the call to a store, at an address that the server handed out, without credentials.
+
+        Args:
+            url: the presigned address; it is a secret and never shown whole.
+            call: what to send there; its path and query are only for messages.
+        """
+        patience = self._patience(call)
+        return self._repeat(call, patience, lambda r: ResponseStream(self, call, r, patience), url=url)
 
     def close(self) -> None:
-        """Close the pool; the next call opens it again."""
-        session, self._session = self._session, None
-        if session is not None and self._pid == os.getpid():
-            session.close()
+        """Close all connections; the next call opens new ones."""
+        with self._lock:
+            sessions, self._session, self._stores = (self._session, self._stores), None, None
+        for session in sessions:
+            if session is not None:
+                session.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_session", None) is not None or getattr(self, "_stores", None) is not None:
+            endpoint = self.config.endpoint
+            warnings.warn(
+                f"a client of {endpoint} was forgotten, not closed: use it in `with`, or close() it",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            self.close()
+
+    def _forget_parent(self) -> None:
+        """Begin anew in a forked child: another thread of the parent may have held the locks."""
+        self._lock = threading.Lock()
+        self._credentials.reset_lock()
+        # Kept, not closed: closing would take locks of the pool, which may be held for ever.
+        self._inherited += [self._session, self._stores]
+        self._session = self._stores = None
 
     # one call ------------------------------------------------------------------------------------------
 
-    def _repeat(self, call: Call[Any]) -> requests.Response:
-        """Send the call until it succeeds, fails for good, or the budget is used up."""
+    def _patience(self, call: Call[Any]) -> Patience:
+        timeouts = self.config.timeouts
+        sized = call.body is None or isinstance(call.body, bytes)
+        return Patience(timeouts.connect, timeouts.read, timeouts.total if sized else None)
+
+    def _repeat(
+        self, call: Call[Any], patience: Patience, finish: Callable[[requests.Response], T], url: str = ""
+    ) -> T:
+        """Send the call until it succeeds, fails for good, or count, budget or time are used up."""
         retries = self.config.retries
-        attempts, waited = 0, 0.0
+        body = bodies.of(call.body)
+        attempts, waited, renewed = 0, 0.0, False
         while True:
+            authorization = None
             try:
-                return self._once(call)
+                if call.authenticated and not url:
+                    authorization = self._credentials.header(self._login)
+                return finish(self._once(call, body, authorization, patience, url))
+            except errors.AuthenticationFailed as error:
+                if renewed or error.reason == "insufficient permissions" or not _again(body):
+                    raise
+                if not self._credentials.refused(authorization):
+                    raise
+                renewed, wait = True, 0.0
             except _WORTH_A_REPEAT as error:
                 wait = random.uniform(0, min(retries.longest_wait, retries.first_wait * 2**attempts))  # noqa: S311
                 wait = max(wait, getattr(error, "retry_after", None) or 0.0)
-                if not call.repeatable or attempts >= retries.count or waited + wait > retries.budget:
+                surely_unsent = getattr(error, "sent", True) is False
+                if not (call.repeatable or surely_unsent) or attempts >= retries.count:
+                    raise
+                if waited + wait > retries.budget or not _again(body):
+                    raise
+                if patience.left is not None and wait >= patience.left:
                     raise
                 attempts, waited = attempts + 1, waited + wait
                 logger.warning(
@@ -106,124 +211,211 @@ class Transport:
                 )
             time.sleep(wait)
 
-    def _once(self, call: Call[Any]) -> requests.Response:
+    def _once(
+        self, call: Call[Any], body: Any, authorization: str | None, patience: Patience, url: str
+    ) -> requests.Response:
         """Send the call once; return the answer of a success, its body unread."""
-        config = self.config
-        session = self._open_session()
-        request = requests.PreparedRequest()
-        request.method = call.method
-        request.url = self._base + call.address + (f"?{urlencode(call.query)}" if call.query else "")
-        headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(self._headers)
-        if call.authenticated and self._authorization:
-            headers["Authorization"] = self._authorization
-        headers.update(call.headers)
-        _set_body(request, headers, call)
-        request.headers = headers
-        request.hooks = {"response": []}
+        if url:
+            return self._at_store(call, body, patience, url)
         try:
-            response = session.send(
-                request,
-                stream=True,
-                timeout=(config.timeouts.connect, config.timeouts.read),
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            raise self._failure(call, error) from None
+            url = self._base + call.address + (f"?{urlencode(call.query)}" if call.query else "")
+        except UnicodeError:
+            raise errors.InvalidArgument(f"{call.operation}: a name or a path is not valid Unicode") from None
+        headers = dict(self._headers)
+        if authorization:
+            headers["Authorization"] = authorization
+        response = self._exchange(self.session, call, url, headers, body, patience)
         if 200 <= response.status_code < 300 or response.status_code == 304:
             return response
+        target = response.headers.get("Location")
+        if target and response.status_code in _REDIRECTS and ("presign", "true") in call.query:
+            response.close()
+            return self._at_store(call, body, patience, urljoin(url, target))
         try:
-            raise self._refusal(call, response)
+            refusal = self._refusal(call, response, self.config.endpoint)
+        finally:
+            response.close()
+        raise refusal
+
+    def _at_store(self, call: Call[Any], body: Any, patience: Patience, url: str) -> requests.Response:
+        """Send the call to a store; follow its redirects, for there is nothing to give away but the address."""
+        for _ in range(MAX_HOPS + 1):
+            endpoint = _origin(url)
+            response = self._exchange(self.stores, call, url, {"User-Agent": USER_AGENT}, body, patience)
+            if 200 <= response.status_code < 300:
+                return response
+            target = response.headers.get("Location")
+            try:
+                refusal = self._refusal(call, response, endpoint)
+            finally:
+                response.close()
+            if not target or response.status_code not in _REDIRECTS or not _again(body):
+                raise refusal
+            next_url = urljoin(url, target)
+            if url.startswith("https:") and not next_url.startswith("https:"):
+                raise refusal
+            url = next_url
+        raise refusal
+
+    def _exchange(
+        self,
+        session: requests.Session,
+        call: Call[Any],
+        url: str,
+        headers: dict[str, Any],
+        body: bytes | StreamedBody | None,
+        patience: Patience,
+    ) -> requests.Response:
+        """Send one request; return the head of its answer."""
+        for name, value in call.headers.items():
+            headers[name] = _header_value(call, name, value)
+        request = requests.PreparedRequest()
+        request.method, request.url = call.method, url
+        request.body = cast("Any", body)
+        if body is None:
+            if call.method in ("POST", "PUT", "PATCH"):
+                headers["Content-Length"] = "0"
+        elif isinstance(body, bytes):
+            headers["Content-Length"] = str(len(body))
+            headers.setdefault("Content-Type", "application/json")
+        elif body.length is not None:
+            headers["Content-Length"] = str(body.length)
+        else:
+            headers["Transfer-Encoding"] = "chunked"
+        request.headers = CaseInsensitiveDict(headers)
+        request.hooks = {"response": []}
+        connections.current.patience = patience
+        try:
+            return session.send(
+                request, stream=True, timeout=(_connect_wait(patience), patience.next_wait()), allow_redirects=False
+            )
+        except _LIBRARY_ERRORS as error:
+            failure = self._failure(call, error, patience, _origin(url))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # The HTTP library stumbled over the answer; an error of the body's source is raised as it is.
+            failure = self._not_a_lakefs(call, f"its answer cannot be read ({type(error).__name__})", _origin(url))
+        if isinstance(body, StreamedBody) and body.failure is not None:
+            raise body.failure
+        # Outside the except clauses, so that the library's exception is not even the context of ours.
+        raise failure
+
+    def _login(self, keys: LoginInformation) -> AuthenticationToken:
+        body = keys.model_dump_json().encode()
+        call = Call("login", "POST", "/auth/login", {}, AuthenticationToken, body=body, idempotent=True)
+        return self.send(replace(call, authenticated=False))
+
+    def _result(self, call: Call[T], response: requests.Response, patience: Patience) -> T:
+        try:
+            body = self._read(call, response, patience)
+            return self._parse(call, response, body)
         finally:
             response.close()
 
-    def _open_session(self) -> requests.Session:
-        if self._session is None or self._pid != os.getpid():
-            session = requests.Session()
-            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=self.config.pool_size)
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
-            settings = session.merge_environment_settings(self._base, {}, None, self.config.verify, None)
-            session.proxies, session.verify = settings["proxies"], settings["verify"]
-            session.trust_env = False
-            self._session, self._pid = session, os.getpid()
-        return self._session
-
-    def _read(self, call: Call[Any], response: requests.Response) -> bytes:
+    def _read(self, call: Call[Any], response: requests.Response, patience: Patience) -> bytes:
+        """Read the body, no more than is reasonable for the call."""
+        raw, length = response.raw, response.headers.get("Content-Length")
+        limit = MAX_UNSIZED if call.result is bytes else MAX_JSON
+        if call.method == "HEAD":
+            return b""
+        if length is not None and length.isdecimal() and not response.headers.get("Content-Encoding"):
+            limit = -1 if call.result is bytes or int(length) <= limit else limit
         try:
-            return cast("bytes", response.raw.read(decode_content=True))
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._failure(call, error) from None
+            body = cast("bytes", raw.read(None if limit < 0 else limit + 1, decode_content=True))
+        except _LIBRARY_ERRORS as error:
+            failure: errors.LakeFSError = self._failure(call, error, patience, self.config.endpoint)
+        except (ValueError, LookupError) as error:
+            failure = self._not_a_lakefs(call, f"its answer cannot be read ({type(error).__name__})")
+        else:
+            if limit < 0 or len(body) <= limit:
+                return body
+            failure = self._not_a_lakefs(call, f"its answer has more than {limit} bytes and no end in sight")
+        raise failure
 
     def _parse(self, call: Call[T], response: requests.Response, body: bytes) -> T:
         result: Any = call.result
-        if result is NoneType:
-            return cast("T", None)
         if result is bytes:
             return cast("T", body)
-        if result is str:
-            return cast("T", body.decode("utf-8", "replace"))
+        kind = response.headers.get("Content-Type", "no content type")
+        if result is NoneType or result is str:
+            if "html" in kind and body.lstrip().startswith(b"<"):
+                raise self._not_a_lakefs(call, f"it answered {response.status_code} with a page ({kind})")
+            return cast("T", None if result is NoneType else body.decode("utf-8", "replace"))
         model: type[Model] = result
         try:
             return cast("T", model.from_answer(body, response.headers))
-        except ValidationError:
-            kind = response.headers.get("Content-Type", "no content type")
+        except errors.LakeFSError:
+            raise
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             text = f"the answer ({response.status_code}, {kind}, {len(body)} bytes) is no {model.__name__}"
-            raise self._not_a_lakefs(call, text) from None
+        raise self._not_a_lakefs(call, text)
 
     # what went wrong -----------------------------------------------------------------------------------
 
-    def _refusal(self, call: Call[Any], response: requests.Response) -> errors.LakeFSError:
+    def _refusal(self, call: Call[Any], response: requests.Response, endpoint: str) -> errors.LakeFSError:
         """Turn an answer that is no success into an error."""
         try:
             body = response.raw.read(MAX_ERROR_BODY, decode_content=True)
-        except (urllib3.exceptions.HTTPError, OSError):
+        except (*_LIBRARY_ERRORS, ValueError, LookupError):
             body = b""
-        status = response.status_code
-        if 300 <= status < 400:
-            target = response.headers.get("Location", "")
-            return self._not_a_lakefs(call, f"it redirects to {target.partition('?')[0]!r}")
+        status, kind = response.status_code, response.headers.get("Content-Type") or ""
+        if status < 400:
+            target = _origin(response.headers.get("Location") or "")
+            return self._not_a_lakefs(call, f"it answered {status} and sends us to {target or 'nowhere'}", endpoint)
         reason = _reason(body)
-        kind = response.headers.get("Content-Type", "")
-        if reason is None and "html" in kind and status < 500:
-            return self._not_a_lakefs(call, f"it answered {status} with a page ({kind})")
+        if reason is None and "html" in kind:
+            if status < 500 and errors.error_class(status, "") is not errors.Busy:
+                return self._not_a_lakefs(call, f"it answered {status} with a page ({kind})", endpoint)
+            reason = f"a page ({kind})"
         return errors.from_answer(
             status,
             reason if reason is not None else body[:1000].decode("utf-8", "replace").strip(),
             operation=call.operation,
-            endpoint=self.config.endpoint,
+            endpoint=endpoint,
             names=call.names,
             request_id=response.headers.get("X-Request-ID"),
             retry_after=_retry_after(response.headers.get("Retry-After")),
         )
 
-    def _failure(self, call: Call[Any], error: Exception) -> errors.TransportError:
+    def _failure(self, call: Call[Any], error: Exception, patience: Patience, endpoint: str) -> errors.TransportError:
         """Turn an exception of the HTTP library into one of ours."""
-        endpoint = self.config.endpoint
         cause = _root_cause(error)
         context = {"operation": call.operation, "endpoint": endpoint}
-        if isinstance(error, requests.ConnectTimeout):
-            seconds = self.config.timeouts.connect
-            text = f"{call} got no connection to {endpoint} within {seconds:g} s; check the endpoint and the network"
-            return errors.TimedOut(text, **context, sent=False)
-        if isinstance(error, requests.Timeout | urllib3.exceptions.ReadTimeoutError):
-            seconds = self.config.timeouts.read
+        timeouts = self.config.timeouts
+        if isinstance(cause, urllib3.exceptions.EmptyPoolError):
             text = (
-                f"{call} got no answer from {endpoint} within {seconds:g} s; it may have taken effect:"
+                f"{call} found all {self.config.pool_size} connections to {endpoint} in use; close streams that are"
+                " no longer read, or raise pool_size"
+            )
+            return errors.TimedOut(text, **context, sent=False)
+        if isinstance(cause, urllib3.exceptions.ConnectTimeoutError) and not _refused(cause):
+            text = (
+                f"{call} got no connection to {endpoint} within {timeouts.connect:g} s; check the endpoint and the"
+                " network"
+            )
+            return errors.TimedOut(text, **context, sent=False)
+        if isinstance(cause, OutOfTime | TimeoutError | urllib3.exceptions.TimeoutError) or patience.left == 0:
+            limit = f"{timeouts.total:g} s in all" if patience.left == 0 else f"{timeouts.read:g} s"
+            text = (
+                f"{call} got no answer from {endpoint} within {limit}; it may have taken effect:"
                 " look at the state before sending it again"
             )
             return errors.TimedOut(text, **context, sent=True)
         if isinstance(error, requests.exceptions.SSLError):
             text = f"{call} found no trusted TLS at {endpoint}: {cause}; check the certificate, `verify` and the scheme"
             return errors.ConnectionFailed(text, **context, sent=False)
-        refused = isinstance(cause, urllib3.exceptions.NewConnectionError | ConnectionRefusedError)
-        if refused:
+        if isinstance(error, requests.exceptions.ProxyError):
+            text = f"{call} did not get through the proxy to {endpoint}: {cause}; check the proxy"
+            return errors.ConnectionFailed(text, **context, sent=False)
+        if _refused(cause):
             text = f"{call} found nothing listening at {endpoint}; is lakeFS running there, and is the endpoint right?"
             return errors.ConnectionFailed(text, **context, sent=False)
+        if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+            return self._not_a_lakefs(call, "it names an address that cannot be used", endpoint)
         text = f"{call}: the connection to {endpoint} broke: {cause}; it may have taken effect"
         return errors.ConnectionFailed(text, **context, sent=True)
 
-    def _not_a_lakefs(self, call: Call[Any], what: str) -> errors.NotALakeFS:
-        endpoint = self.config.endpoint
+    def _not_a_lakefs(self, call: Call[Any], what: str, endpoint: str = "") -> errors.NotALakeFS:
+        endpoint = endpoint or self.config.endpoint
         text = f"{call}: {endpoint} does not answer as a lakeFS: {what}; check the endpoint"
         return errors.NotALakeFS(text, operation=call.operation, endpoint=endpoint)
 
@@ -231,13 +423,19 @@ class Transport:
 class ResponseStream:
     """The body of an answer, read in pieces of constant memory; a context manager.
 
+    It holds one connection of the pool until it is read to its end or closed.
+
     Attributes:
         headers: the answer's headers, case-insensitive.
         status: the HTTP status, 200 or 206.
     """
 
-    def __init__(self, transport: Transport, call: Call[bytes], response: requests.Response) -> None:
-        self._transport, self._call, self._response = transport, call, response
+    def __init__(
+        self, transport: Transport, call: Call[bytes], response: requests.Response, patience: Patience
+    ) -> None:
+        # From here on the caller decides how long it takes; the server still has to say something.
+        patience.deadline = None
+        self._transport, self._call, self._response, self._patience = transport, call, response, patience
         self.headers: Mapping[str, str] = response.headers
         self.status = response.status_code
 
@@ -258,41 +456,57 @@ class ResponseStream:
             ConnectionFailed: the connection broke before the end.
             TimedOut: the server fell silent.
         """
+        raw, endpoint = self._response.raw, _origin(self._response.url or "")
         try:
-            return cast("bytes", self._response.raw.read(None if size < 0 else size, decode_content=True))
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._transport._failure(self._call, error) from None
+            return cast("bytes", raw.read(None if size < 0 else size, decode_content=True))
+        except _LIBRARY_ERRORS as error:
+            failure: errors.LakeFSError = self._transport._failure(self._call, error, self._patience, endpoint)
+        except (ValueError, LookupError) as error:
+            what = f"its answer cannot be read ({type(error).__name__})"
+            failure = self._transport._not_a_lakefs(self._call, what, endpoint)
+        self.close()
+        raise failure
 
     def close(self) -> None:
         """Give the connection back."""
         self._response.close()
 
-
-def _authorization(config: Config) -> str | None:
-    if config.token:
-        return f"Bearer {config.token}"
-    if config.access_key_id:
-        pair = f"{config.access_key_id}:{config.secret_access_key}"
-        return f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return None
+    def __del__(self) -> None:
+        response = getattr(self, "_response", None)
+        if response is not None:
+            response.close()
 
 
-def _set_body(request: requests.PreparedRequest, headers: CaseInsensitiveDict[str], call: Call[Any]) -> None:
-    """Set the body with its length, or chunked where the length is not known."""
-    body = call.body
-    request.body = cast("Any", body)
-    if isinstance(body, bytes):
-        headers["Content-Length"] = str(len(body))
-        headers.setdefault("Content-Type", "application/json")
-    elif body is None:
-        if call.method in ("POST", "PUT", "PATCH"):
-            headers["Content-Length"] = "0"
-    else:
-        length = requests.utils.super_len(body)  # type: ignore[no-untyped-call]
-        if length:
-            headers["Content-Length"] = str(length)
-        else:
-            headers["Transfer-Encoding"] = "chunked"
+def _again(body: bytes | StreamedBody | None) -> bool:
+    """Return whether the body can be sent again, rewound if need be."""
+    return body is None or isinstance(body, bytes) or body.rewind()
+
+
+def _connect_wait(patience: Patience) -> float:
+    left = patience.left
+    return patience.connect if left is None else min(patience.connect, left) or patience.connect
+
+
+def _header_value(call: Call[Any], name: str, value: str) -> str | bytes:
+    """Return a header's value as it can be sent: the server takes UTF-8."""
+    if not _TOKEN.fullmatch(name):
+        raise errors.InvalidArgument(f"{call}: {name!r} cannot be the name of a header; use letters, digits and -_.")
+    if _CONTROL.search(value):
+        raise errors.InvalidArgument(f"{call}: the value of {name!r} holds a line break or another control character")
+    try:
+        return value if value.isascii() else value.encode()
+    except UnicodeError:
+        raise errors.InvalidArgument(f"{call}: the value of {name!r} is not valid Unicode") from None
+
+
+def _origin(url: str) -> str:
+    """Return the part of an address that may be shown: no credentials, no path, no signature."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}" if host else ""
 
 
 def _reason(body: bytes) -> str | None:
@@ -300,7 +514,7 @@ def _reason(body: bytes) -> str | None:
     try:
         # Some answers hold two JSON values (lakeFS 1.84, recorded); the first is the error.
         value, _ = json.JSONDecoder().raw_decode(body.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         return cast("str", value["message"])
@@ -308,11 +522,21 @@ def _reason(body: bytes) -> str | None:
 
 
 def _retry_after(value: str | None) -> float | None:
-    try:
-        seconds = float(value) if value else None
-    except ValueError:
+    """Read a pause in seconds, or until a date; None when there is none."""
+    if not value:
         return None
-    return seconds if seconds is None or 0 <= seconds < float("inf") else None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError, OSError):
+            return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else None
+
+
+def _refused(cause: BaseException) -> bool:
+    return isinstance(cause, urllib3.exceptions.NewConnectionError | ConnectionRefusedError)
 
 
 def _root_cause(error: BaseException) -> BaseException:
@@ -324,3 +548,12 @@ def _root_cause(error: BaseException) -> BaseException:
         if not isinstance(inner, BaseException):
             return error
         error = inner
+
+
+def _after_fork() -> None:
+    connections.forget_inherited()
+    for transport in list(_all):
+        transport._forget_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)

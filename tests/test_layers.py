@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("lakefs_ops", "airflow_provider", "dagster_resources")
-BASE = {"call", "errors", "model", "uri", "config"}
+BASE = {"call", "errors", "model", "uri", "config", "lakectl", "bodies", "credentials"}
+WIRE = {"transport", "connections"}
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -51,13 +52,13 @@ def allowed(module: str, target: str) -> bool:
     if room == "local":
         return to == "local" or top in ("starlette", "uvicorn")
     if top in ("requests", "urllib3"):
-        return room == "transport"
+        return room in WIRE
     if room in BASE:
         return to in BASE
     if room == "api":
         return to in BASE or target in (module, "lakefs_ops.api", "lakefs_ops.api.common")
-    if room in ("transport", "client"):
-        return to in BASE or to in ("transport", "api")
+    if room in WIRE or room == "client":
+        return to in BASE or to in WIRE or to == "api"
     if room == "flows":
         return top == "lakefs_ops" and to != "local"
     if room == "pytest_plugin":

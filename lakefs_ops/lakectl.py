@@ -1,0 +1,95 @@
+"""Reads the file of ``lakectl``, ``~/.lakectl.yaml``, without a YAML library.
+
+Only the sections ``server`` and ``credentials`` are read, and there only what lakectl itself writes: nested
+``key: value`` lines, plain or quoted. Anything cleverer in them (anchors, tags, lists, braces, text over several
+lines) is refused with its line, instead of being guessed at; other sections are not looked into.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from lakefs_ops.errors import ConfigurationError
+
+SECTIONS = ("server", "credentials")
+
+_LINE = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z_][\w.-]*|\"[^\"\\]*\"|'[^']*'):(?:[ \t]+(?P<value>.*))?$")
+_SINGLE = re.compile(r"'((?:[^']|'')*)'\s*(?:#.*)?$")
+_DOUBLE = re.compile(r"(\"(?:[^\"\\]|\\.)*\")\s*(?:#.*)?$")
+_NOT_PLAIN = tuple("&*!|>[]{}%@`\"'")
+
+
+def read(path: Path) -> dict[str, str] | None:
+    """Read the file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Dotted keys and their values, such as ``credentials.access_key_id``; None when there is no such file.
+
+    Raises:
+        ConfigurationError: the file cannot be read or is not understood; the message never holds a value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(f"{path} cannot be read: {reason}") from None
+    return dict(_entries(text, path))
+
+
+def _entries(text: str, path: Path) -> Iterator[tuple[str, str]]:
+    above: list[tuple[int, str]] = []
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#") or line.rstrip() in ("---", "..."):
+            continue
+        match = _LINE.match(line)
+        if line[0] not in " \t":
+            section = match["key"].strip("\"'") if match else ""
+            above = []
+        if section not in SECTIONS and match:
+            continue
+        if not match:
+            if section in SECTIONS or line[0] not in " \t-":
+                raise _not_understood(path, number)
+            continue
+        indent, key = len(match["indent"]), match["key"].strip("\"'")
+        while above and above[-1][0] >= indent:
+            above.pop()
+        value = _scalar((match["value"] or "").strip(), path, number)
+        name = ".".join([*(name for _, name in above), key])
+        if value is None:
+            above.append((indent, key))
+        else:
+            yield name, value
+
+
+def _scalar(text: str, path: Path, number: int) -> str | None:
+    """Return a value, None when there is none on the line."""
+    if not text or text.startswith("#"):
+        return None
+    if match := _SINGLE.match(text):
+        return match[1].replace("''", "'")
+    if match := _DOUBLE.match(text):
+        try:
+            return str(json.loads(match[1]))
+        except ValueError:
+            raise _not_understood(path, number) from None
+    if text.startswith(_NOT_PLAIN) or ": " in text or text.startswith(("- ", "? ")):
+        raise _not_understood(path, number)
+    text = re.split(r"\s+#", text)[0]
+    return "" if text in ("~", "null") else text
+
+
+def _not_understood(path: Path, number: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"line {number} of {path} is not understood; in {' and '.join(SECTIONS)} write one `key: value` a line,"
+        " or pass the values as arguments or environment variables"
+    )
