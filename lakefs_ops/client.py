@@ -6,11 +6,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from lakefs_ops.config import Config, Timeouts
+from lakefs_ops.config import Config, Retries, Timeouts
 from lakefs_ops.transport import Transport
 from lakefs_ops.uri import Links
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lakefs_ops.api.actions import Actions
     from lakefs_ops.api.auth import Auth
     from lakefs_ops.api.branches import Branches
@@ -32,16 +34,23 @@ class LakeFSClient:
 
     Operations are grouped by the noun of their address: ``client.branches.get("lake", "main")``. A group is
     imported when it is first used. One client may be shared by threads; after a fork each process makes its
-    own connections. Close it with `close()` or ``with``.
+    own connections. Close it with `close()` or ``with``; one that is forgotten warns (`ResourceWarning`).
+
+    What is not given comes from the environment, else from lakectl's file, as `lakefs_ops.config` describes;
+    ``client.config.describe()`` tells where each setting came from.
 
     Args:
-        endpoint: the server's address, with or without scheme and ``/api/v1``; else from the environment
-            (``LAKEFS_ENDPOINT``, ``LAKECTL_SERVER_ENDPOINT_URL``).
-        access_key_id: the access key; else from the environment.
-        secret_access_key: its secret; else from the environment.
-        token: a bearer token instead of a key pair.
+        endpoint: the server's address, with or without scheme and ``/api/v1``.
+        access_key_id: the access key.
+        secret_access_key: its secret.
+        token: a bearer token instead of a key pair, or a callable that returns one.
+        login: exchange the key pair for a token, and renew it before it ends.
         verify: check the server's certificate; or the path of a bundle of authorities.
-        timeouts: how long to wait for a connection and an answer.
+        client_certificate: the path of a certificate with its key (PEM), or the paths of both.
+        proxy: the address of a proxy; empty for none; by default as the environment says.
+        timeouts: how long to wait for a connection, an answer, and a whole call.
+        retries: how often and how long to repeat calls that may be repeated.
+        pool_size: connections at most, 32 by default.
         config: everything at once, instead of the arguments above.
 
     Raises:
@@ -58,9 +67,14 @@ class LakeFSClient:
         *,
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
-        token: str | None = None,
+        token: str | Callable[[], str] | None = None,
+        login: bool | None = None,
         verify: bool | str | None = None,
+        client_certificate: str | tuple[str, str] | None = None,
+        proxy: str | None = None,
         timeouts: Timeouts | None = None,
+        retries: Retries | None = None,
+        pool_size: int | None = None,
         config: Config | None = None,
     ) -> None:
         self.config = config or Config.load(
@@ -68,16 +82,28 @@ class LakeFSClient:
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
             token=token,
+            login=login,
             verify=verify,
+            client_certificate=client_certificate,
+            proxy=proxy,
             timeouts=timeouts,
+            retries=retries,
+            pool_size=pool_size,
         )
         self._transport = Transport(self.config)
 
-    def with_timeouts(self, *, connect: float | None = None, read: float | None = None) -> LakeFSClient:
-        """Return a client with other time-outs, in seconds; it has connections of its own."""
-        old = self.config.timeouts
-        timeouts = Timeouts(connect=connect or old.connect, read=read or old.read)
+    def with_timeouts(
+        self, *, connect: float | None = None, read: float | None = None, total: float | None = None
+    ) -> LakeFSClient:
+        """Return a client with other time-outs, in seconds; it has connections of its own, to be closed."""
+        given = {"connect": connect, "read": read, "total": total}
+        timeouts = replace(self.config.timeouts, **{name: value for name, value in given.items() if value})
         return LakeFSClient(config=replace(self.config, timeouts=timeouts))
+
+    @property
+    def transport(self) -> Transport:
+        """The wire, to send calls of your own; its ``session`` is a `requests.Session` that takes adapters."""
+        return self._transport
 
     @property
     def links(self) -> Links:

@@ -15,6 +15,7 @@ import re
 import threading
 import time
 import weakref
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 GATHERED = 1 << 16
 """The head of a request and a body up to so many bytes leave in one packet."""
+MAX_HEADERS = 200
+"""Headers of an answer that are read."""
+MAX_LINE = 1 << 16
+"""The longest line of an answer's head, in bytes."""
 STORES = 8
 """How many stores a client keeps connections to."""
 
@@ -116,6 +121,48 @@ class _Answer(http.client.HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(_Timed(sock), *args, **kwargs)  # type: ignore[arg-type]
 
+    def begin(self) -> None:
+        """Read the head as `http.client` does, without its parser of e-mails, a sixth of the time of a call."""
+        if self.headers is not None:
+            return
+        status = http.client.CONTINUE.value
+        while status == http.client.CONTINUE:
+            version, status, reason = self._read_status()
+            self.headers = self.msg = self._read_head()
+        self.code = self.status = status
+        self.reason = reason.strip()
+        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
+        self.chunked = (self.headers.get("Transfer-Encoding") or "").lower() == "chunked"
+        self.chunk_left = None
+        self.length = None
+        self.will_close = self._check_close()
+        length = self.headers.get("Content-Length")
+        if length is not None and not self.chunked:
+            if not length.isdecimal():
+                raise http.client.HTTPException(f"a Content-Length of {length[:20]!r}")
+            self.length = int(length)
+        if status in (204, 304) or 100 <= status < 200 or self._method == "HEAD":
+            self.length = 0
+        if self.length is None and not self.chunked:
+            self.will_close = True
+
+    def _read_head(self) -> http.client.HTTPMessage:
+        message = http.client.HTTPMessage()
+        for _ in range(MAX_HEADERS):
+            line = self.fp.readline(MAX_LINE + 1)
+            if len(line) > MAX_LINE:
+                raise http.client.LineTooLong("header line")
+            text = line.decode("iso-8859-1").rstrip("\r\n")
+            if not text:
+                if not line:
+                    raise http.client.IncompleteRead(b"")
+                return message
+            name, colon, value = text.partition(":")
+            if not colon or not name or name[0] in " \t":
+                raise http.client.HTTPException(f"a header line that begins with {text[:20]!r}")
+            message.set_raw(name, value.strip(" \t"))
+        raise http.client.HTTPException(f"more than {MAX_HEADERS} headers")
+
 
 class _Bounded:
     """A connection that sends small requests in one packet and never waits longer than the call may."""
@@ -185,11 +232,26 @@ class _HTTPSPool(_BoundedPool, HTTPSConnectionPool):
 _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
+class _Response(requests.Response):
+    """An answer without the jar for cookies that requests makes for each."""
+
+    def __init__(self) -> None:
+        self._content: Any = False
+        self._content_consumed = False
+        self._next = None
+        self.encoding, self.history = None, []
+        self.elapsed = timedelta(0)
+        self.cookies = _no_cookies
+
+
 class _NoCookies(RequestsCookieJar):
     """LakeFS needs none, and a login's cookie would be a second credential."""
 
     def extract_cookies(self, response: Any, request: Any) -> None:
         """Take nothing."""
+
+
+_no_cookies = _NoCookies()
 
 
 class _Adapter(HTTPAdapter):
@@ -236,7 +298,7 @@ class _Adapter(HTTPAdapter):
         return super().request_url(request, proxies)
 
     def build_response(self, req: Any, resp: Any) -> requests.Response:
-        response = requests.Response()
+        response = _Response()
         response.status_code = resp.status
         response.headers = resp.headers
         response.raw, response.reason = resp, resp.reason
@@ -291,7 +353,7 @@ def _session(config: Config, adapter: _Adapter) -> requests.Session:
     if config.proxy is not None:
         session.trust_env = False
         session.proxies = {"http": config.proxy, "https": config.proxy} if config.proxy else {}
-    session.cookies = _NoCookies()
+    session.cookies = _no_cookies
     return session
 
 

@@ -92,7 +92,6 @@ class Transport:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._base = config.endpoint + API
-        self._headers = {"User-Agent": USER_AGENT, "X-Lakefs-Client": USER_AGENT, "Accept": "*/*"}
         self._credentials = Credentials(config)
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
@@ -221,7 +220,7 @@ class Transport:
             url = self._base + call.address + (f"?{urlencode(call.query)}" if call.query else "")
         except UnicodeError:
             raise errors.InvalidArgument(f"{call.operation}: a name or a path is not valid Unicode") from None
-        headers = dict(self._headers)
+        headers: dict[str, Any] = {"User-Agent": USER_AGENT}
         if authorization:
             headers["Authorization"] = authorization
         response = self._exchange(self.session, call, url, headers, body, patience)
