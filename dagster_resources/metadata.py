@@ -1,0 +1,82 @@
+"""Metadata in both directions: links to lakeFS in Dagster, and links to Dagster on commits in lakeFS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dagster import MetadataValue
+
+if TYPE_CHECKING:
+    from dagster import DagsterRun
+
+    from lakefs_ops.client import LakeFSClient
+
+NAMESPACE = "lakefs"
+
+COMMIT_PREFIX = "::lakefs::Dagster::"
+"""Begins the keys that lakeFS shows under the heading Dagster; a ``url[url:ui]`` becomes a button."""
+
+ROOT_RUN = f"{COMMIT_PREFIX}root_run_id"
+
+Metadata = dict[str, MetadataValue[Any] | str]
+
+
+def commit_metadata(client: LakeFSClient, repository: str, commit_id: str) -> Metadata:
+    """Return what to show of a commit.
+
+    Args:
+        client: the client, for the address.
+        repository: the repository's id.
+        commit_id: the commit's id.
+    """
+    return {
+        f"{NAMESPACE}/repository": repository,
+        f"{NAMESPACE}/commit_id": commit_id,
+        f"{NAMESPACE}/commit": MetadataValue.url(client.links.commit(repository, commit_id)),
+    }
+
+
+def branch_metadata(client: LakeFSClient, repository: str, branch: str, *, base: str) -> Metadata:
+    """Return what to show of a branch: its name, and what it would bring to its base.
+
+    Args:
+        client: the client, for the address.
+        repository: the repository's id.
+        branch: the branch.
+        base: the branch to compare it with.
+    """
+    return {
+        f"{NAMESPACE}/repository": repository,
+        f"{NAMESPACE}/branch": branch,
+        f"{NAMESPACE}/compare": MetadataValue.url(client.links.compare(repository, base, branch)),
+    }
+
+
+def object_metadata(client: LakeFSClient, repository: str, ref: str, path: str) -> Metadata:
+    """Return what to show of an object or a prefix.
+
+    Args:
+        client: the client, for the address.
+        repository: the repository's id.
+        ref: the branch, tag or commit it is at.
+        path: its path.
+    """
+    return {
+        "dagster/uri": f"lakefs://{repository}/{ref}/{path}",
+        f"{NAMESPACE}/objects": MetadataValue.url(client.links.objects(repository, ref, path)),
+    }
+
+
+def run_metadata(run: DagsterRun, *, webserver_url: str | None = None) -> dict[str, str]:
+    """Return the metadata that leads from a commit back to the run that made it.
+
+    Args:
+        run: the run.
+        webserver_url: the address of Dagster's pages; without it there is no link.
+    """
+    marks = {"run_id": run.run_id, "root_run_id": run.root_run_id or run.run_id, "job_name": run.job_name}
+    if partition := run.tags.get("dagster/partition"):
+        marks["partition"] = partition
+    if webserver_url:
+        marks["url[url:ui]"] = f"{webserver_url.rstrip('/')}/runs/{run.run_id}"
+    return {COMMIT_PREFIX + name: value for name, value in marks.items()}

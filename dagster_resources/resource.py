@@ -1,0 +1,124 @@
+"""`LakeFSResource`: how Dagster reaches a lakeFS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dagster import ConfigurableResource, EnvVar, InitResourceContext
+from dagster_shared.libraries import DagsterLibraryRegistry
+from pydantic import Field, PrivateAttr
+
+from lakefs_ops import __version__
+from lakefs_ops.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from dagster_resources.publish import RunBranch, RunContext
+    from lakefs_ops.client import LakeFSClient
+
+DagsterLibraryRegistry.register("lakefs-ops", __version__, is_dagster_package=False)
+
+
+class LakeFSResource(ConfigurableResource[Any]):
+    """A lakeFS server, for assets, checks, ops and sensors.
+
+    The fields are checked when the client is made, since until then an `EnvVar` may stand for any of them. All
+    uses within a process share one client, which is closed when the run (or its step, with the multiprocess
+    executor) ends.
+
+    Examples:
+        .. code-block:: python
+
+            import dagster as dg
+            from dagster_resources import LakeFSResource
+
+
+            @dg.asset
+            def daily_weather(lakefs: LakeFSResource) -> None:
+                lakefs.get_client().objects.upload("weather", "main", "daily/2013-01.csv", b"date,temp_max")
+
+
+            defs = dg.Definitions(
+                assets=[daily_weather],
+                resources={
+                    "lakefs": LakeFSResource(
+                        endpoint="https://lakefs.example.com",
+                        access_key_id=dg.EnvVar("LAKEFS_ACCESS_KEY_ID"),
+                        secret_access_key=dg.EnvVar("LAKEFS_SECRET_ACCESS_KEY"),
+                    )
+                },
+            )
+    """
+
+    endpoint: str = Field(description="The server's address, such as https://lakefs.example.com.")
+    access_key_id: str | None = Field(
+        default=None, description="The access key; LAKEFS_ACCESS_KEY_ID in the environment by default."
+    )
+    secret_access_key: str | None = Field(
+        default=None, repr=False, description="Its secret; LAKEFS_SECRET_ACCESS_KEY in the environment by default."
+    )
+    verify: bool = Field(default=True, description="Whether to check the server's certificate.")
+    ca_bundle: str | None = Field(
+        default=None, description="The path of a bundle of authorities to check the certificate by."
+    )
+    connect_timeout: float = Field(default=10.0, description="Seconds to wait for a connection.")
+    read_timeout: float = Field(default=300.0, description="Seconds to wait between two signs of life.")
+    webserver_url: str | None = Field(
+        default=None, description="The address of Dagster's own pages, for links from commits back to their runs."
+    )
+
+    _client: LakeFSClient | None = PrivateAttr(default=None)
+
+    @classmethod
+    def _is_dagster_maintained(cls) -> bool:
+        return False
+
+    def get_client(self) -> LakeFSClient:
+        """Return the client, made at the first call.
+
+        It works outside a run as well, in a test or a notebook; variables are read from the environment then.
+
+        Raises:
+            ConfigurationError: a field cannot be used, or its variable is not set.
+        """
+        if self._client is None:
+            from lakefs_ops.client import LakeFSClient
+            from lakefs_ops.config import Timeouts
+
+            verify = bool(self._resolved("verify"))
+            self._client = LakeFSClient(
+                self._resolved("endpoint"),
+                access_key_id=self._resolved("access_key_id"),
+                secret_access_key=self._resolved("secret_access_key"),
+                verify=(self._resolved("ca_bundle") or True) if verify else False,
+                timeouts=Timeouts(
+                    connect=float(self._resolved("connect_timeout")), read=float(self._resolved("read_timeout"))
+                ),
+            )
+        return self._client
+
+    def run_branch(self, context: RunContext, repository: str, *, base: str = "main") -> RunBranch:
+        """Return the branch of a run; see `dagster_resources.publish.RunBranch`.
+
+        Args:
+            context: the context of an asset or of an asset check.
+            repository: the repository's id.
+            base: the branch that the run starts from and publishes to.
+        """
+        from dagster_resources.publish import RunBranch
+
+        return RunBranch(context, self, repository, base=base)
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:
+        """Close the client's connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _resolved(self, field: str) -> Any:
+        """Return a field's value; Dagster itself resolves variables only for a run."""
+        value = getattr(self, field)
+        if isinstance(value, EnvVar):
+            variable, value = value.env_var_name, value.get_value()
+            if value is None:
+                raise ConfigurationError(f"LakeFSResource.{field} needs the environment variable {variable}; set it")
+        return value

@@ -1,0 +1,153 @@
+"""The resource: where its values come from, how long its client lives, and what its errors say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+from dagster_shared.libraries import DagsterLibraryRegistry
+
+import lakefs_ops
+from dagster_resources import LakeFSResource
+from lakefs_ops.errors import ConfigurationError
+
+
+@dg.asset
+def names(lakefs: LakeFSResource) -> list[str]:
+    return [repository.id for repository in lakefs.get_client().repositories.list()]
+
+
+def test_the_package_does_not_import_dagster():
+    code = "import dagster_resources, sys; sys.exit('dagster' in sys.modules or 'requests' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_dagster_knows_the_library():
+    assert DagsterLibraryRegistry.get()["lakefs-ops"] == lakefs_ops.__version__
+
+
+def test_configured_from_fields(resource, materialize, lakefs_repository):
+    result = materialize([names], resource)
+    assert lakefs_repository in result.output_for_node("names")
+
+
+def test_configured_from_the_environment(lakefs, materialize, lakefs_repository, monkeypatch):
+    monkeypatch.setenv("LAKE", f"{lakefs.endpoint}/api/v1/")
+    monkeypatch.setenv("LAKE_KEY", lakefs.access_key_id)
+    monkeypatch.setenv("LAKE_SECRET", lakefs.secret_access_key)
+    resource = LakeFSResource(
+        endpoint=dg.EnvVar("LAKE"), access_key_id=dg.EnvVar("LAKE_KEY"), secret_access_key=dg.EnvVar("LAKE_SECRET")
+    )
+    assert lakefs_repository in materialize([names], resource).output_for_node("names")
+    assert resource.get_client().config.endpoint == lakefs.endpoint  # outside a run as well
+
+
+def test_a_variable_that_is_not_set(materialize, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_LAKE", raising=False)
+    resource = LakeFSResource(endpoint=dg.EnvVar("NO_SUCH_LAKE"))
+    with pytest.raises(
+        ConfigurationError, match=r"LakeFSResource\.endpoint needs the environment variable NO_SUCH_LAKE"
+    ):
+        resource.get_client()
+    with pytest.raises(dg.DagsterInvalidConfigError, match="NO_SUCH_LAKE"):
+        materialize([names], resource)
+
+
+def test_settings_reach_the_client(tmp_path):
+    authorities = tmp_path / "authorities.pem"
+    authorities.touch()
+    resource = LakeFSResource(
+        endpoint="lake.example.com/api/v1",
+        access_key_id="key",
+        secret_access_key="secret",
+        ca_bundle=str(authorities),
+        connect_timeout=1.5,
+        read_timeout=20,
+    )
+    config = resource.get_client().config
+    assert config.endpoint == "https://lake.example.com"
+    assert (config.access_key_id, config.secret_access_key) == ("key", "secret")
+    assert config.verify == str(authorities)
+    assert (config.timeouts.connect, config.timeouts.read) == (1.5, 20)
+    assert LakeFSResource(endpoint="http://x", verify=False).get_client().config.verify is False
+
+
+def test_the_secret_is_not_shown():
+    resource = LakeFSResource(endpoint="http://x", access_key_id="key", secret_access_key="geheim")
+    assert "geheim" not in repr(resource)
+    assert "geheim" not in repr(resource.get_client().config)
+
+
+def test_one_client_for_a_process_closed_at_its_end(resource, materialize):
+    seen = []
+
+    @dg.asset
+    def first(lakefs: LakeFSResource) -> None:
+        client = lakefs.get_client()
+        client.server.health()
+        closed = client.close
+        client.close = lambda: (seen.append("closed"), closed())
+        seen.append(client)
+
+    @dg.asset(deps=[first])
+    def second(lakefs: LakeFSResource) -> None:
+        seen.append(lakefs.get_client())
+
+    assert materialize([first, second], resource).success
+    assert seen[0] is seen[1]
+    assert seen[2:] == ["closed"]
+
+
+def test_outside_a_run(resource, lakefs_repository):
+    with resource.process_config_and_initialize_cm() as lakefs:
+        assert lakefs.get_client().repositories.get(lakefs_repository).id == lakefs_repository
+
+
+WRONG = {
+    "endpoint": (
+        {"endpoint": "http://127.0.0.1:9"},
+        lambda client, repository: client.branches.get(repository, "main"),
+        "found nothing listening at http://127.0.0.1:9; is lakeFS running there, and is the endpoint right?",
+    ),
+    "keys": (
+        {"secret_access_key": "wrong"},
+        lambda client, repository: client.branches.get(repository, "main"),
+        "check the access key and the secret",
+    ),
+    "repository": (
+        {},
+        lambda client, repository: client.branches.get("no-such-repository", "main"),
+        "getBranch(repository 'no-such-repository', branch 'main') was refused by {endpoint}: "
+        "404 repository not found; check the repository's name and the endpoint",
+    ),
+    "branch name": (
+        {},
+        lambda client, repository: client.branches.create(repository, name="not a branch!", source="main"),
+        "branch id must consist of letters, digits, underscores and dashes, and cannot start with a dash",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_error_is_one_clear_sentence_in_the_runs_failure(
+    wrong, lakefs, lakefs_repository, materialize, sentence, monkeypatch
+):
+    fields, call, expected = WRONG[wrong]
+    monkeypatch.setattr("random.uniform", lambda low, high: low)  # repeats without waiting
+    keys = {
+        "endpoint": lakefs.endpoint,
+        "access_key_id": lakefs.access_key_id,
+        "secret_access_key": lakefs.secret_access_key,
+    }
+
+    @dg.asset
+    def careless(lakefs: LakeFSResource) -> None:
+        call(lakefs.get_client(), lakefs_repository)
+
+    result = materialize([careless], LakeFSResource(**{**keys, **fields}))
+    assert not result.success
+    said = sentence(result)
+    assert expected.format(endpoint=lakefs.endpoint) in said
+    assert "\n" not in said
