@@ -245,3 +245,16 @@ def audit_ref(client: LakeFSClient, repository: str, ref: str, month: str, *, ma
     ]
     history = [day for path in tables for day in parse(client.objects.get(repository, main, path))]
     return audit(month, parse(client.objects.get(repository, ref, daily_path(month))), history)
+
+
+def load_history(client: LakeFSClient, repository: str, year: int = 2012, *, main: str = "main") -> list[str]:
+    """Put a year of true months on main by one commit, for later months to be compared with; return the months."""
+    months = [f"{year}-{number:02d}" for number in range(1, 13)]
+    for month in months:
+        batch = read_batch(DATA / "monthly", month)
+        days = parse(batch)
+        client.objects.upload(repository, main, raw_path(month), batch)
+        client.objects.upload(repository, main, daily_path(month), clean(days))
+        client.objects.upload(repository, main, summary_path(month), summarize(month, days))
+    client.commits.create(repository, main, message=f"History: the weather of {year}")
+    return months

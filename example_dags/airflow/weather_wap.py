@@ -1,0 +1,114 @@
+"""Write, audit, publish with Airflow: a month of weather reaches `main` only when its audit passes.
+
+Each run works on a branch of its own, named after the run. What the audit judged, a commit, is what the merge
+takes. When a task fails, `main` is as it was and the branch is there to look at; clear the failed task, and the
+run goes on from there.
+
+Needs a connection `lakefs_default` of type lakefs and a repository. Run it with the parameters below, for example
+``airflow dags trigger weather_wap --conf '{"month": "2013-02"}'``.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.sdk import Param, dag, get_current_context, task
+
+from airflow_provider.hooks import LakeFSHook
+from airflow_provider.operators import (
+    LakeFSCommitOperator,
+    LakeFSCreateBranchOperator,
+    LakeFSDeleteBranchOperator,
+    LakeFSMergeOperator,
+)
+from example_dags import weather
+
+CONNECTION = "lakefs_default"
+REPOSITORY = "{{ params.repository }}"
+MONTH = "{{ params.month }}"
+BRANCH = "airflow-{{ run_id | branch_id }}"
+
+log = logging.getLogger(__name__)
+
+
+def branch_id(text: str) -> str:
+    """Return the text with what a branch's name cannot hold replaced."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    doc_md=__doc__,
+    params={
+        "month": Param("2013-01", type="string", pattern=r"^\d{4}-\d{2}$", description="The batch to publish."),
+        "inbox": Param(str(weather.DATA / "monthly"), type="string", description="The folder it was delivered to."),
+        "repository": Param("weather", type="string", description="The repository to publish it in."),
+    },
+    default_args={
+        "lakefs_conn_id": CONNECTION,
+        "retries": 2,
+        "retry_delay": timedelta(seconds=10),
+    },
+    user_defined_filters={"branch_id": branch_id},
+    tags=["lakefs", "example"],
+)
+def weather_wap() -> None:
+    create_branch = LakeFSCreateBranchOperator(
+        task_id="create_branch", repo=REPOSITORY, branch=BRANCH, source_branch="main"
+    )
+
+    @task
+    def land(repo: str, branch: str, month: str, inbox: str) -> None:
+        """Put the batch on the branch as it was delivered."""
+        with LakeFSHook(CONNECTION).get_conn() as client:
+            client.objects.upload(repo, branch, weather.raw_path(month), weather.read_batch(inbox, month))
+
+    @task
+    def transform(repo: str, branch: str, month: str) -> None:
+        """Write the month's daily table and its summary."""
+        with LakeFSHook(CONNECTION).get_conn() as client:
+            days = weather.parse(client.objects.get(repo, branch, weather.raw_path(month)))
+            client.objects.upload(repo, branch, weather.daily_path(month), weather.clean(days))
+            client.objects.upload(repo, branch, weather.summary_path(month), weather.summarize(month, days))
+
+    commit = LakeFSCommitOperator(
+        task_id="commit", repo=REPOSITORY, branch=BRANCH, msg=f"Weather of {MONTH}", metadata={"month": MONTH}
+    )
+
+    @task
+    def audit(repo: str, branch: str, month: str, commit_id: str) -> str:
+        """Judge the commit by rules about the data, and return it if it passes."""
+        with LakeFSHook(CONNECTION).get_conn() as client:
+            checks = weather.audit_ref(client, repo, commit_id, month)
+        for check in checks:
+            log.log(logging.INFO if check.passed else logging.ERROR, "%s", check)
+        get_current_context()["ti"].xcom_push(key="checks", value=[check.to_dict() for check in checks])
+        if failed := [check.name for check in checks if not check.passed]:
+            raise AirflowFailException(
+                f"the batch of {month} failed {len(failed)} of {len(checks)} checks ({', '.join(failed)});"
+                f" main is as it was, and the batch is on the branch {branch}:"
+                f" look at {client.links.compare(repo, 'main', branch)}"
+            )
+        return commit_id
+
+    audited = audit(REPOSITORY, BRANCH, MONTH, "{{ ti.xcom_pull('commit') }}")
+    merge = LakeFSMergeOperator(
+        task_id="merge",
+        repo=REPOSITORY,
+        source_ref="{{ ti.xcom_pull('audit') }}",
+        destination_branch="main",
+        msg=f"Publish the weather of {MONTH}",
+        metadata={"month": MONTH},
+    )
+    delete_branch = LakeFSDeleteBranchOperator(task_id="delete_branch", repo=REPOSITORY, branch=BRANCH)
+
+    landed = land(REPOSITORY, BRANCH, MONTH, "{{ params.inbox }}")
+    transformed = transform(REPOSITORY, BRANCH, MONTH)
+    create_branch >> landed >> transformed >> commit >> audited >> merge >> delete_branch
+
+
+weather_wap()

@@ -1,0 +1,353 @@
+"""The main job, shown: write, audit, publish through Airflow and through Dagster, on an embedded lakeFS.
+
+``make demo``, or ``python -m example_dags.demo``. Each host publishes a month of real weather, then refuses a
+spoiled one. It ends with what each run did, the commits of `main`, and where to look; the exit status is 0 only if
+everything came out as it must.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from example_dags import weather
+from example_dags.reporting import Outcome, read_events
+from lakefs_ops import LakeFSClient
+from lakefs_ops.api.common import Commit
+from lakefs_ops.errors import LakeFSError
+
+ROOT = Path(__file__).parent.parent
+GOOD, SPOILED = weather.DATA / "monthly", weather.DATA / "spoiled"
+HOSTS: Mapping[str, Sequence[tuple[str, Path]]] = {
+    "Airflow": [("2013-01", GOOD), ("2013-03", SPOILED)],
+    "Dagster": [("2013-02", GOOD), ("2013-03", SPOILED)],
+}
+GRACE = 5.0
+"""Seconds that a host's process gets to end by itself."""
+
+
+class DemoFailed(Exception):
+    """A part of the demo did not do what it must."""
+
+
+# what is shown ----------------------------------------------------------------------------------------------
+
+COLOURS = {"green": 32, "red": 31, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
+
+
+def paint(text: str, *colours: str) -> str:
+    """Colour the text, on a terminal."""
+    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return text
+    return "".join(f"\033[{COLOURS[colour]}m" for colour in colours) + text + "\033[0m"
+
+
+class Step:
+    """A long step: its line grows on a terminal; elsewhere each part of it is a line."""
+
+    def __init__(self, title: str) -> None:
+        self._title, self._begun, self._live = title, time.monotonic(), sys.stdout.isatty()
+        self._part, self._done = "", threading.Event()
+        self._painter = threading.Thread(target=self._repaint, daemon=True)
+
+    def say(self, part: str) -> None:
+        """Say which part is being done now."""
+        self._part = part
+        if not self._live:
+            print(f"    {self._seconds()}  {part}", flush=True)
+
+    def __enter__(self) -> Step:
+        if self._live:
+            self._painter.start()
+        else:
+            print(f"  ... {self._title}", flush=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._done.set()
+        if self._live:
+            self._painter.join()
+        mark = paint("ok ", "green") if kind is None else paint("-- ", "red")
+        print(f"{self._clear()}  {mark} {self._title:58}{paint(self._seconds(), 'dim')}", flush=True)
+
+    def _repaint(self) -> None:
+        while not self._done.wait(0.1):
+            part = f": {self._part}" if self._part else ""
+            print(f"{self._clear()}  ... {self._title}{part}  {paint(self._seconds(), 'dim')}", end="", flush=True)
+
+    def _clear(self) -> str:
+        return "\r\033[K" if self._live else ""
+
+    def _seconds(self) -> str:
+        return f"{time.monotonic() - self._begun:5.1f} s"
+
+
+def show_outcome(host: str, outcome: Outcome, client: LakeFSClient, repository: str) -> None:
+    """Print what a run did with a batch."""
+    published = outcome.state == "published"
+    verdict = paint(outcome.state.upper(), "bold", "green" if published else "red")
+    print(f"\n  {paint(host, 'bold')}  {outcome.month}  {verdict}")
+    print(f"    branch  {outcome.branch}{paint(', merged and deleted' if published else ', kept', 'dim')}")
+    passed = [check["name"] for check in outcome.checks if check["passed"]]
+    if passed:
+        print(f"    {paint('passed', 'green')}  {', '.join(passed)}")
+    for check in outcome.checks:
+        if findings := check["findings"]:
+            print(f"    {paint('failed', 'red')}  {check['name']}: {findings[0]}{say_more(len(findings) - 1)}")
+    if not published:
+        print(f"    {paint('look at', 'yellow')} {client.links.compare(repository, 'main', outcome.branch)}")
+
+
+def say_more(count: int) -> str:
+    """Say how many more there are."""
+    return f" (and {count} more)" if count else ""
+
+
+def graph(client: LakeFSClient, repository: str) -> Iterator[str]:
+    """Draw the commits of main, the newest first."""
+    log = list(client.refs.log(repository, "main"))
+    commits = {commit.id: commit for commit in log}
+    line, at = [], log[0].id if log else None
+    while at:
+        line.append(commits[at])
+        at = next(iter(commits[at].parents), None)
+    own = {commit.id for commit in line}
+    for commit in line:
+        yield f"*   {describe(commit)}"
+        side = [] if len(commit.parents) < 2 else [commit.parents[1]]
+        if side:
+            yield "|\\"
+        while side and side[-1] not in own:
+            yield f"| * {describe(commits[side[-1]])}"
+            side += commits[side[-1]].parents[:1] or list(own)
+        if side:
+            yield "|/"
+
+
+def describe(commit: Commit) -> str:
+    """Say on a line what a commit is and who made it."""
+    marks = {key.split("::")[2] for key in commit.metadata or {} if key.startswith("::lakefs::")}
+    return f"{paint(commit.id[:10], 'yellow')}  {commit.message:40}{paint(' '.join(sorted(marks)), 'cyan')}"
+
+
+# what is run ------------------------------------------------------------------------------------------------
+
+
+def run_host(host: str, repository: str, server: Mapping[str, str], home: Path, step: Step) -> list[Outcome]:
+    """Run a host in a process of its own and return what became of each batch."""
+    home.mkdir(parents=True)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DAGSTER", "LAKE"))}
+    environment = clean | {"WEATHER_REPOSITORY": repository, "PYTHONPATH": str(ROOT)}
+    if host == "Airflow":
+        connection = {
+            "conn_type": "lakefs",
+            "host": server["endpoint"],
+            "login": server["access_key_id"],
+            "password": server["secret_access_key"],
+        }
+        environment |= {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "example_dags" / "airflow"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "AIRFLOW_CONN_LAKEFS_DEFAULT": json.dumps(connection),
+        }
+    else:
+        environment |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
+        environment |= {f"LAKEFS_{name.upper()}": value for name, value in server.items()}
+    module = f"example_dags.run_{host.lower()}"
+    words = [f"{month}={inbox}" for month, inbox in HOSTS[host]]
+    log = home.parent / f"{host.lower()}.log"
+    outcomes = []
+    with log.open("w") as errors, process([sys.executable, "-m", module, *words], environment, errors) as child:
+        for event in read_events(child.stdout or ()):
+            if isinstance(event, Outcome):
+                outcomes.append(event)
+            else:
+                step.say(event)
+        status = child.wait()
+    if status or len(outcomes) != len(words):
+        raise DemoFailed(f"the process of {host} ended with status {status}; its log is {shown(log)}")
+    return outcomes
+
+
+@contextmanager
+def process(command: Sequence[str], environment: Mapping[str, str], log: IO[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a session of its own, of which nothing is left at the end."""
+    child = subprocess.Popen(  # noqa: S603
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=environment,
+        cwd=ROOT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        with child:
+            try:
+                yield child
+            finally:
+                with suppress(ProcessLookupError):
+                    if child.poll() is None:
+                        os.killpg(child.pid, signal.SIGTERM)
+                        with suppress(subprocess.TimeoutExpired):
+                            child.wait(GRACE)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+def shown(path: Path) -> str:
+    """Return the path as short as it can be said from here."""
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+# what must be -----------------------------------------------------------------------------------------------
+
+
+def problems(
+    client: LakeFSClient, repository: str, history: Sequence[str], outcomes: Mapping[str, Sequence[Outcome]]
+) -> Iterator[str]:
+    """Compare what lakeFS holds with what it must hold; give one sentence for each difference."""
+    published = list(history)
+    commits = 2  # the repository's own, and the history
+    for host, batches in HOSTS.items():
+        for (month, inbox), outcome in zip(batches, outcomes[host], strict=True):
+            expected = "published" if inbox == GOOD else "refused"
+            if outcome.state != expected:
+                yield f"{host}: {month} must be {expected}, but was {outcome.state}: {outcome.error}"
+            kept = any(client.branches.list(repository, prefix=outcome.branch))
+            if kept != (expected == "refused"):
+                yield f"{host}: the branch {outcome.branch} must be {'gone' if kept else 'kept'}"
+            if kept and client.objects.get(repository, outcome.branch, weather.raw_path(month)) != (
+                weather.read_batch(inbox, month)
+            ):
+                yield f"{host}: the branch {outcome.branch} must hold the batch as it was delivered"
+            if expected == "published":
+                published.append(month)
+                commits += 2  # the batch, and its merge
+    for prefix, path in (
+        ("raw/", weather.raw_path),
+        ("daily/", weather.daily_path),
+        ("summary/", weather.summary_path),
+    ):
+        found = [entry.path for entry in client.objects.list(repository, "main", prefix=prefix)]
+        if found != [path(month) for month in sorted(published)]:
+            yield f"main must hold {prefix} of {', '.join(sorted(published))}, but holds {', '.join(found)}"
+    for month in published:
+        if client.objects.get(repository, "main", weather.raw_path(month)) != weather.read_batch(GOOD, month):
+            yield f"main must hold {month} as it was delivered"
+    found_commits = len(list(client.refs.log(repository, "main")))
+    if found_commits != commits:
+        yield f"main must have {commits} commits, but has {found_commits}"
+
+
+def show(data: Path, *, serve: bool) -> bool:
+    """Run everything, print what came of it, and return whether it came out as it must."""
+    from lakefs_ops.local import LocalLakeFS
+
+    run = datetime.now().strftime("%Y%m%d-%H%M%S")
+    repository, logs = f"weather-{run}", data / "runs" / run
+    print(f"{paint('Write, audit, publish', 'bold')}: real weather, an embedded lakeFS, Airflow and Dagster")
+    print(paint(f"  data and logs are kept in {shown(data)}/\n", "dim"))
+    with LocalLakeFS(data=data / "lakefs") as local:
+        server = {
+            "endpoint": local.endpoint,
+            "access_key_id": local.access_key_id,
+            "secret_access_key": local.secret_access_key,
+        }
+        with LakeFSClient(**server) as client:
+            print(f"  {paint('ok ', 'green')} an embedded lakeFS at {local.endpoint}")
+            with Step(f"repository {repository}, the weather of 2012 on main"):
+                client.repositories.create(name=repository, storage_namespace=f"local://{repository}")
+                history = weather.load_history(client, repository)
+            outcomes = {}
+            for host, batches in HOSTS.items():
+                with Step(f"{host}: {' and '.join(say(month, inbox) for month, inbox in batches)}") as step:
+                    outcomes[host] = run_host(host, repository, server, logs / host.lower(), step)
+            for host, results in outcomes.items():
+                for outcome in results:
+                    show_outcome(host, outcome, client, repository)
+            print(f"\n  {paint('main', 'bold')} of {repository}")
+            for line in graph(client, repository):
+                print(f"    {line}")
+            print(f"\n    commits  {client.links.commits(repository, 'main')}")
+            print(f"    objects  {client.links.objects(repository, 'main')}")
+            wrong = list(problems(client, repository, history, outcomes))
+            show_end(wrong, data, logs, local.endpoint)
+            if serve and not wrong:
+                print(f"\n  lakeFS runs at {local.endpoint}; Ctrl-C ends it")
+                threading.Event().wait()
+    return not wrong
+
+
+def say(month: str, inbox: Path) -> str:
+    """Say which batch it is."""
+    return month if inbox == GOOD else f"a spoiled {month}"
+
+
+def show_end(wrong: Sequence[str], data: Path, logs: Path, endpoint: str) -> None:
+    """Print the verdict, and how to come back."""
+    if wrong:
+        print(f"\n  {paint('This did not come out as it must:', 'bold', 'red')}")
+        for sentence in wrong:
+            print(f"    - {sentence}")
+    else:
+        good = [month for batches in HOSTS.values() for month, inbox in batches if inbox == GOOD]
+        text = f"main holds 2012, {' and '.join(good)}, and nothing of the spoiled batches, whose branches are kept"
+        print(f"\n  {paint('As it must be:', 'bold', 'green')} {text}")
+    show_return(data, endpoint)
+    print(f"  what Airflow and Dagster logged: {shown(logs)}/")
+
+
+def show_return(data: Path, endpoint: str) -> None:
+    """Print how to open the links again."""
+    port = endpoint.rpartition(":")[2]
+    command = f"{shown(Path(sys.executable).parent)}/lakefs-ops local --data {shown(data / 'lakefs')} --port {port}"
+    print(f"\n  to open the links again: {paint(command, 'bold')}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m example_dags.demo", description=__doc__)
+    parser.add_argument("--data", type=Path, default=ROOT / ".demo", help="where to keep the data and the logs")
+    parser.add_argument("--serve", action="store_true", help="keep the lakeFS running at the end, until Ctrl-C")
+    given = parser.parse_args(arguments)
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        # The clean-up is short and bounded; a second Ctrl-C must not leave it half done.
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt(number)
+
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, interrupt)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+    try:
+        return 0 if show(given.data.absolute(), serve=given.serve) else 1
+    except (DemoFailed, LakeFSError, OSError) as error:
+        print(f"\n  {paint('The demo failed:', 'bold', 'red')} {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stopped:
+        print(f"\n  stopped; nothing is left running. {shown(given.data)}/ keeps what was written so far.")
+        return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

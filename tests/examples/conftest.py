@@ -1,0 +1,49 @@
+"""A repository with a year of weather on main, for each host."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+
+import pytest
+
+from example_dags import weather
+
+
+class Lake:
+    """What the examples left in a repository."""
+
+    def __init__(self, client, repository):
+        self.client, self.repository = client, repository
+        self.history = weather.load_history(client, repository)
+        self.before = self.commits()
+
+    def commits(self, ref="main"):
+        return list(self.client.refs.log(self.repository, ref))
+
+    def months(self, ref="main", folder="raw"):
+        paths = [entry.path for entry in self.client.objects.list(self.repository, ref, prefix=f"{folder}/")]
+        return [path.removeprefix(f"{folder}/").partition(".")[0] for path in paths]
+
+    def branches(self):
+        return [branch.id for branch in self.client.branches.list(self.repository) if branch.id != "main"]
+
+    def raw(self, month, ref="main"):
+        return self.client.objects.get(self.repository, ref, weather.raw_path(month))
+
+    def assert_published(self, month):
+        """The month is on main by a merge commit, and nothing else is."""
+        merge, batch, *before = self.commits()
+        assert before == self.before
+        assert merge.parents == [self.before[0].id, batch.id]
+        assert merge.message == f"Publish the weather of {month}"
+        assert batch.message == f"Weather of {month}"
+        for folder in ("raw", "daily", "summary"):
+            assert self.months(folder=folder) == [*self.history, month]
+        assert self.raw(month) == weather.read_batch(weather.DATA / "monthly", month)
+
+
+@pytest.fixture(scope="module")
+def lake(lakefs, lakefs_repository_factory):
+    return Lake(lakefs.client, lakefs_repository_factory())

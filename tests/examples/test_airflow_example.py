@@ -1,0 +1,60 @@
+"""Real Airflow runs the example DAG against the embedded server over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from example_dags import demo, weather
+
+
+class Silent:
+    def say(self, part):
+        pass
+
+
+@pytest.fixture(scope="module")
+def outcomes(lakefs, lake, tmp_path_factory):
+    """A good month, then the spoiled one, by ``dag.test()`` in a process with an Airflow of its own."""
+    server = {
+        "endpoint": lakefs.endpoint,
+        "access_key_id": lakefs.access_key_id,
+        "secret_access_key": lakefs.secret_access_key,
+    }
+    home = tmp_path_factory.mktemp("airflow") / "airflow"
+    return demo.run_host("Airflow", lake.repository, server, home, Silent())
+
+
+def test_the_good_month_is_on_main_by_a_merge_and_its_branch_is_gone(lake, outcomes):
+    good, _ = outcomes
+    assert (good.month, good.state, good.error) == ("2013-01", "published", "")
+    assert [check["name"] for check in good.checks] == list(weather.RULES)
+    assert all(check["passed"] for check in good.checks)
+    assert good.branch not in lake.branches()
+    lake.assert_published("2013-01")
+
+
+def test_nothing_of_the_spoiled_month_is_on_main_and_its_branch_is_kept(lake, outcomes):
+    _, spoiled = outcomes
+    assert (spoiled.month, spoiled.state) == ("2013-03", "refused")
+    assert "2013-03" not in lake.months() + lake.months(folder="daily") + lake.months(folder="summary")
+    assert lake.branches() == [spoiled.branch]
+    assert lake.raw("2013-03", spoiled.branch) == weather.read_batch(weather.DATA / "spoiled", "2013-03")
+
+
+def test_the_failure_says_what_is_wrong_and_where_to_look(lake, outcomes):
+    spoiled = outcomes[1]
+    assert {check["name"] for check in spoiled.checks if not check["passed"]} == {
+        "every_day_present",
+        "no_day_twice",
+        "physically_possible",
+        "no_sudden_jump",
+        "fits_the_climate",
+    }
+    assert "failed 5 of 6 checks (every_day_present, no_day_twice, " in spoiled.error
+    assert spoiled.error.endswith(lake.client.links.compare(lake.repository, "main", spoiled.branch))
+
+
+def test_the_commits_name_the_run(lake, outcomes):
+    for commit in lake.commits()[:2]:
+        assert commit.metadata["::lakefs::Airflow::dag_id"] == "weather_wap"
+        assert commit.metadata["month"] == "2013-01"
