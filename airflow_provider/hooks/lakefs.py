@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import atexit
 import os
+import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -76,7 +77,7 @@ class LakeFSHook(BaseHook):
         return {name: widget(field) for name, field in CONN_FIELDS.items()}
 
     def get_conn(self) -> LakeFSClient:
-        """Return the client, one for each hook.
+        """Return the client, one for each hook; it is closed with the hook, or before by ``with``.
 
         Raises:
             ConfigurationError: the connection cannot be used; the message says which field and why.
@@ -85,6 +86,7 @@ class LakeFSHook(BaseHook):
             from lakefs_ops.client import LakeFSClient
 
             self._client = LakeFSClient(config=self._read_config())
+            weakref.finalize(self, self._client.close)
         return self._client
 
     def _read_config(self) -> Config:
@@ -262,14 +264,7 @@ class LakeFSHook(BaseHook):
             branch: the branch.
             location: only objects below this path.
         """
-        from lakefs_ops.call import Call, query
-
-        # The operation is internal in the specification, so the client's groups do not offer it.
-        call = Call(
-            "createSymlinkFile", "POST", "/repositories/{repository}/refs/{branch}/symlink",
-            {"repository": repo, "branch": branch}, bytes, query(location=location), idempotent=True,
-        )  # fmt: skip
-        return str(json.loads(self.get_conn()._transport.send(call))["location"])
+        return self.get_conn().objects.create_symlink(repo, branch, location=location).location
 
 
 def _for_looks(config: Config) -> Config:
@@ -287,7 +282,9 @@ def _shared_client(config: Config) -> LakeFSClient:
     """Return one client for all hooks with the same configuration."""
     from lakefs_ops.client import LakeFSClient
 
-    return LakeFSClient(config=config)
+    client = LakeFSClient(config=config)
+    atexit.register(client.close)
+    return client
 
 
 @cache

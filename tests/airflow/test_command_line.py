@@ -24,19 +24,19 @@ print(*sorted(sys.modules))
 
 @pytest.fixture
 def airflow(airflow_database: Path) -> object:
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, fails: bool = False) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
             env={**os.environ, "AIRFLOW_HOME": str(airflow_database)},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr
         return done.stdout
 
     return run
 
 
-def test_providers_and_connections(lakefs, airflow) -> None:
+def test_providers_and_connections(lakefs, airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "lakefs-ops" in airflow("providers", "list", "--output", "plain")
     airflow(
         "connections", "add", "lakefs_cli", "--conn-type", "lakefs", "--conn-host", lakefs.endpoint,
@@ -44,8 +44,9 @@ def test_providers_and_connections(lakefs, airflow) -> None:
         "--conn-extra", '{"verify_ssl": false, "read_timeout": 60}',
     )  # fmt: skip
     assert lakefs.endpoint in airflow("connections", "get", "lakefs_cli", "--output", "json")
-    tested = airflow("connections", "test", "lakefs_cli")
-    assert f"at {lakefs.endpoint}, as user" in tested
+    assert "Connection success!" in airflow("connections", "test", "lakefs_cli")
+    monkeypatch.setenv("AIRFLOW_CONN_LAKEFS_WRONG", f"lakefs://{lakefs.access_key_id}:not-it@{lakefs.endpoint[7:]}")
+    assert "check the access key and the secret" in airflow("connections", "test", "lakefs_wrong", fails=True)
 
 
 def test_importing_every_operator_costs_little() -> None:

@@ -261,4 +261,4 @@ def test_comes_back_from_the_database_with_its_links() -> None:
         "upload": {"lakeFS object"},
         "wait": {"lakeFS commit"},
     }
-    assert stored.get_task("commit").template_fields == ("repo", "branch", "msg", "metadata")
+    assert tuple(stored.get_task("commit").template_fields) == ("repo", "branch", "msg", "metadata")
