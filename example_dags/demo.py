@@ -34,7 +34,7 @@ HOSTS: Mapping[str, Sequence[tuple[str, Path]]] = {
     "Airflow": [("2013-01", GOOD), ("2013-03", SPOILED)],
     "Dagster": [("2013-02", GOOD), ("2013-03", SPOILED)],
 }
-GRACE = 5.0
+GRACE = 2.0
 """Seconds that a host's process gets to end by itself."""
 
 

@@ -40,7 +40,7 @@ def published(context, lakefs: LakeFSResource):
     return dg.MaterializeResult(metadata={"commit": merge})
 
 
-def job() -> dg.JobDefinition:
+def make_job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
     resource = LakeFSResource(
         endpoint=dg.EnvVar("WAP_ENDPOINT"),
         access_key_id=dg.EnvVar("WAP_KEY"),
@@ -50,9 +50,17 @@ def job() -> dg.JobDefinition:
     return dg.Definitions(
         [written, published],
         asset_checks=[judged, remarked],
-        jobs=[dg.define_asset_job("wap", executor_def=dg.in_process_executor)],
+        jobs=[dg.define_asset_job("wap", executor_def=executor)],
         resources={"lakefs": resource},
     ).resolve_job_def("wap")
+
+
+def job() -> dg.JobDefinition:
+    return make_job(dg.in_process_executor)
+
+
+def multiprocess_job() -> dg.JobDefinition:
+    return make_job(dg.multiprocess_executor)
 
 
 class Wap:
@@ -70,7 +78,7 @@ class Wap:
         self.setenv("WAP_SECRET", lakefs.secret_access_key)
         self.setenv(REPOSITORY, repository)
 
-    def run(self, *, content="1", check="passes", dies="no", again=None, selection=None):
+    def run(self, *, content="1", check="passes", dies="no", again=None, selection=None, job=job):
         self.setenv(CONTENT, content)
         self.setenv(CHECK, check)
         self.setenv(DIES, dies)
@@ -108,6 +116,13 @@ def test_a_run_that_passes_is_published(wap):
         assert commit.metadata["::lakefs::Dagster::job_name"] == "wap"
         assert commit.metadata["::lakefs::Dagster::url[url:ui]"] == f"http://dagster.example.com/runs/{run.run_id}"
     assert wap.content() == "1"
+    assert wap.branches == ["main"]
+
+
+def test_steps_in_processes_of_their_own_share_the_branch(wap, tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as wap.instance:
+        assert wap.run(job=multiprocess_job).success
+    assert wap.log[:2] == ["Publish", "Write"]
     assert wap.branches == ["main"]
 
 

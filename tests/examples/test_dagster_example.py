@@ -7,7 +7,8 @@ import pytest
 
 from dagster_resources import LakeFSResource
 from example_dags import weather
-from example_dags.dagster import weather_wap
+from example_dags.dagster import quick_start, weather_wap
+from lakefs_ops.flows.once import ensure_repository
 
 
 @pytest.fixture(scope="module")
@@ -75,5 +76,18 @@ def test_the_checks_say_what_is_wrong_and_where_to_look(lake, spoiled):
     assert check.metadata["lakefs/compare"].value == link
 
 
-def test_the_definitions_load(monkeypatch):
-    dg.Definitions.validate_loadable(weather_wap.defs)
+def test_the_quick_start(lakefs, monkeypatch):
+    ensure_repository(lakefs.client, "lake", storage_namespace="local://lake")
+    monkeypatch.setenv("LAKEFS_ENDPOINT", lakefs.endpoint)
+    monkeypatch.setenv("LAKEFS_ACCESS_KEY_ID", lakefs.access_key_id)
+    monkeypatch.setenv("LAKEFS_SECRET_ACCESS_KEY", lakefs.secret_access_key)
+    job = quick_start.defs.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(instance=instance).success
+    assert lakefs.client.commits.get("lake", "main").message == "Publish the readings"
+    assert lakefs.client.objects.get("lake", "main", "readings.csv").startswith(b"day,celsius")
+
+
+@pytest.mark.parametrize("example", [quick_start, weather_wap])
+def test_the_definitions_load(example):
+    dg.Definitions.validate_loadable(example.defs)
