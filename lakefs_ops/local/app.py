@@ -1,0 +1,244 @@
+"""The ASGI application: from a request on the wire to a handler, and back.
+
+In the order of lakeFS: the address, the request's shape, the credentials, the handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, unquote_plus
+
+from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
+from lakefs_ops.local.handlers import HANDLERS, INLINE
+from lakefs_ops.local.http import Answer, Request, as_json, as_text
+from lakefs_ops.local.identity import Identity
+from lakefs_ops.local.specification import (
+    Operation,
+    PlainInvalid,
+    check_body,
+    read_parameters,
+    specification,
+)
+from lakefs_ops.local.uploads import receive_upload
+
+if TYPE_CHECKING:
+    from lakefs_ops.local.store.lake import Lake
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+logger = logging.getLogger("lakefs_ops.local")
+
+API = "/api/v1"
+WORKERS = 16
+MAX_BODY = 64 << 20
+"""How large a JSON body may be, in bytes."""
+
+UPLOADS = frozenset({"uploadObject"})
+
+
+class Application:
+    """An embedded lakeFS as an ASGI application.
+
+    Args:
+        lake: its state.
+        identity: who may use it.
+        allow_import: folders that may be imported from.
+    """
+
+    def __init__(self, lake: Lake, identity: Identity, *, allow_import: Iterable[str] = ()) -> None:
+        self.lake = lake
+        self.identity = identity
+        self.allow_import = tuple(allow_import)
+        self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lakefs-local")
+
+    def close(self) -> None:
+        """Wait for what is at work, and end the threads."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    @cached_property
+    def _routes(self) -> dict[tuple[str, int], list[Operation]]:
+        """Operations by method and number of segments."""
+        routes: dict[tuple[str, int], list[Operation]] = {}
+        for operation in specification()[0]:
+            routes.setdefault((operation.method, len(operation.segments)), []).append(operation)
+        for candidates in routes.values():
+            candidates.sort(key=lambda operation: [segment.startswith("{") for segment in operation.segments])
+        return routes
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one connection's event."""
+        if scope["type"] != "http":
+            return
+        request_id = str(uuid.UUID(int=secrets.randbits(128), version=4))
+        try:
+            answer, validated = await self._answer(scope, receive)
+        except Exception:
+            logger.exception("%s %s", scope["method"], scope["path"])
+            answer, validated = _refused(Refusal("internal server error")), True
+        answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+        if validated:
+            answer.headers["X-Request-ID"] = request_id
+        await _send(answer, send, self.pool, head=scope["method"] == "HEAD")
+
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> tuple[Answer, bool]:
+        """Return the answer, and whether the request had passed the validator."""
+        raw = scope.get("raw_path") or scope["path"].encode()
+        path = raw.partition(b"?")[0].decode("latin-1")
+        if not path.startswith(f"{API}/"):
+            return self._outside(scope["method"], path), True
+        try:
+            operation, names = self._match(scope["method"], path[len(API) + 1 :])
+            headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+            query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="replace")
+            values = read_parameters(operation, query, headers, names)
+        except Refusal as refusal:
+            return _refused(refusal), False
+        request = Request(self.lake, names, values, None, headers, "", self)
+        try:
+            if operation.name not in UPLOADS:
+                request.body = await _read_json(operation, headers, receive)
+            if not operation.anonymous:
+                request.user = self.identity.authenticate(headers, operation.name)
+        except Unauthenticated as refusal:
+            return _refused(refusal), True
+        except Refusal as refusal:
+            return _refused(refusal), False
+        if operation.name in UPLOADS:
+            await receive_upload(request, receive, self.pool)
+        handler = HANDLERS[operation.name]
+        try:
+            if operation.name in INLINE:
+                return handler(request), True
+            return await asyncio.get_running_loop().run_in_executor(self.pool, handler, request), True
+        except Refusal as refusal:
+            return _refused(refusal), True
+
+    def _match(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
+        parts = path.split("/")
+        for operation in self._routes.get((method, len(parts)), ()):
+            names = {}
+            for segment, part in zip(operation.segments, parts, strict=True):
+                if segment.startswith("{"):
+                    if not part:
+                        break
+                    # lakeFS decodes names in an address twice, the first time as in a query (recorded).
+                    names[segment[1:-1]] = unquote(unquote_plus(part))
+                elif segment != part:
+                    break
+            else:
+                return operation, names
+        raise Missing("invalid API endpoint")
+
+    def _outside(self, method: str, path: str) -> Answer:
+        if path == "/_health" and method in ("GET", "HEAD"):
+            return as_text(f"alive! {uuid.uuid4()}")
+        if path == "/metrics":
+            return as_text("")
+        if path == "/openapi.json":
+            return as_json({"openapi": "3.0.0", "paths": _paths()})
+        if path == "/logout":
+            cookie = "internal_auth_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+            return Answer(307, b"", {"Location": "/auth/login", "Set-Cookie": cookie})
+        if path.startswith(("/iceberg/", "/mds/")):
+            return as_text("Not Implemented\n", 501)
+        return _refused(Missing("invalid API endpoint"))
+
+
+def _paths() -> dict[str, dict[str, Any]]:
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in specification()[0]:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = {"operationId": operation.name}
+    return paths
+
+
+async def _read_json(operation: Operation, headers: dict[str, str], receive: Receive) -> Any:
+    """Read, decode and check a body; None without one."""
+    data, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Invalid("client hung up")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise Invalid("request body has an error: it is too large")
+        data.append(chunk)
+        more = message.get("more_body", False)
+    body = b"".join(data)
+    if operation.body is None:
+        return None
+    if not body:
+        if operation.body_required:
+            raise Invalid("request body has an error: value is required but missing")
+        return None
+    kind = headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise Invalid(f'request body has an error: header Content-Type has unexpected value "{kind}"')
+    value = _decode(body)
+    check_body(operation, value)
+    return value
+
+
+def _decode(body: bytes) -> Any:
+    """Decode the first JSON value of a body; what follows it is ignored."""
+    text = body.decode("utf-8", "replace").lstrip()
+    told = "request body has an error: failed to decode request body: "
+    try:
+        return json.JSONDecoder().raw_decode(text)[0]
+    except json.JSONDecodeError as error:
+        raise Invalid(told + _go_words(text, error)) from None
+    except RecursionError:
+        raise Invalid(f"{told}exceeded max depth") from None
+
+
+def _go_words(text: str, error: json.JSONDecodeError) -> str:
+    """Say what is wrong with JSON as lakeFS's parser says it, for the common cases."""
+    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
+        return "unexpected EOF"
+    sign = text[error.pos]
+    for word in ("null", "true", "false"):
+        if text.startswith(word[0], error.pos):
+            for expected, got in zip(word[1:], text[error.pos + 1 :], strict=False):
+                if expected != got:
+                    return f"invalid character '{got}' in literal {word} (expecting '{expected}')"
+    if "property name" in error.msg:
+        return f"invalid character '{sign}' looking for beginning of object key string"
+    if "delimiter" in error.msg and "','" in error.msg:
+        return f"invalid character '{sign}' after object key:value pair"
+    return f"invalid character '{sign}' looking for beginning of value"
+
+
+def _refused(refusal: Refusal) -> Answer:
+    if isinstance(refusal, PlainInvalid):
+        return as_text(refusal.message, refusal.status)
+    body = refusal.body if refusal.body is not None else {"message": refusal.message}
+    return as_json(body, refusal.status, **refusal.headers)
+
+
+async def _send(answer: Answer, send: Send, pool: ThreadPoolExecutor, *, head: bool) -> None:
+    headers = [
+        (key.lower().encode("latin-1"), value.encode("latin-1", "replace")) for key, value in answer.headers.items()
+    ]
+    body = answer.body
+    whole = isinstance(body, bytes)
+    if isinstance(body, bytes) and "Content-Length" not in answer.headers and answer.status not in (204, 304):
+        headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if isinstance(body, bytes) or head:
+        await send({"type": "http.response.body", "body": body if whole and not head else b""})
+        return
+    loop = asyncio.get_running_loop()
+    pieces = iter(body)
+    while chunk := await loop.run_in_executor(pool, next, pieces, b""):
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

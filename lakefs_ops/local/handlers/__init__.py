@@ -1,0 +1,47 @@
+"""What each operation answers: a module a noun; handlers keep no state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from lakefs_ops.local.handlers import (
+    auth,
+    branches,
+    commits,
+    objects,
+    refs,
+    repositories,
+    server,
+    tags,
+)
+from lakefs_ops.local.http import Answer, Request
+
+Handler = Callable[[Request], Answer]
+
+HANDLERS: Mapping[str, Handler] = {
+    **auth.HANDLERS,
+    **branches.HANDLERS,
+    **commits.HANDLERS,
+    **objects.HANDLERS,
+    **refs.HANDLERS,
+    **repositories.HANDLERS,
+    **server.HANDLERS,
+    **tags.HANDLERS,
+}
+"""The handler of each operation, by its name in the lakeFS specification."""
+
+INLINE = frozenset(
+    {
+        "getBranch",
+        "getCommit",
+        "getConfig",
+        "getCurrentUser",
+        "getRepository",
+        "getSetupState",
+        "getTag",
+        "headObject",
+        "healthCheck",
+        "statObject",
+    }
+)
+"""Operations quick enough to be answered without another thread."""

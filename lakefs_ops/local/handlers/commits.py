@@ -1,0 +1,86 @@
+"""Commits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Refusal
+from lakefs_ops.local.http import Answer, Request, as_json, nothing
+from lakefs_ops.local.store import names
+from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.commits import Commit, commit_id
+from lakefs_ops.local.store.versions import Versions
+
+
+def shown(commit: Commit) -> dict[str, Any]:
+    """Return a commit as the API writes it."""
+    return {
+        "id": commit.id,
+        "parents": list(commit.parents),
+        "committer": commit.committer,
+        "message": commit.message,
+        "creation_date": commit.created,
+        "meta_range_id": commit.meta_range_id,
+        "metadata": commit.metadata,
+        "generation": commit.generation,
+        "version": commit.version,
+    }
+
+
+def create(request: Request) -> Answer:
+    fields, name = request.fields, request.path["branch"]
+    repository = request.lake.repository(request.path["repository"])
+    names.check_branch(name)
+    branches = Branches(request.lake, repository)
+    branches.check_writable(name, "cannot commit to protected branch")
+    request.writable(force=fields.get("force", False))
+    branches.get(name)
+    made = Versions(request.lake, repository, request.server.identity.committer).commit(
+        name,
+        message=fields["message"],
+        metadata=fields.get("metadata") or {},
+        date=fields.get("date"),
+        allow_empty=fields.get("allow_empty", False),
+        source_metarange=request.get("source_metarange"),
+    )
+    return as_json(shown(made), 201)
+
+
+def get(request: Request) -> Answer:
+    try:
+        commit = request.lake.refs.commit(request.repository.uid, request.path["commitId"])
+    except Missing as missing:
+        raise (missing if missing.message == "repository not found" else Missing("commit not found")) from None
+    except Invalid as invalid:
+        raise Refusal(invalid.message) from None
+    return as_json(shown(commit))
+
+
+def create_record(request: Request) -> Answer:
+    fields = request.fields
+    repository = request.writable(force=fields.get("force", False))
+    parents = tuple(fields["parents"])
+    expected = commit_id(
+        committer=fields["committer"],
+        message=fields["message"],
+        meta_range_id=fields["metarange_id"],
+        created=fields["creation_date"],
+        metadata=fields.get("metadata") or {},
+        parents=parents,
+    )
+    if expected != fields["commit_id"]:
+        raise Invalid("commit id: invalid value: validation error")
+    if request.lake.commits.find(repository.uid, expected):
+        raise Conflicting("commit already exists: not unique")
+    request.lake.commits.store(
+        repository.uid,
+        Commit(
+            expected, parents, fields["committer"], fields["message"], fields["creation_date"],
+            fields["creation_date"] * 1_000_000_000, fields["metarange_id"], dict(fields.get("metadata") or {}),
+            fields["generation"], fields["version"],
+        ),
+    )  # fmt: skip
+    return nothing()
+
+
+HANDLERS = {"commit": create, "getCommit": get, "CreateCommitRecord": create_record}

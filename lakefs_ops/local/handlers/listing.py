@@ -1,0 +1,128 @@
+"""Pages of paths, with or without a delimiter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from lakefs_ops.local.http import Answer, Request, amount, page
+from lakefs_ops.local.store.merging import Change
+from lakefs_ops.local.store.trees import Entry
+
+T = TypeVar("T")
+
+LAST = "\U0010ffff"
+"""Sorts behind every character of a path."""
+
+DEFAULT_TYPE = "application/octet-stream"
+
+
+def grouped(
+    read: Callable[[str], Iterator[tuple[str, T]]],
+    prefix: str,
+    after: str,
+    delimiter: str,
+    *,
+    skip_extensions: bool = False,
+) -> Iterator[tuple[str, T | None]]:
+    """Go through paths below a prefix, those with the delimiter in one group.
+
+    Args:
+        read: gives pairs of a path and a value from a path on, that path included.
+        prefix: only paths that begin so.
+        after: only what sorts behind this.
+        delimiter: group paths up to its first place behind the prefix; empty for no groups.
+        skip_extensions: begin behind everything that begins with ``after``, as lakeFS pages through
+            differences (recorded).
+
+    Yields:
+        a path and its value, or a group and None.
+    """
+    inside = after.startswith(prefix) and delimiter and after.find(delimiter, len(prefix)) >= 0
+    start = max(prefix, after)
+    if after and delimiter and after.startswith(prefix) and after.endswith(delimiter) and inside:
+        start = after + LAST if after.find(delimiter, len(prefix)) == len(after) - len(delimiter) else start
+    if after and skip_extensions and delimiter:
+        start = max(start, after + LAST)
+    while True:
+        for path, value in read(start):
+            if not path.startswith(prefix):
+                if path > prefix:
+                    return
+                continue
+            if path == after:
+                continue
+            at = path.find(delimiter, len(prefix)) if delimiter else -1
+            if at < 0:
+                yield path, value
+                continue
+            group = path[: at + len(delimiter)]
+            yield group, None
+            start = group + LAST
+            break
+        else:
+            return
+
+
+def stats(path: str, entry: Entry, *, metadata: bool = True) -> dict[str, Any]:
+    """Return an object as the API writes it."""
+    value: dict[str, Any] = {
+        "path": path,
+        "path_type": "object",
+        "physical_address": entry.address,
+        "checksum": entry.checksum,
+        "size_bytes": entry.size,
+        "mtime": entry.mtime,
+        "content_type": entry.content_type or DEFAULT_TYPE,
+    }
+    if metadata:
+        value["metadata"] = entry.metadata
+    return value
+
+
+def differences(
+    request: Request,
+    read: Callable[[str], Iterator[Change]],
+    *,
+    right_stats: bool,
+    uncommitted: bool = False,
+    conflicts: Callable[[str], bool] | None = None,
+) -> Answer:
+    """Return a page of differences.
+
+    Args:
+        request: its ``prefix``, ``after``, ``delimiter`` and ``amount`` count.
+        read: gives the changes from a path on.
+        right_stats: with the right side's object.
+        uncommitted: they are those of a branch to its head, whose removals have no size.
+        conflicts: whether a path is in conflict.
+    """
+
+    def pairs(start: str) -> Iterator[tuple[str, Change]]:
+        return ((change.path, change) for change in read(start))
+
+    def shown(path: str, change: Change | None) -> dict[str, Any]:
+        if change is None:
+            return {"path": path, "path_type": "common_prefix", "type": "prefix_changed"}
+        kind = "conflict" if conflicts is not None and conflicts(path) else change.type
+        entry = change.right or change.left
+        assert entry is not None
+        value: dict[str, Any] = {"path": path, "path_type": "object", "type": kind}
+        value["size_bytes"] = 0 if uncommitted and change.right is None else entry.size
+        if right_stats:
+            value["right"] = {
+                "checksum": entry.checksum,
+                "mtime": entry.mtime,
+                "content_type": entry.content_type or DEFAULT_TYPE,
+                "metadata": entry.metadata,
+            }
+        return value
+
+    found = grouped(
+        pairs,
+        request.get("prefix", ""),
+        request.get("after", ""),
+        request.get("delimiter", ""),
+        skip_extensions=True,
+    )
+    return page(((path, shown(path, change)) for path, change in found), amount(request))

@@ -1,0 +1,365 @@
+"""Objects: write, read, list, copy, delete."""
+
+from __future__ import annotations
+
+import re
+import time
+from email.utils import formatdate
+from typing import Any
+
+from lakefs_ops.local.errors import (
+    DataGone,
+    Invalid,
+    Missing,
+    Refusal,
+    Unimplemented,
+    Unmet,
+    Unsatisfiable,
+)
+from lakefs_ops.local.handlers import listing
+from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
+from lakefs_ops.local.store import names
+from lakefs_ops.local.store.blobs import pieces
+from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.lake import Repository
+from lakefs_ops.local.store.refs import Resolved
+from lakefs_ops.local.store.trees import Entry
+
+META = "x-lakefs-meta-"
+INTERNAL = "x-lakefs-internal-"
+NO_PRESIGN = "local adapter presigned URL: operation not supported"
+MOST_PATHS = 1000
+SMALL = 1 << 16
+"""Up to which size an object is read at once, in bytes."""
+
+SHOWN_IN_PLACE = frozenset(
+    {
+        "application/json", "application/pdf", "application/xml", "image/bmp", "image/gif", "image/jpeg", "image/png",
+        "image/svg+xml", "image/webp", "text/css", "text/html", "text/javascript", "text/markdown", "text/plain",
+        "text/xml",
+    }
+)  # fmt: skip
+"""Media types that a browser shows instead of saving them."""
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+
+
+def address_of(repository: Repository, blob: str) -> str:
+    """Return the physical address of a file of this server."""
+    return f"{repository.storage_namespace.rstrip('/')}/data/{blob}"
+
+
+def blob_of(entry: Entry) -> str:
+    """Return the name of the file that an entry's bytes are in."""
+    return entry.address.rpartition("/")[2]
+
+
+# writing ------------------------------------------------------------------------------------------------
+
+
+def upload(request: Request) -> Answer:
+    incoming, problem = request.upload, request.upload_problem
+    try:
+        return _upload(request)
+    finally:
+        if incoming is not None and problem is None:
+            incoming.discard()
+
+
+def _upload(request: Request) -> Answer:
+    name, path, force = request.path["branch"], request.values["path"], request.get("force", False)
+    repository = request.repository
+    names.check_branch(name, "name")
+    branches = Branches(request.lake, repository)
+    _check_branch_exists(branches, name)
+    at = Resolved(branches.head(name), name)
+    if request.get("If-None-Match") is not None:
+        if request.get("If-None-Match") != "*":
+            raise Unimplemented("Not Implemented")
+        if branches.entry(at, path) is not None:
+            raise Unmet("path already exists")
+    if request.get("If-Match") is not None:
+        raise Unimplemented("Not Implemented")
+    if request.upload_problem is not None:
+        raise request.upload_problem
+    names.check_path(path)
+    branches.check_writable(name)
+    request.writable(force=force)
+    incoming = request.upload
+    assert incoming is not None
+    checksum, size = incoming.checksum, incoming.size
+    entry = Entry(
+        address_of(repository, incoming.keep()),
+        checksum,
+        size,
+        int(time.time()),
+        _user_metadata(request),
+        request.upload_type or listing.DEFAULT_TYPE,
+    )
+    branches.stage(name, path, entry)
+    value = listing.stats(path, entry)
+    form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+    if form and not request.upload_type:
+        value["content_type"] = ""
+    return as_json(value, 201)
+
+
+def _user_metadata(request: Request) -> dict[str, str]:
+    found = {}
+    for name, value in request.headers.items():
+        if name.startswith(META):
+            found[name.removeprefix(META)] = value
+        elif name.startswith(INTERNAL):
+            found[f"::lakefs::{name.removeprefix(INTERNAL)}"] = value
+    return found
+
+
+def _check_branch_exists(branches: Branches, name: str) -> None:
+    branches.get(name, f"branch '{name}' not found")
+
+
+def copy(request: Request) -> Answer:
+    fields, name, path = request.fields, request.path["branch"], request.values["dest_path"]
+    repository = request.repository
+    if fields.get("shallow"):
+        raise Unimplemented("Not Implemented")
+    names.check_branch(name, "name")
+    branches = Branches(request.lake, repository)
+    _check_branch_exists(branches, name)
+    source = fields["src_path"]
+    names.check_path(source)
+    entry = _found(request, fields.get("src_ref") or name, source)[1]
+    names.check_path(path)
+    branches.check_writable(name)
+    request.writable(force=fields.get("force", False))
+    if not request.lake.blobs.path(blob_of(entry)).exists():
+        raise Refusal("not found")
+    copied = entry._replace(mtime=int(time.time()))
+    branches.stage(name, path, copied)
+    return as_json(listing.stats(path, copied), 201)
+
+
+def set_user_metadata(request: Request) -> Answer:
+    name, path = request.path["branch"], request.values["path"]
+    repository = request.writable(force=False)
+    branches = Branches(request.lake, repository)
+    branches.get(name)
+    branches.check_writable(name)
+    with request.lake.database.writing():
+        entry = branches.entry(Resolved(branches.head(name), name), path)
+        if entry is None:
+            raise Missing(f"update user metadata on {repository.id}/{name}/{path}: not found")
+        branches.stage(name, path, entry._replace(metadata=dict(request.fields["set"])))
+    return nothing()
+
+
+# deleting -----------------------------------------------------------------------------------------------
+
+
+def delete(request: Request) -> Answer:
+    name, path = request.path["branch"], request.values["path"]
+    repository = request.writable(force=request.get("force", False))
+    names.check_branch(name)
+    branches = Branches(request.lake, repository)
+    branches.get(name)
+    names.check_path(path)
+    branches.check_writable(name)
+    _remove(branches, name, path)
+    return nothing()
+
+
+def _remove(branches: Branches, name: str, path: str) -> None:
+    with branches.lake.database.writing():
+        if branches.lake.trees.get(branches.head(name).meta_range_id, path) is None:
+            branches.unstage(name, path)
+        else:
+            branches.stage(name, path, None)
+
+
+def delete_many(request: Request) -> Answer:
+    paths: list[str] = request.fields["paths"]
+    if len(paths) > MOST_PATHS:
+        raise Invalid(f"request size exceeded, max paths is set to {MOST_PATHS}")
+    refusal: Refusal | None = None
+    status = 0
+    try:
+        repository = request.writable(force=request.get("force", False))
+        name = request.path["branch"]
+        names.check_branch(name)
+        branches = Branches(request.lake, repository)
+        if branches.find(name) is None:
+            return as_json({"errors": []})
+        if "" in paths:
+            long = next((p for p in paths[: paths.index("")] if len(p.encode()) > names.MAX_PATH), None)
+            if long is None:
+                return as_json({"errors": []})
+        for path in paths:
+            names.check_path(path)
+        branches.check_writable(name)
+        with request.lake.database.writing():
+            for path in paths:
+                _remove(branches, name, path)
+    except Missing:
+        return as_json({"errors": []})
+    except Refusal as refused:
+        refusal, status = refused, 403 if refused.status == 403 else 500
+    errors = [] if refusal is None else [
+        {"path": path, "status_code": status, "message": refusal.message} for path in paths
+    ]  # fmt: skip
+    return as_json({"errors": errors})
+
+
+# reading ------------------------------------------------------------------------------------------------
+
+
+def _found(request: Request, ref: str, path: str) -> tuple[Branches, Entry]:
+    repository = request.repository
+    names.check_ref(ref)
+    branches = Branches(request.lake, repository)
+    entry = branches.entry(request.lake.refs.resolve(repository.uid, ref), path)
+    if entry is None:
+        raise Missing("not found")
+    return branches, entry
+
+
+def stat(request: Request) -> Answer:
+    path = request.values["path"]
+    _, entry = _found(request, request.path["ref"], path)
+    if request.get("presign"):
+        raise Invalid(NO_PRESIGN)
+    metadata = request.get("user_metadata", True)
+    value = listing.stats(path, entry)
+    if not metadata:
+        value["metadata"] = {}
+    return as_json(value)
+
+
+def listed(request: Request) -> Answer:
+    repository = request.repository
+    names.check_ref(request.path["ref"])
+    for argument in ("prefix", "delimiter"):
+        text = request.get(argument, "")
+        if text:
+            names.check_path(text, argument)
+    at = request.lake.refs.resolve(repository.uid, request.path["ref"])
+    branches = Branches(request.lake, repository)
+    with_metadata = request.get("user_metadata", True)
+
+    def shown(path: str, entry: Entry | None) -> dict[str, Any]:
+        if entry is None:
+            return {
+                "path": path, "path_type": "common_prefix", "checksum": "", "mtime": 0, "physical_address": "",
+            }  # fmt: skip
+        if request.get("presign"):
+            raise Invalid(NO_PRESIGN)
+        return listing.stats(path, entry, metadata=with_metadata and bool(entry.metadata))
+
+    found = listing.grouped(
+        lambda start: branches.entries(at, start),
+        request.get("prefix", ""),
+        request.get("after", ""),
+        request.get("delimiter", ""),
+    )
+    return page(((path, shown(path, entry)) for path, entry in found), amount(request))
+
+
+def get(request: Request) -> Answer:
+    path = request.values["path"]
+    _, entry = _found(request, request.path["ref"], path)
+    etag = f'"{entry.checksum}"'
+    if request.get("If-None-Match") == etag:
+        return Answer(304)
+    if request.get("presign"):
+        raise Invalid(NO_PRESIGN)
+    kind = entry.content_type or listing.DEFAULT_TYPE
+    common = {
+        "ETag": etag,
+        "Last-Modified": formatdate(entry.mtime, usegmt=True),
+        "Content-Disposition": _disposition(path, kind),
+    }
+    status, start, length, headers = _part(request.get("Range"), entry.size, common)
+    try:
+        file = request.lake.blobs.open(blob_of(entry))
+    except OSError:
+        raise DataGone(
+            "No data", headers={"ETag": etag, "Content-Disposition": common["Content-Disposition"]}
+        ) from None
+    headers |= common | {
+        "Content-Type": kind,
+        "Content-Length": str(length),
+        "Cache-Control": "no-store, must-revalidate",
+        "Expires": "0",
+        "X-Frame-Options": "SAMEORIGIN",
+        "Content-Security-Policy": "default-src 'none'",
+    }
+    body = pieces(file, start, length)
+    return Answer(status, b"".join(body) if length <= SMALL else body, headers)
+
+
+def _disposition(path: str, kind: str) -> str:
+    name = path.rpartition("/")[2].replace("\\", "\\\\").replace('"', '\\"')
+    return f'{"inline" if kind in SHOWN_IN_PLACE else "attachment"}; filename="{name}"'
+
+
+def _part(wanted: str | None, size: int, common: dict[str, str]) -> tuple[int, int, int, dict[str, str]]:
+    """Return the status, the first byte, the number of bytes and the headers of the wanted part."""
+    if wanted is None:
+        return 200, 0, size, {}
+    text = "Requested Range Not Satisfiable"
+    found = _RANGE.fullmatch(wanted)
+    if found is None or found.group(0) == "bytes=-":
+        raise Unsatisfiable(text, headers=common)
+    first, last = found.groups()
+    if not first:
+        length = min(int(last), size)
+        if length == 0:
+            raise Unsatisfiable(text, headers={**common, "Content-Range": f"bytes */{size}"})
+        start = size - length
+    else:
+        start = int(first)
+        if last and int(last) < start:
+            raise Unsatisfiable(text, headers=common)
+        if start >= size:
+            raise Unsatisfiable(text, headers={**common, "Content-Range": f"bytes */{size}"})
+        length = (min(int(last), size - 1) if last else size - 1) - start + 1
+    return 206, start, length, {"Content-Range": f"bytes {start}-{start + length - 1}/{size}"}
+
+
+def head(request: Request) -> Answer:
+    _, entry = _found(request, request.path["ref"], request.values["path"])
+    common = {"ETag": f'"{entry.checksum}"', "Last-Modified": formatdate(entry.mtime, usegmt=True)}
+    try:
+        status, _, length, headers = _part(request.get("Range"), entry.size, common)
+    except Unsatisfiable as refused:
+        refused.headers.pop("Content-Range", None)
+        raise
+    headers |= common | {
+        "Content-Type": entry.content_type or listing.DEFAULT_TYPE,
+        "Content-Length": str(length),
+        "Accept-Ranges": "bytes",
+    }
+    return Answer(status, b"", headers)
+
+
+def underlying_properties(request: Request) -> Answer:
+    _found(request, request.path["ref"], request.values["path"])
+    return as_json({"storage_class": None})
+
+
+def preflight(request: Request) -> Answer:
+    return nothing()
+
+
+HANDLERS = {
+    "uploadObject": upload,
+    "copyObject": copy,
+    "updateObjectUserMetadata": set_user_metadata,
+    "deleteObject": delete,
+    "deleteObjects": delete_many,
+    "statObject": stat,
+    "listObjects": listed,
+    "getObject": get,
+    "headObject": head,
+    "getUnderlyingProperties": underlying_properties,
+    "uploadObjectPreflight": preflight,
+}

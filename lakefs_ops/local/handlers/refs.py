@@ -1,0 +1,182 @@
+"""Refs: log, diff, merge, merge base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lakefs_ops.local.errors import Invalid, Missing, Refusal
+from lakefs_ops.local.handlers import listing
+from lakefs_ops.local.handlers.commits import shown
+from lakefs_ops.local.http import Answer, Request, amount, as_json, page
+from lakefs_ops.local.store import names
+from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.commits import Commit
+from lakefs_ops.local.store.lake import Repository
+from lakefs_ops.local.store.merging import Change, diff
+from lakefs_ops.local.store.trees import Entry
+from lakefs_ops.local.store.versions import MergeConflict, Versions
+
+POINTS_AT_A_COMMIT = "ref: invalid value: validation error: should point to a commit"
+
+
+def log(request: Request) -> Answer:
+    lake, repository = request.lake, request.repository
+    names.check_ref(request.path["ref"])
+    head = _named(request, repository, request.path["ref"], "ref: ")
+    stop = _named(request, repository, request.values["stop_at"], "stop_at: ") if request.get("stop_at") else None
+    after = _named(request, repository, request.values["after"], "from ref: ") if request.get("after") else None
+    since = request.get("since")
+    objects, prefixes = set(request.get("objects", ())), tuple(request.get("prefixes", ()))
+
+    def touches(commit: Commit) -> bool:
+        if not (objects or prefixes):
+            return True
+        if len(commit.parents) != 1:
+            return False
+        parent = lake.commits.get(repository.uid, commit.parents[0])
+        return any(
+            change.path in objects or change.path.startswith(prefixes or "\0")
+            for change in diff(lake.trees, parent.meta_range_id, commit.meta_range_id)
+        )
+
+    def found() -> Iterator[tuple[str, object]]:
+        begun = after is None
+        for commit in lake.commits.log(
+            repository.uid,
+            head,
+            first_parent=request.get("first_parent", False),
+            wanted=None if since is None else lambda commit: commit.moment / 1e9 >= since.timestamp(),
+        ):
+            kept = touches(commit)
+            if begun and kept:
+                yield commit.id, shown(commit)
+            begun = begun or (after is not None and commit.id == after.id)
+            if kept and stop is not None and commit.id == stop.id:
+                return
+
+    if request.get("limit"):
+        most = amount(request)
+        return page((pair for number, pair in enumerate(found()) if number < most), most)
+    return page(found(), amount(request))
+
+
+def _named(request: Request, repository: Repository, ref: str, told: str) -> Commit:
+    try:
+        return request.lake.refs.commit(repository.uid, ref, dollar=POINTS_AT_A_COMMIT)
+    except (Missing, Invalid) as refused:
+        raise type(refused)(told + refused.message) from None
+
+
+def merge(request: Request) -> Answer:
+    fields = request.fields
+    source, destination = request.path["sourceRef"], request.path["destinationBranch"]
+    repository = request.writable(force=fields.get("force", False))
+    names.check_ref(source, "source")
+    names.check_branch(destination, "destination")
+    Branches(request.lake, repository).get(destination)
+    try:
+        made = Versions(request.lake, repository, request.server.identity.committer).merge(
+            source,
+            destination,
+            message=fields.get("message", ""),
+            metadata=fields.get("metadata"),
+            strategy=fields.get("strategy", ""),
+            allow_empty=fields.get("allow_empty", False) or fields.get("force", False),
+            squash=fields.get("squash_merge", False),
+        )
+    except MergeConflict as conflict:
+        conflict.body = {"reference": ""}
+        raise
+    return as_json({"reference": made.id})
+
+
+def merge_base(request: Request) -> Answer:
+    repository = request.repository
+    source, destination = request.path["sourceRef"], request.path["destinationBranch"]
+    names.check_ref(source, "source")
+    names.check_ref(destination, "destination")
+    ours, theirs, base = _parted(request, repository, by_ref=destination, by_branch=source)
+    # The first two are the wrong way round on the wire (lakeFS 1.84, recorded).
+    return as_json({"source_commit_id": ours.id, "destination_commit_id": theirs.id, "base_commit_id": base.id})
+
+
+def _parted(request: Request, repository: Repository, *, by_ref: str, by_branch: str) -> tuple[Commit, Commit, Commit]:
+    """Return two commits and the one from which both come; the names say how lakeFS calls them in refusals."""
+    sides = []
+    for told, ref in ((f"get commit by ref {by_ref}: ", by_ref), (f"get commit by branch {by_branch}: ", by_branch)):
+        try:
+            sides.append(request.lake.refs.commit(repository.uid, ref))
+        except (Missing, Invalid) as refused:
+            raise type(refused)(told + refused.message) from None
+    base = request.lake.commits.merge_base(repository.uid, *sides)
+    if base is None:
+        raise Refusal("no merge base")
+    return sides[0], sides[1], base
+
+
+def diff_refs(request: Request) -> Answer:
+    lake, repository = request.lake, request.repository
+    left, right = request.path["leftRef"], request.path["rightRef"]
+    names.check_ref(left, "left")
+    names.check_ref(right, "right")
+    stats = request.get("include_right_stats", False)
+    trees = lake.trees
+    if request.get("type", "three_dot") == "two_dot":
+        one, two = lake.refs.resolve(repository.uid, left), lake.refs.resolve(repository.uid, right)
+        if one.modifier == "$":
+            raise Invalid(f"reference '{left}': reference to staging area with $ is not a commit")
+        if two.modifier != "$":
+            return listing.differences(
+                request,
+                lambda start: diff(trees, one.commit.meta_range_id, two.commit.meta_range_id, start),
+                right_stats=stats,
+            )
+        branches = Branches(lake, repository)
+
+        def against_staged(start: str) -> Iterator[Change]:
+            return _compare(trees.walk(one.commit.meta_range_id, start), branches.entries(two, start))
+
+        return listing.differences(request, against_staged, right_stats=stats)
+    theirs, ours, base = _parted(request, repository, by_ref=right, by_branch=left)
+    conflicts: set[str] = set()
+
+    def three_dot(start: str) -> Iterator[Change]:
+        """What the right side changed since the base, as it compares with the left side."""
+        left_changes = diff(trees, base.meta_range_id, ours.meta_range_id, start)
+        mine = next(left_changes, None)
+        for change in diff(trees, base.meta_range_id, theirs.meta_range_id, start):
+            while mine is not None and mine.path < change.path:
+                mine = next(left_changes, None)
+            if mine is None or mine.path != change.path:
+                yield change
+            elif not _same(mine.right, change.right):
+                conflicts.add(change.path)
+                yield Change(change.path, mine.right or change.left, change.right)
+
+    return listing.differences(request, three_dot, right_stats=stats, conflicts=conflicts.__contains__)
+
+
+def _same(one: Entry | None, other: Entry | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.identity == other.identity
+
+
+def _compare(left: Iterator[tuple[str, Entry]], right: Iterator[tuple[str, Entry]]) -> Iterator[Change]:
+    """Compare two listings record by record."""
+    one, two = next(left, None), next(right, None)
+    while one is not None or two is not None:
+        if two is None or (one is not None and one[0] < two[0]):
+            assert one is not None
+            yield Change(one[0], one[1], None)
+            one = next(left, None)
+        elif one is None or two[0] < one[0]:
+            yield Change(two[0], None, two[1])
+            two = next(right, None)
+        else:
+            if one[1].identity != two[1].identity:
+                yield Change(one[0], one[1], two[1])
+            one, two = next(left, None), next(right, None)
+
+
+HANDLERS = {"logCommits": log, "mergeIntoBranch": merge, "findMergeBase": merge_base, "diffRefs": diff_refs}

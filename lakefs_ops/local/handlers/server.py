@@ -1,0 +1,130 @@
+"""The server itself: health, version, storage, set-up, statistics."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+
+from lakefs_ops.local.errors import Conflicting, Invalid, Unmet
+from lakefs_ops.local.http import Answer, Request, as_json, nothing
+
+VERSION = "1.84.0"
+"""The lakeFS whose answers this server gives."""
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+def health(request: Request) -> Answer:
+    return nothing()
+
+
+def version(request: Request) -> Answer:
+    return as_json(_version())
+
+
+def storage(request: Request) -> Answer:
+    return as_json(_storage(request))
+
+
+def config(request: Request) -> Answer:
+    return as_json(
+        {
+            "version_config": _version(),
+            "storage_config": _storage(request),
+            "storage_config_list": [],
+            "ui_config": {},
+            "capabilities_config": {},
+        }
+    )
+
+
+def _version() -> dict[str, str]:
+    return {"version": VERSION, "version_context": "lakeFS"}
+
+
+def _storage(request: Request) -> dict[str, object]:
+    return {
+        "blockstore_type": "local",
+        "blockstore_id": "",
+        "blockstore_description": "",
+        "blockstore_namespace_example": "local://example-bucket/",
+        "blockstore_namespace_ValidityRegex": "^local://",
+        "default_namespace_prefix": "local://",
+        "pre_sign_support": False,
+        "pre_sign_support_ui": False,
+        "import_support": bool(request.server.allow_import),
+        "import_validity_regex": "^local://",
+        "pre_sign_multipart_upload": False,
+    }
+
+
+def garbage_collection(request: Request) -> Answer:
+    return as_json({"grace_period": 86400})
+
+
+def setup_state(request: Request) -> Answer:
+    identity = request.server.identity
+    return as_json(
+        {
+            "state": "initialized" if identity.installed else "not_initialized",
+            "comm_prefs_missing": False,
+            "login_config": {
+                "RBAC": "none",
+                "login_url": "",
+                "login_url_method": "none",
+                "login_failed_message": "The credentials don't match.",
+                "login_cookie_names": ["internal_auth_session"],
+                "logout_url": "/logout",
+            },
+        }
+    )
+
+
+def setup(request: Request) -> Answer:
+    identity, fields = request.server.identity, request.fields
+    if not fields["username"]:
+        raise Invalid("empty user display name")
+    if identity.installed:
+        raise Conflicting("lakeFS already initialized")
+    if fields.get("email") and not _EMAIL.fullmatch(fields["email"]):
+        raise Invalid("invalid email address")
+    key = fields.get("key") or {
+        "access_key_id": "AKIA" + _random(string.ascii_uppercase + "234567", 14) + "LQ",
+        "secret_access_key": _random(string.ascii_letters + string.digits + "+/", 40),
+    }
+    identity.install(fields["username"], fields.get("email", ""), key["access_key_id"], key["secret_access_key"])
+    return as_json(identity.credentials)
+
+
+def comm_prefs(request: Request) -> Answer:
+    if not request.server.identity.installed:
+        raise Unmet("lakeFS is not initialized")
+    raise Conflicting("communication preferences already set")
+
+
+def _random(signs: str, length: int) -> str:
+    return "".join(secrets.choice(signs) for _ in range(length))
+
+
+def statistics(request: Request) -> Answer:
+    for event in request.fields["events"]:
+        for name in ("class", "name"):
+            if not event[name]:
+                raise Invalid(f"invalid value: {name} is required")
+        if event["count"] < 0:
+            raise Invalid("invalid value: count must be a non-negative integer")
+    return nothing()
+
+
+HANDLERS = {
+    "healthCheck": health,
+    "getLakeFSVersion": version,
+    "getStorageConfig": storage,
+    "getConfig": config,
+    "getGarbageCollectionConfig": garbage_collection,
+    "getSetupState": setup_state,
+    "setup": setup,
+    "setupCommPrefs": comm_prefs,
+    "postStatsEvents": statistics,
+}

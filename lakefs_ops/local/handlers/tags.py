@@ -1,0 +1,32 @@
+"""Tags."""
+
+from __future__ import annotations
+
+from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
+from lakefs_ops.local.store.branches import Tags
+
+
+def listed(request: Request) -> Answer:
+    found = Tags(request.lake, request.repository).list(request.get("prefix", ""), request.get("after", ""))
+    return page(((name, {"id": name, "commit_id": commit}) for name, commit in found), amount(request))
+
+
+def create(request: Request) -> Answer:
+    fields = request.fields
+    repository = request.writable(force=fields.get("force", False))
+    commit = Tags(request.lake, repository).create(fields["id"], fields["ref"])
+    return as_json({"id": fields["id"], "commit_id": commit.id}, 201)
+
+
+def get(request: Request) -> Answer:
+    name = request.path["tag"]
+    return as_json({"id": name, "commit_id": Tags(request.lake, request.repository).get(name)})
+
+
+def delete(request: Request) -> Answer:
+    repository = request.writable(force=request.get("force", False))
+    Tags(request.lake, repository).delete(request.path["tag"])
+    return nothing()
+
+
+HANDLERS = {"listTags": listed, "createTag": create, "getTag": get, "deleteTag": delete}

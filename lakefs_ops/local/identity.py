@@ -1,0 +1,169 @@
+"""Who may use the server: one user with one key pair, as in open-source lakeFS (contract, part 5)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Any
+
+from lakefs_ops.local.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from lakefs_ops.local.store.lake import Lake
+
+SERVER = 0
+"""The number under which the server's own small values are kept."""
+
+SESSION = 7 * 24 * 3600
+"""How long a token is good, in seconds."""
+
+COOKIES = ("internal_auth_session", "oidc_auth_session", "saml_auth_session")
+REFUSED = "error authenticating request"
+
+
+class Identity:
+    """The user, the key pair, and tokens for it.
+
+    Args:
+        lake: where they are kept.
+    """
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        key = lake.document(SERVER, "token_key")
+        if key is None:
+            key = secrets.token_hex(32)
+            lake.put_document(SERVER, "token_key", key)
+        self._key = bytes.fromhex(key)
+
+    @property
+    def user(self) -> dict[str, Any] | None:
+        """The user: ``id``, ``creation_date``, ``email``; None before the set-up, or when it was deleted."""
+        found: dict[str, Any] | None = self._lake.document(SERVER, "user")
+        return found
+
+    @property
+    def credentials(self) -> dict[str, Any] | None:
+        """The key pair: ``access_key_id``, ``secret_access_key``, ``creation_date``; None before the set-up."""
+        found: dict[str, Any] | None = self._lake.document(SERVER, "credentials")
+        return found
+
+    @property
+    def installed(self) -> bool:
+        """Whether the server was set up."""
+        return self._lake.document(SERVER, "installed") is not None
+
+    def install(self, name: str, email: str, access_key_id: str, secret_access_key: str) -> None:
+        """Set the server up with its user and key pair."""
+        now = int(time.time())
+        with self._lake.database.writing():
+            self._lake.put_document(SERVER, "installed", {"id": str(uuid.uuid4()), "date": now})
+            self._lake.put_document(SERVER, "user", {"id": name, "creation_date": now, "email": email})
+            self._lake.put_document(
+                SERVER,
+                "credentials",
+                {"access_key_id": access_key_id, "secret_access_key": secret_access_key, "creation_date": now},
+            )
+
+    def delete_user(self) -> None:
+        """Delete the user, and lock everyone out."""
+        with self._lake.database.writing():
+            self._lake.drop_document(SERVER, "user")
+            self._lake.drop_document(SERVER, "credentials")
+
+    def matches(self, access_key_id: str, secret_access_key: str) -> bool:
+        """Whether it is the key pair."""
+        known = self.credentials
+        return known is not None and hmac.compare_digest(
+            f"{known['access_key_id']}\0{known['secret_access_key']}".encode(),
+            f"{access_key_id}\0{secret_access_key}".encode(),
+        )
+
+    def token(self) -> tuple[str, int]:
+        """Return a token for the user, and when it ends, in Unix seconds."""
+        now = int(time.time())
+        user = self.user
+        claims = {
+            "aud": "login", "exp": now + SESSION, "jti": str(uuid.uuid4()), "iat": now, "iss": "auth",
+            "sub": user["id"] if user else "",
+        }  # fmt: skip
+        head = _base64(json.dumps({"alg": "HS256", "typ": "JWT"}, separators=(",", ":")).encode())
+        signed = f"{head}.{_base64(json.dumps(claims, separators=(',', ':')).encode())}"
+        return f"{signed}.{_base64(hmac.digest(self._key, signed.encode(), 'sha256'))}", claims["exp"]
+
+    def sign(self, text: str) -> bytes:
+        """Return a signature of a text, as this server makes it."""
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+    def authenticate(self, headers: Mapping[str, str], operation: str = "") -> str:
+        """Return who asks, by name.
+
+        Raises:
+            Unauthenticated: nobody the server knows.
+        """
+        given = headers.get("authorization", "")
+        scheme, _, rest = given.partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                key, _, secret = base64.b64decode(rest, validate=True).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError):
+                raise Unauthenticated(REFUSED) from None
+            if not self.matches(key, secret):
+                raise Unauthenticated(REFUSED)
+            return self._name()
+        if scheme.lower() == "bearer":
+            return self._by_token(rest)
+        if given:
+            raise Unauthenticated(REFUSED)
+        if "cookie" in headers:
+            try:
+                cookies = SimpleCookie(headers["cookie"])
+            except CookieError:
+                raise Unauthenticated(REFUSED) from None
+            for name in COOKIES:
+                if name in cookies:
+                    return self._by_token(cookies[name].value)
+        if operation == "getCurrentUser":
+            return ""
+        raise Unauthenticated(REFUSED)
+
+    def _by_token(self, token: str) -> str:
+        try:
+            head, claims, signature = token.split(".")
+            good = hmac.compare_digest(
+                hmac.digest(self._key, f"{head}.{claims}".encode(), "sha256"), _unbase64(signature)
+            )
+            said = json.loads(_unbase64(claims))
+        except (ValueError, binascii.Error):
+            raise Unauthenticated(REFUSED) from None
+        if not good or said["exp"] < time.time() or said["sub"] != self._name():
+            raise Unauthenticated(REFUSED)
+        return self._name()
+
+    def _name(self) -> str:
+        user = self.user
+        if user is None:
+            raise Unauthenticated(REFUSED)
+        return str(user["id"])
+
+    @property
+    def committer(self) -> str:
+        """How commits name the user: the e-mail where it is set, else the name."""
+        user = self.user or {}
+        return str(user.get("email") or user.get("id", ""))
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _unbase64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,135 @@
+"""Starts and stops the server in this process."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import uvicorn
+
+from lakefs_ops.local.app import Application
+from lakefs_ops.local.errors import Refusal
+from lakefs_ops.local.identity import Identity
+from lakefs_ops.local.store.lake import Lake
+
+ACCESS_KEY_ID = "AKIAIOSFOLQUICKSTART"
+SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105
+USER = "quickstart"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class LocalLakeFS:
+    """An embedded lakeFS: real branches, commits and merges, over HTTP, in this process.
+
+    It answers as lakeFS 1.84 does. It is for development and tests, not for production.
+
+    Args:
+        data: the directory to keep everything in, alive after a restart; a temporary one by default, removed at
+            the end. One server at a time may use it.
+        port: the port, a free one by default.
+        host: the address to listen at, of this machine alone by default.
+        access_key_id: the access key; lakeFS's well-known quickstart pair by default.
+        secret_access_key: its secret.
+        installed: set the server up at once; otherwise it waits for a call of ``setup``.
+        allow_import: folders that imports may read from.
+
+    Raises:
+        ValueError: the well-known key pair, for others than this machine.
+        OSError: the port is taken.
+
+    Example:
+        >>> with LocalLakeFS() as server:  # doctest: +SKIP
+        ...     print(server.endpoint)
+        http://127.0.0.1:40183
+    """
+
+    def __init__(
+        self,
+        data: Path | str | None = None,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        access_key_id: str = ACCESS_KEY_ID,
+        secret_access_key: str = SECRET_ACCESS_KEY,
+        installed: bool = True,
+        allow_import: Iterable[Path | str] = (),
+    ) -> None:
+        if host not in LOOPBACK and secret_access_key == SECRET_ACCESS_KEY:
+            raise ValueError(
+                f"the well-known key pair is only for this machine, not for {host}: choose an access key and a secret"
+            )
+        self._data, self._port, self._host = data, port, host
+        self.access_key_id = access_key_id
+        self.secret_access_key = secret_access_key
+        self._installed = installed
+        self._allow_import = tuple(str(Path(folder).resolve()) for folder in allow_import)
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._lake: Lake | None = None
+        self._application: Application | None = None
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self.endpoint = ""
+
+    def start(self) -> Self:
+        """Start the server; it answers when this returns."""
+        if self._data is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="lakefs-local-")
+        directory = Path(self._temporary.name if self._temporary else self._data or "")
+        try:
+            self._start(directory)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self, directory: Path) -> None:
+        listening = socket.create_server((self._host, self._port))
+        try:
+            self._lake = Lake(directory)
+            identity = Identity(self._lake)
+            if self._installed and not identity.matches(self.access_key_id, self.secret_access_key):
+                identity.install(USER, "", self.access_key_id, self.secret_access_key)
+            self._application = Application(self._lake, identity, allow_import=self._allow_import)
+        except Refusal as refused:
+            listening.close()
+            raise OSError(refused.message) from None
+        config = uvicorn.Config(
+            self._application,
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            timeout_graceful_shutdown=5,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listening]}, name="lakefs-local", daemon=True
+        )
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            self._thread.join(0.002)
+        address = f"[{self._host}]" if ":" in self._host else self._host
+        self.endpoint = f"http://{address}:{listening.getsockname()[1]}"
+
+    def stop(self) -> None:
+        """Stop the server, and remove a temporary directory; a second call does nothing."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+        if self._application is not None:
+            self._application.close()
+        if self._lake is not None:
+            self._lake.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+        self._server = self._thread = self._application = self._lake = self._temporary = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()

@@ -1,0 +1,120 @@
+"""SQLite in WAL mode: one writer at a time, readers beside it, one connection a thread.
+
+A transaction that was committed survives the end of the process, also by SIGKILL; ``synchronous=NORMAL`` may lose
+the last ones only with the machine's power, which is enough for a server to try and test on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lakefs_ops.local.errors import Refusal
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS repositories (
+    uid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, storage_namespace TEXT NOT NULL,
+    default_branch TEXT NOT NULL, created INTEGER NOT NULL, read_only INTEGER NOT NULL, bare INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS namespaces (storage_namespace TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS documents (
+    repository INTEGER NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (repository, kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS branches (
+    repository INTEGER NOT NULL, id TEXT NOT NULL, commit_id TEXT NOT NULL, hidden INTEGER NOT NULL,
+    sealed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (repository, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tags (
+    repository INTEGER NOT NULL, id TEXT NOT NULL, commit_id TEXT NOT NULL, PRIMARY KEY (repository, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS staging (
+    repository INTEGER NOT NULL, branch TEXT NOT NULL, path TEXT NOT NULL, entry TEXT,
+    PRIMARY KEY (repository, branch, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS commits (
+    repository INTEGER NOT NULL, id TEXT NOT NULL, parents TEXT NOT NULL, committer TEXT NOT NULL,
+    message TEXT NOT NULL, created INTEGER NOT NULL, moment INTEGER NOT NULL, meta_range_id TEXT NOT NULL,
+    metadata TEXT NOT NULL, generation INTEGER NOT NULL, version INTEGER NOT NULL,
+    PRIMARY KEY (repository, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta_ranges (id TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ranges (id TEXT PRIMARY KEY, data BLOB NOT NULL);
+"""
+
+
+class InUse(Refusal):
+    """Another process has the data directory open."""
+
+
+class Database:
+    """The database of one data directory.
+
+    Args:
+        directory: where it is kept; made when missing. One process at a time may have it open.
+
+    Raises:
+        InUse: another process has it open.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file = directory / "lakefs.db"
+        self._lock_file = (directory / "lock").open("w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock_file.close()
+            raise InUse(f"another process serves {directory}; stop it, or choose another directory") from None
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._registry = threading.Lock()
+        self._writer = threading.RLock()
+        self.connection.executescript(SCHEMA)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection of this thread."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = sqlite3.connect(
+                self._file, isolation_level=None, check_same_thread=False, timeout=60, cached_statements=256
+            )
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32768", "temp_store=MEMORY"):
+                found.execute(f"PRAGMA {pragma}")
+            self._local.connection = found
+            with self._registry:
+                self._all.append(found)
+        return found
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes; the only one at a time. What is inside belongs together, or is undone."""
+        with self._writer:
+            connection = self.connection
+            if connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def row(self, statement: str, *values: Any) -> Any:
+        """Return the first row, or None."""
+        return self.connection.execute(statement, values).fetchone()
+
+    def rows(self, statement: str, *values: Any) -> list[Any]:
+        """Return all rows."""
+        return self.connection.execute(statement, values).fetchall()
+
+    def close(self) -> None:
+        """Close all connections and leave the directory to others."""
+        with self._writer, self._registry:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+        self._lock_file.close()

@@ -1,0 +1,191 @@
+"""A data directory: everything that is kept in it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lakefs_ops.local.errors import Conflicting, Forbidden, Invalid, Missing
+from lakefs_ops.local.store import names
+from lakefs_ops.local.store.blobs import Blobs
+from lakefs_ops.local.store.commits import Commit, Commits, new_commit
+from lakefs_ops.local.store.database import Database
+from lakefs_ops.local.store.refs import Refs
+from lakefs_ops.local.store.trees import ROOT, Trees
+
+
+class Repository(NamedTuple):
+    """A repository.
+
+    Attributes:
+        uid: its number, never used again.
+        id: its name.
+        storage_namespace: where its data are said to be.
+        default_branch: the branch that cannot be deleted.
+        created: when it was made, in Unix seconds.
+        read_only: whether changes need ``force``.
+        bare: whether it was made without a branch.
+    """
+
+    uid: int
+    id: str
+    storage_namespace: str
+    default_branch: str
+    created: int
+    read_only: bool
+    bare: bool
+
+
+class Lake:
+    """The state of an embedded lakeFS.
+
+    Args:
+        directory: the data directory.
+
+    Raises:
+        InUse: another process has it open.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.database = Database(directory)
+        self.blobs = Blobs(directory / "objects")
+        self.trees = Trees(self.database)
+        self.commits = Commits(self.database)
+        self.refs = Refs(self.database, self.commits)
+
+    def close(self) -> None:
+        """Close the database and leave the directory to others."""
+        self.database.close()
+
+    # documents: small values of a repository (or of the server, under 0) ------------------------------
+
+    def document(self, repository: int, kind: str, id: str = "") -> Any:
+        """Return a small value, or None."""
+        row = self.database.row(
+            "SELECT value FROM documents WHERE repository = ? AND kind = ? AND id = ?", repository, kind, id
+        )
+        return None if row is None else json.loads(row[0])
+
+    def documents(self, repository: int, kind: str, prefix: str = "", after: str = "") -> Iterator[tuple[str, Any]]:
+        """Go through the small values of a kind by their ids."""
+        rows = self.database.rows(
+            "SELECT id, value FROM documents WHERE repository = ? AND kind = ? AND id >= ? AND id > ? ORDER BY id",
+            repository, kind, prefix, after,
+        )  # fmt: skip
+        return ((id, json.loads(value)) for id, value in rows if id.startswith(prefix))
+
+    def put_document(self, repository: int, kind: str, value: Any, id: str = "") -> None:
+        """Keep a small value."""
+        with self.database.writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)", (repository, kind, id, json.dumps(value))
+            )
+
+    def drop_document(self, repository: int, kind: str, id: str = "") -> bool:
+        """Forget a small value; return whether it was there."""
+        with self.database.writing() as connection:
+            done = connection.execute(
+                "DELETE FROM documents WHERE repository = ? AND kind = ? AND id = ?", (repository, kind, id)
+            )
+            return done.rowcount > 0
+
+    # repositories ---------------------------------------------------------------------------------------
+
+    def repository(self, name: str) -> Repository:
+        """Return a repository.
+
+        Raises:
+            Invalid: it cannot be a name.
+            Missing: there is none.
+        """
+        row = self.database.row("SELECT * FROM repositories WHERE id = ?", name)
+        if row is None:
+            names.check_repository(name)
+            raise Missing("repository not found")
+        return Repository(*row[:5], bool(row[5]), bool(row[6]))
+
+    def writable(self, name: str, *, force: bool = False) -> Repository:
+        """Return a repository that may be changed.
+
+        Raises:
+            Forbidden: it is read-only, and the change is not forced.
+        """
+        repository = self.repository(name)
+        if repository.read_only and not force:
+            raise Forbidden("read-only repository")
+        return repository
+
+    def repositories(self, prefix: str = "", after: str = "", search: str = "") -> Iterator[Repository]:
+        """Go through the repositories by name."""
+        rows = self.database.rows(
+            "SELECT * FROM repositories WHERE id >= ? AND id > ? AND instr(id, ?) > 0 ORDER BY id",
+            prefix,
+            after,
+            search,
+        )
+        return (Repository(*row[:5], bool(row[5]), bool(row[6])) for row in rows if row[1].startswith(prefix))
+
+    def create_repository(
+        self, name: str, storage_namespace: str, *, default_branch: str, read_only: bool, bare: bool
+    ) -> Repository:
+        """Make a repository with its first commit and its default branch.
+
+        Raises:
+            Conflicting: the name is taken.
+            Invalid: the namespace was used before.
+        """
+        with self.database.writing() as connection:
+            if self.database.row("SELECT 1 FROM repositories WHERE id = ?", name):
+                raise Conflicting("error creating repository: not unique")
+            if not storage_namespace.startswith("local://"):
+                raise Invalid("failed to match required regex ^local://: invalid namespace")
+            if not (read_only or bare):
+                namespace = storage_namespace.rstrip("/")
+                if self.database.row("SELECT 1 FROM namespaces WHERE storage_namespace = ?", namespace):
+                    raise Invalid(
+                        "failed to create repository: found lakeFS objects in the storage"
+                        f" (:{storage_namespace}) key(_lakefs/dummy): storage namespace already in use"
+                    )
+                connection.execute("INSERT INTO namespaces VALUES (?)", (namespace,))
+            made = connection.execute(
+                "INSERT INTO repositories VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+                (name, storage_namespace, default_branch, int(time.time()), read_only, bare),
+            )
+            repository = self.repository(name)
+            assert repository.uid == made.lastrowid
+            if not bare:
+                first = new_commit(
+                    parents=(), committer="", message="Repository created", meta_range_id=ROOT, metadata={}
+                )
+                self.commits.store(repository.uid, first)
+                connection.execute(
+                    "INSERT INTO branches VALUES (?, ?, ?, 0, 0)", (repository.uid, default_branch, first.id)
+                )
+            return repository
+
+    def delete_repository(self, name: str, *, force: bool) -> None:
+        """Forget a repository with all that belongs to it; its namespace stays used."""
+        with self.database.writing() as connection:
+            repository = self.writable(name, force=force)
+            for table in ("branches", "tags", "staging", "commits", "documents"):
+                connection.execute(f"DELETE FROM {table} WHERE repository = ?", (repository.uid,))  # noqa: S608
+            connection.execute("DELETE FROM repositories WHERE uid = ?", (repository.uid,))
+
+
+def new_id() -> str:
+    """Return an id that sorts by time, 20 characters of ``0-9a-v``."""
+    number = (int(time.time()) << 64) | secrets.randbits(64)
+    digits = "0123456789abcdefghijklmnopqrstuv"
+    text = ""
+    for _ in range(20):
+        number, rest = divmod(number, 32)
+        text = digits[rest] + text
+    return text
+
+
+__all__ = ["Commit", "Lake", "Repository", "new_id"]

@@ -1,0 +1,141 @@
+"""Differences between trees, and three-way merges; what two trees share is skipped, not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lakefs_ops.local.store.trees import Entry, Range, Trees
+
+
+class Change(NamedTuple):
+    """One difference.
+
+    Attributes:
+        path: the object's path.
+        left: the entry on the left side, None when it was added.
+        right: the entry on the right side, None when it was removed.
+    """
+
+    path: str
+    left: Entry | None
+    right: Entry | None
+
+    @property
+    def type(self) -> str:
+        """``added``, ``removed`` or ``changed``."""
+        if self.left is None:
+            return "added"
+        return "removed" if self.right is None else "changed"
+
+
+def diff(trees: Trees, left: str, right: str, start: str = "") -> Iterator[Change]:
+    """Go through the differences of two trees in the order of their paths.
+
+    Args:
+        trees: where the trees are.
+        left: the tree to compare with.
+        right: the tree that is compared.
+        start: begin at this path.
+    """
+    if left == right:
+        return
+    a, b = _Cursor(trees, left, start), _Cursor(trees, right, start)
+    while True:
+        while a.span is not None and b.span is not None and a.at_start and b.at_start and a.span.id == b.span.id:
+            a.skip()
+            b.skip()
+        one, two = a.path, b.path
+        if one is None and two is None:
+            return
+        if two is None or (one is not None and one < two):
+            yield Change(one or "", a.take(), None)
+        elif one is None or two < one:
+            yield Change(two, None, b.take())
+        else:
+            before, after = a.take(), b.take()
+            if before.identity != after.identity:
+                yield Change(two, before, after)
+
+
+class _Cursor:
+    """A place in a tree; ranges are read only when something in them is asked for."""
+
+    def __init__(self, trees: Trees, tree: str, start: str) -> None:
+        self._trees = trees
+        self._spans = iter(trees.ranges(tree))
+        self.span: Range | None = None
+        self.at_start = True
+        self._at = 0
+        self.skip()
+        while self.span is not None and self.span.last < start:
+            self.skip()
+        while (path := self.path) is not None and path < start:
+            self.take()
+
+    def skip(self) -> None:
+        """Go to the start of the next range."""
+        self.span = next(self._spans, None)
+        self.at_start, self._at = True, 0
+
+    @property
+    def path(self) -> str | None:
+        if self.span is None:
+            return None
+        return self.span.first if self.at_start else self._trees.records(self.span.id).paths[self._at]
+
+    def take(self) -> Entry:
+        """Return the entry here, and go on."""
+        assert self.span is not None
+        records = self._trees.records(self.span.id)
+        entry = records.entries[self._at]
+        self._at += 1
+        self.at_start = False
+        if self._at == len(records.paths):
+            self.skip()
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a three-way merge comes to.
+
+    Attributes:
+        tree: the merged tree; that of the destination when there are conflicts.
+        conflicts: the paths that both sides changed differently.
+    """
+
+    tree: str
+    conflicts: list[str]
+
+
+def merge(trees: Trees, base: str, source: str, destination: str, strategy: str = "") -> Merged:
+    """Apply what the source changed since the base to the destination (contract, part 4).
+
+    Args:
+        trees: where the trees are.
+        base: the tree that both come from.
+        source: the tree whose changes are applied.
+        destination: the tree they are applied to.
+        strategy: who wins a conflict: ``source-wins``, ``dest-wins``, or empty for nobody.
+    """
+    if destination == base:
+        return Merged(source, [])
+    ours = {change.path: change.right for change in diff(trees, base, destination)}
+    changes: dict[str, Entry | None] = {}
+    conflicts: list[str] = []
+    for change in diff(trees, base, source):
+        if change.path not in ours or _same(change.right, ours[change.path]) or strategy == "source-wins":
+            changes[change.path] = change.right
+        elif strategy != "dest-wins":
+            conflicts.append(change.path)
+    if conflicts:
+        return Merged(destination, conflicts)
+    return Merged(trees.apply(destination, changes), [])
+
+
+def _same(one: Entry | None, other: Entry | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.identity == other.identity

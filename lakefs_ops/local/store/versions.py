@@ -1,0 +1,275 @@
+"""What moves a branch: commit, merge, revert, cherry-pick, reset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lakefs_ops.local.errors import Conflicting, Invalid, Missing, NoChanges, Refusal
+from lakefs_ops.local.store import names
+from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.commits import Commit, new_commit
+from lakefs_ops.local.store.lake import Lake, Repository
+from lakefs_ops.local.store.merging import Merged, merge
+from lakefs_ops.local.store.trees import EMPTY, ROOT
+
+STRATEGIES = ("", "dest-wins", "source-wins")
+STRATEGY_KEY = ".lakefs.merge.strategy"
+DIRTY = "uncommitted changes (dirty branch)"
+
+Hook = Callable[[Commit], None]
+"""Called with the commit to be, before a branch points at it; raises to refuse."""
+
+
+class MergeConflict(Conflicting):
+    """409 with an empty reference and no message (lakeFS 1.84, recorded)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The history of one repository.
+
+    Args:
+        lake: the state.
+        repository: the repository.
+        user: who makes the commits.
+    """
+
+    lake: Lake
+    repository: Repository
+    user: str
+
+    @property
+    def branches(self) -> Branches:
+        """The repository's branches."""
+        return Branches(self.lake, self.repository)
+
+    def commit(
+        self,
+        branch: str,
+        *,
+        message: str,
+        metadata: Mapping[str, str],
+        date: int | None = None,
+        allow_empty: bool = False,
+        source_metarange: str | None = None,
+    ) -> Commit:
+        """Commit what is uncommitted on a branch.
+
+        Raises:
+            NoChanges: nothing differs from the head.
+            Invalid: another content is to be taken, but there are uncommitted changes.
+        """
+        branches, lake = self.branches, self.lake
+        with lake.database.writing():
+            head = branches.head(branch)
+            if source_metarange is not None:
+                if branches.is_dirty(branch):
+                    raise Invalid("commit: cannot use source MetaRange on a branch with uncommitted changes")
+                tree = source_metarange
+            else:
+                changes = {change.path: change.right for change in branches.changes(branch)}
+                if not changes and not allow_empty:
+                    raise NoChanges("commit: no changes")
+                tree = lake.trees.apply(head.meta_range_id, changes)
+            made = new_commit(
+                parents=(head,), committer=self.user, message=message, meta_range_id=tree, metadata=metadata, date=date
+            )
+            lake.commits.store(self.repository.uid, made)
+            branches.move(branch, made.id)
+            branches.drop_staged(branch)
+            branches.seal(branch, sealed=False)
+            return made
+
+    def merge(
+        self,
+        source: str,
+        destination: str,
+        *,
+        message: str = "",
+        metadata: Mapping[str, str] | None = None,
+        strategy: str = "",
+        allow_empty: bool = False,
+        squash: bool = False,
+        hook: Hook | None = None,
+    ) -> Commit:
+        """Merge a ref into a branch; always by a commit of its own.
+
+        Raises:
+            MergeConflict: both sides changed the same objects.
+            NoChanges: the source brings nothing.
+            Invalid: the destination has uncommitted changes, or an argument cannot be used.
+        """
+        uid, branches = self.repository.uid, self.branches
+        if strategy not in STRATEGIES:
+            raise Invalid("argument strategy: invalid value: validation error")
+        told = f"update branch {destination}: "
+        with self.lake.database.writing():
+            head = branches.head(destination)
+            if branches.is_dirty(destination):
+                raise Invalid(DIRTY)
+            try:
+                theirs = self.lake.refs.commit(uid, source)
+            except (Missing, Invalid) as refused:
+                raise type(refused)(f"{told}get commit by ref {source}: {refused.message}") from None
+            base = self.lake.commits.merge_base(uid, theirs, head)
+            if base is None:
+                raise Refusal(f"{told}no merge base")
+            if theirs.meta_range_id == base.meta_range_id and not allow_empty:
+                raise NoChanges(f"{told}no changes")
+            merged = self._three_way(base, theirs, head, strategy)
+            if merged.conflicts:
+                raise MergeConflict(f"{told}conflict found")
+            made = new_commit(
+                parents=(head,) if squash else (head, theirs),
+                committer=self.user,
+                message=message or f"Merge '{source}' into '{destination}'",
+                meta_range_id=merged.tree,
+                metadata={**(metadata or {}), STRATEGY_KEY: strategy or "default"},
+            )
+            if squash:
+                made = made._replace(generation=max(head.generation, theirs.generation) + 1)
+            self.lake.commits.store(uid, made)
+            if hook is not None:
+                hook(made)
+            branches.move(destination, made.id)
+            branches.drop_staged(destination)
+            return made
+
+    def _three_way(self, base: Commit, source: Commit, destination: Commit, strategy: str = "") -> Merged:
+        return merge(self.lake.trees, base.meta_range_id, source.meta_range_id, destination.meta_range_id, strategy)
+
+    def parent_of(self, commit: Commit, number: int, said: str) -> Commit:
+        """Return a commit's parent by its number, from 1.
+
+        Raises:
+            Invalid: it has no such parent.
+        """
+        if number > len(commit.parents):
+            raise Invalid(said)
+        return self.lake.commits.get(self.repository.uid, commit.parents[number - 1])
+
+    def _named(self, ref: str) -> Commit:
+        try:
+            return self.lake.refs.commit(self.repository.uid, ref)
+        except (Missing, Invalid) as refused:
+            raise type(refused)(f"get commit from ref {ref}: {refused.message}") from None
+
+    def revert(
+        self,
+        branch: str,
+        ref: str,
+        *,
+        parent_number: int = 0,
+        message: str = "",
+        metadata: Mapping[str, str] | None = None,
+        allow_empty: bool = False,
+        hook: Hook | None = None,
+    ) -> Commit:
+        """Undo a commit by a new one: a merge of its parent, with the commit itself as the base."""
+        branches = self.branches
+        with self.lake.database.writing():
+            undone = self._named(ref)
+            if len(undone.parents) > 1 and parent_number == 0:
+                raise Conflicting("must specify 1-based parent number for reverting merge commit")
+            head = branches.head(branch)
+            if branches.is_dirty(branch):
+                raise Invalid(DIRTY)
+            if (parent_number > len(undone.parents) and parent_number > 1) or (parent_number > 0 and not undone.parents):
+                raise Invalid(f"given commit does not have the given parent number: parent {parent_number}")
+            before = ROOT
+            if undone.parents:
+                before = self.lake.commits.get(
+                    self.repository.uid, undone.parents[max(parent_number, 1) - 1]
+                ).meta_range_id
+            tree = self._rebased(undone.meta_range_id, before, head, allow_empty=allow_empty)
+            return self._advance(branch, head, tree, message or f"Revert {ref}", metadata or {}, hook)
+
+    def cherry_pick(
+        self,
+        branch: str,
+        ref: str,
+        *,
+        parent_number: int | None = None,
+        message: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        hook: Hook | None = None,
+    ) -> Commit:
+        """Apply a commit's changes by a new one: a merge of it, with its parent as the base."""
+        branches = self.branches
+        with self.lake.database.writing():
+            picked = self._named(ref)
+            if parent_number is None:
+                if len(picked.parents) > 1:
+                    raise Invalid("must specify 1-based parent number for cherry-picking merge commit")
+                parent_number = 1
+            if parent_number > len(picked.parents):
+                raise Invalid(f"parent {parent_number}: given commit does not have the given parent number")
+            before = self.lake.commits.get(self.repository.uid, picked.parents[parent_number - 1])
+            head = branches.head(branch)
+            if branches.is_dirty(branch):
+                raise Invalid(DIRTY)
+            if picked.meta_range_id == before.meta_range_id:
+                raise NoChanges("update branch: no changes")
+            tree = self._rebased(before.meta_range_id, picked.meta_range_id, head, allow_empty=True)
+            marks = {
+                **(picked.metadata if metadata is None else metadata),
+                "cherry-pick-origin": picked.id,
+                "cherry-pick-committer": picked.committer,
+            }
+            return self._advance(branch, head, tree, message or picked.message, marks, hook)
+
+    def _rebased(self, base: str, source: str, head: Commit, *, allow_empty: bool) -> str:
+        merged = merge(self.lake.trees, base, source, head.meta_range_id)
+        if merged.conflicts:
+            raise Conflicting("update branch: conflict found")
+        unchanged = merged.tree == head.meta_range_id or {merged.tree, head.meta_range_id} == {ROOT, EMPTY}
+        if unchanged and not allow_empty:
+            raise NoChanges("update branch: no changes")
+        return EMPTY if merged.tree == ROOT else merged.tree
+
+    def _advance(
+        self, branch: str, head: Commit, tree: str, message: str, metadata: Mapping[str, str], hook: Hook | None
+    ) -> Commit:
+        made = new_commit(parents=(head,), committer=self.user, message=message, meta_range_id=tree, metadata=metadata)
+        if hook is not None:
+            hook(made)
+        self.lake.commits.store(self.repository.uid, made)
+        self.branches.move(branch, made.id)
+        self.branches.drop_staged(branch)
+        return made
+
+    def hard_reset(self, branch: str, ref: str) -> None:
+        """Let a branch point at another commit; what is uncommitted stays, unless it was sealed."""
+        told = f"hard-reset {branch} to {ref}: "
+        with self.lake.database.writing():
+            names.check_branch(branch)
+            found = self.branches.get(branch)
+            try:
+                commit = self.lake.refs.commit(self.repository.uid, ref)
+            except (Missing, Invalid) as refused:
+                raise type(refused)(told + refused.message) from None
+            if found.sealed:
+                raise Invalid(f"{branch}: {DIRTY}")
+            self.branches.move(branch, commit.id)
+
+    def reset(self, branch: str, kind: str, path: str) -> None:
+        """Take back what is uncommitted: all, one object, or all below a prefix."""
+        branches = self.branches
+        with self.lake.database.writing():
+            if kind == "object":
+                if not path:
+                    raise Invalid("argument path: missing path: required value: validation error")
+                branches.get(branch, "getting branch: branch not found")
+            else:
+                branches.get(branch)
+            branches.check_writable(branch)
+            if kind == "object":
+                branches.unstage(branch, path)
+            elif kind == "common_prefix" and path:
+                branches.drop_staged(branch, path)
+                left = next(branches.staged(branch), None) is not None
+                branches.seal(branch, sealed=left)
+            else:
+                branches.drop_staged(branch)
+                branches.seal(branch, sealed=False)
