@@ -182,11 +182,12 @@ class Objects(Group):
                 query(path=path, storageClass=storage_class, force=force), content,
                 headers(
                     {
-                        **_metadata_headers(metadata or {}), "Content-Type": content_type or "application/octet-stream",
+                        **_metadata_headers(metadata or {}),
+                        "Content-Type": "application/octet-stream" if content_type is None else content_type,
                         "If-None-Match": if_none_match, "If-Match": if_match,
                     }
                 ),
-                idempotent=isinstance(content, bytes) and if_none_match is None,
+                idempotent=if_none_match is None and if_match is None,
             )
         )  # fmt: skip
 
