@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -105,12 +105,12 @@ def show_outcome(host: str, outcome: Outcome, client: LakeFSClient, repository: 
         print(f"    {paint('passed', 'green')}  {', '.join(passed)}")
     for check in outcome.checks:
         if findings := check["findings"]:
-            print(f"    {paint('failed', 'red')}  {check['name']}: {findings[0]}{say_more(len(findings) - 1)}")
+            print(f"    {paint('failed', 'red')}  {check['name']}: {findings[0]}{and_more(len(findings) - 1)}")
     if not published:
         print(f"    {paint('look at', 'yellow')} {client.links.compare(repository, 'main', outcome.branch)}")
 
 
-def say_more(count: int) -> str:
+def and_more(count: int) -> str:
     """Say how many more there are."""
     return f" (and {count} more)" if count else ""
 
@@ -125,18 +125,18 @@ def graph(client: LakeFSClient, repository: str) -> Iterator[str]:
         at = next(iter(commits[at].parents), None)
     own = {commit.id for commit in line}
     for commit in line:
-        yield f"*   {describe(commit)}"
+        yield f"*   {describe_commit(commit)}"
         side = [] if len(commit.parents) < 2 else [commit.parents[1]]
         if side:
             yield "|\\"
         while side and side[-1] not in own:
-            yield f"| * {describe(commits[side[-1]])}"
+            yield f"| * {describe_commit(commits[side[-1]])}"
             side += commits[side[-1]].parents[:1] or list(own)
         if side:
             yield "|/"
 
 
-def describe(commit: Commit) -> str:
+def describe_commit(commit: Commit) -> str:
     """Say on a line what a commit is and who made it."""
     marks = {key.split("::")[2] for key in commit.metadata or {} if key.startswith("::lakefs::")}
     return f"{paint(commit.id[:10], 'yellow')}  {commit.message:40}{paint(' '.join(sorted(marks)), 'cyan')}"
@@ -145,8 +145,15 @@ def describe(commit: Commit) -> str:
 # what is run ------------------------------------------------------------------------------------------------
 
 
-def run_host(host: str, repository: str, server: Mapping[str, str], home: Path, step: Step) -> list[Outcome]:
-    """Run a host in a process of its own and return what became of each batch."""
+def run_host(
+    host: str,
+    batches: Sequence[tuple[str, Path]],
+    repository: str,
+    server: Mapping[str, str],
+    home: Path,
+    say: Callable[[str], None],
+) -> list[Outcome]:
+    """Run batches through a host in a process of its own, and return what became of each."""
     home.mkdir(parents=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DAGSTER", "LAKE"))}
     environment = clean | {"WEATHER_REPOSITORY": repository, "PYTHONPATH": str(ROOT)}
@@ -168,7 +175,7 @@ def run_host(host: str, repository: str, server: Mapping[str, str], home: Path, 
         environment |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
         environment |= {f"LAKEFS_{name.upper()}": value for name, value in server.items()}
     module = f"example_dags.run_{host.lower()}"
-    words = [f"{month}={inbox}" for month, inbox in HOSTS[host]]
+    words = [f"{month}={inbox}" for month, inbox in batches]
     log = home.parent / f"{host.lower()}.log"
     outcomes = []
     with log.open("w") as errors, process([sys.executable, "-m", module, *words], environment, errors) as child:
@@ -176,7 +183,7 @@ def run_host(host: str, repository: str, server: Mapping[str, str], home: Path, 
             if isinstance(event, Outcome):
                 outcomes.append(event)
             else:
-                step.say(event)
+                say(event)
         status = child.wait()
     if status or len(outcomes) != len(words):
         raise DemoFailed(f"the process of {host} ended with status {status}; its log is {shown(log)}")
@@ -226,7 +233,6 @@ def problems(
 ) -> Iterator[str]:
     """Compare what lakeFS holds with what it must hold; give one sentence for each difference."""
     published = list(history)
-    commits = 2  # the repository's own, and the history
     for host, batches in HOSTS.items():
         for (month, inbox), outcome in zip(batches, outcomes[host], strict=True):
             expected = "published" if inbox == GOOD else "refused"
@@ -235,27 +241,28 @@ def problems(
             kept = any(client.branches.list(repository, prefix=outcome.branch))
             if kept != (expected == "refused"):
                 yield f"{host}: the branch {outcome.branch} must be {'gone' if kept else 'kept'}"
-            if kept and client.objects.get(repository, outcome.branch, weather.raw_path(month)) != (
-                weather.read_batch(inbox, month)
-            ):
-                yield f"{host}: the branch {outcome.branch} must hold the batch as it was delivered"
+            if kept:
+                batch = client.objects.get(repository, outcome.branch, weather.raw_path(month))
+                if batch != weather.read_batch(inbox, month):
+                    yield f"{host}: the branch {outcome.branch} must hold the batch as it was delivered"
             if expected == "published":
                 published.append(month)
-                commits += 2  # the batch, and its merge
-    for prefix, path in (
-        ("raw/", weather.raw_path),
-        ("daily/", weather.daily_path),
-        ("summary/", weather.summary_path),
-    ):
-        found = [entry.path for entry in client.objects.list(repository, "main", prefix=prefix)]
-        if found != [path(month) for month in sorted(published)]:
-            yield f"main must hold {prefix} of {', '.join(sorted(published))}, but holds {', '.join(found)}"
-    for month in published:
-        if client.objects.get(repository, "main", weather.raw_path(month)) != weather.read_batch(GOOD, month):
-            yield f"main must hold {month} as it was delivered"
-    found_commits = len(list(client.refs.log(repository, "main")))
-    if found_commits != commits:
-        yield f"main must have {commits} commits, but has {found_commits}"
+    must = {path: table for month in published for path, table in weather.tables(GOOD, month).items()}
+    found = {
+        entry.path: client.objects.get(repository, "main", entry.path)
+        for entry in client.objects.list(repository, "main")
+    }
+    for path in sorted(must.keys() | found.keys()):
+        if path not in found:
+            yield f"main must hold {path}"
+        elif path not in must:
+            yield f"main must not hold {path}"
+        elif found[path] != must[path]:
+            yield f"main holds {path}, but not as it must be"
+    commits = len(list(client.refs.log(repository, "main")))
+    expected_commits = 2 + 2 * (len(published) - len(history))  # the first, the history; a batch and its merge
+    if commits != expected_commits:
+        yield f"main must have {expected_commits} commits, but has {commits}"
 
 
 def show(data: Path, *, serve: bool) -> bool:
@@ -272,15 +279,17 @@ def show(data: Path, *, serve: bool) -> bool:
             "access_key_id": local.access_key_id,
             "secret_access_key": local.secret_access_key,
         }
-        with LakeFSClient(**server) as client:
+        with LakeFSClient(
+            local.endpoint, access_key_id=local.access_key_id, secret_access_key=local.secret_access_key
+        ) as client:
             print(f"  {paint('ok ', 'green')} an embedded lakeFS at {local.endpoint}")
             with Step(f"repository {repository}, the weather of 2012 on main"):
                 client.repositories.create(name=repository, storage_namespace=f"local://{repository}")
                 history = weather.load_history(client, repository)
             outcomes = {}
             for host, batches in HOSTS.items():
-                with Step(f"{host}: {' and '.join(say(month, inbox) for month, inbox in batches)}") as step:
-                    outcomes[host] = run_host(host, repository, server, logs / host.lower(), step)
+                with Step(f"{host}: {' and '.join(describe_batch(month, inbox) for month, inbox in batches)}") as step:
+                    outcomes[host] = run_host(host, batches, repository, server, logs / host.lower(), step.say)
             for host, results in outcomes.items():
                 for outcome in results:
                     show_outcome(host, outcome, client, repository)
@@ -297,7 +306,7 @@ def show(data: Path, *, serve: bool) -> bool:
     return not wrong
 
 
-def say(month: str, inbox: Path) -> str:
+def describe_batch(month: str, inbox: Path) -> str:
     """Say which batch it is."""
     return month if inbox == GOOD else f"a spoiled {month}"
 

@@ -247,14 +247,18 @@ def audit_ref(client: LakeFSClient, repository: str, ref: str, month: str, *, ma
     return audit(month, parse(client.objects.get(repository, ref, daily_path(month))), history)
 
 
+def tables(inbox: str | Path, month: str) -> dict[str, bytes]:
+    """Return all tables of a month, by their paths."""
+    batch = read_batch(inbox, month)
+    days = parse(batch)
+    return {raw_path(month): batch, daily_path(month): clean(days), summary_path(month): summarize(month, days)}
+
+
 def load_history(client: LakeFSClient, repository: str, year: int = 2012, *, main: str = "main") -> list[str]:
     """Put a year of true months on main by one commit, for later months to be compared with; return the months."""
     months = [f"{year}-{number:02d}" for number in range(1, 13)]
     for month in months:
-        batch = read_batch(DATA / "monthly", month)
-        days = parse(batch)
-        client.objects.upload(repository, main, raw_path(month), batch)
-        client.objects.upload(repository, main, daily_path(month), clean(days))
-        client.objects.upload(repository, main, summary_path(month), summarize(month, days))
+        for path, table in tables(DATA / "monthly", month).items():
+            client.objects.upload(repository, main, path, table)
     client.commits.create(repository, main, message=f"History: the weather of {year}")
     return months

@@ -2,7 +2,7 @@
 
 Each run works on a branch of its own, named after the run. What the audit judged, a commit, is what the merge
 takes. When a task fails, `main` is as it was and the branch is there to look at; clear the failed task, and the
-run goes on from there.
+run goes on from there. A batch that `main` already holds is skipped.
 
 Needs a connection `lakefs_default` of type lakefs and a repository. Run it with the parameters below, for example
 ``airflow dags trigger weather_wap --conf '{"month": "2013-02"}'``.
@@ -14,7 +14,7 @@ import logging
 import re
 from datetime import timedelta
 
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 from airflow.sdk import Param, dag, get_current_context, task
 
 from airflow_provider.hooks import LakeFSHook
@@ -74,6 +74,8 @@ def weather_wap() -> None:
             days = weather.parse(client.objects.get(repo, branch, weather.raw_path(month)))
             client.objects.upload(repo, branch, weather.daily_path(month), weather.clean(days))
             client.objects.upload(repo, branch, weather.summary_path(month), weather.summarize(month, days))
+            if not any(client.branches.diff(repo, branch, limit=1)):
+                raise AirflowSkipException(f"main already holds this batch of {month}")
 
     commit = LakeFSCommitOperator(
         task_id="commit", repo=REPOSITORY, branch=BRANCH, msg=f"Weather of {MONTH}", metadata={"month": MONTH}
@@ -104,7 +106,10 @@ def weather_wap() -> None:
         msg=f"Publish the weather of {MONTH}",
         metadata={"month": MONTH},
     )
-    delete_branch = LakeFSDeleteBranchOperator(task_id="delete_branch", repo=REPOSITORY, branch=BRANCH)
+    # After a skip as well, but not after a failure.
+    delete_branch = LakeFSDeleteBranchOperator(
+        task_id="delete_branch", repo=REPOSITORY, branch=BRANCH, trigger_rule="none_failed"
+    )
 
     landed = land(REPOSITORY, BRANCH, MONTH, "{{ params.inbox }}")
     transformed = transform(REPOSITORY, BRANCH, MONTH)

@@ -7,25 +7,21 @@ import pytest
 from example_dags import demo, weather
 
 
-class Silent:
-    def say(self, part):
-        pass
-
-
 @pytest.fixture(scope="module")
 def outcomes(lakefs, lake, tmp_path_factory):
-    """A good month, then the spoiled one, by ``dag.test()`` in a process with an Airflow of its own."""
+    """A good month, the spoiled one, and the good one again, by ``dag.test()`` in a process of its own."""
+    good, spoiled = ("2013-01", demo.GOOD), ("2013-03", demo.SPOILED)
     server = {
         "endpoint": lakefs.endpoint,
         "access_key_id": lakefs.access_key_id,
         "secret_access_key": lakefs.secret_access_key,
     }
     home = tmp_path_factory.mktemp("airflow") / "airflow"
-    return demo.run_host("Airflow", lake.repository, server, home, Silent())
+    return demo.run_host("Airflow", [good, spoiled, good], lake.repository, server, home, lambda step: None)
 
 
 def test_the_good_month_is_on_main_by_a_merge_and_its_branch_is_gone(lake, outcomes):
-    good, _ = outcomes
+    good = outcomes[0]
     assert (good.month, good.state, good.error) == ("2013-01", "published", "")
     assert [check["name"] for check in good.checks] == list(weather.RULES)
     assert all(check["passed"] for check in good.checks)
@@ -34,7 +30,7 @@ def test_the_good_month_is_on_main_by_a_merge_and_its_branch_is_gone(lake, outco
 
 
 def test_nothing_of_the_spoiled_month_is_on_main_and_its_branch_is_kept(lake, outcomes):
-    _, spoiled = outcomes
+    spoiled = outcomes[1]
     assert (spoiled.month, spoiled.state) == ("2013-03", "refused")
     assert "2013-03" not in lake.months() + lake.months(folder="daily") + lake.months(folder="summary")
     assert lake.branches() == [spoiled.branch]
@@ -52,6 +48,13 @@ def test_the_failure_says_what_is_wrong_and_where_to_look(lake, outcomes):
     }
     assert "failed 5 of 6 checks (every_day_present, no_day_twice, " in spoiled.error
     assert spoiled.error.endswith(lake.client.links.compare(lake.repository, "main", spoiled.branch))
+
+
+def test_a_month_that_main_already_holds_is_skipped(lake, outcomes):
+    again = outcomes[2]
+    assert (again.month, again.state, again.checks, again.error) == ("2013-01", "published", [], "")
+    assert again.branch not in lake.branches()
+    lake.assert_published("2013-01")  # by one merge
 
 
 def test_the_commits_name_the_run(lake, outcomes):

@@ -13,7 +13,8 @@ import time
 import psutil
 import pytest
 
-from example_dags.demo import ROOT
+from example_dags import demo, weather
+from example_dags.reporting import Outcome
 
 
 def start(data):
@@ -22,7 +23,7 @@ def start(data):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=ROOT,
+        cwd=demo.ROOT,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
 
@@ -33,20 +34,20 @@ def data(tmp_path_factory):
 
 
 def test_an_interrupt_leaves_nothing_running(data):
-    demo = start(data)
+    process = start(data)
     port = None
-    for line in demo.stdout:
+    for line in process.stdout:
         if found := re.search(r"127\.0\.0\.1:(\d+)", line):
             port = int(found[1])
         if "make Airflow's database" in line:
             break
-    children = psutil.Process(demo.pid).children(recursive=True)
+    children = psutil.Process(process.pid).children(recursive=True)
     assert port
     assert children
-    demo.send_signal(signal.SIGINT)
-    rest = demo.stdout.read()
-    assert demo.wait(20) == 130
-    demo.stdout.close()
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(20) == 130
+    process.stdout.close()
     assert "stopped; nothing is left running" in rest
     assert "Traceback" not in rest
     _, alive = psutil.wait_procs(children, timeout=1)
@@ -57,9 +58,9 @@ def test_an_interrupt_leaves_nothing_running(data):
 
 def test_the_demo_shows_that_everything_came_out_as_it_must(data):
     begun = time.monotonic()
-    demo = start(data)  # where the interrupted one kept its data
-    output, _ = demo.communicate(timeout=120)
-    assert demo.returncode == 0, output
+    process = start(data)  # where the interrupted one kept its data
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
     assert "As it must be:" in output
     assert output.count("PUBLISHED") == 2
     assert output.count("REFUSED") == 2
@@ -67,3 +68,22 @@ def test_the_demo_shows_that_everything_came_out_as_it_must(data):
     assert output.count("|\\") == 2
     assert re.search(r"lakefs-ops local --data .*lakefs --port \d+", output)
     assert time.monotonic() - begun < 90
+
+
+def test_the_verdict_notices_what_did_not_come_out(lake):
+    """Nothing was published, but the spoiled month is on main, and no branch is kept."""
+    month = "2013-03"
+    lake.client.objects.upload(
+        lake.repository, "main", weather.raw_path(month), weather.read_batch(demo.SPOILED, month)
+    )
+    lake.client.commits.create(lake.repository, "main", message="Spoiled")
+    outcomes = {
+        host: [Outcome(month, "published", f"{host}-{month}-{inbox.name}") for month, inbox in batches]
+        for host, batches in demo.HOSTS.items()
+    }
+    found = "\n".join(demo.problems(lake.client, lake.repository, lake.history, outcomes))
+    assert "Dagster: 2013-03 must be refused, but was published" in found
+    assert "Airflow: the branch Airflow-2013-03-spoiled must be kept" in found
+    assert "main must hold daily/2013-02.csv" in found
+    assert "main must not hold raw/2013-03.csv" in found
+    assert "main must have 6 commits, but has 3" in found
