@@ -10,10 +10,13 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import Field
 
 from lakefs_ops.config import Config
 from lakefs_ops.errors import ConfigurationError
-from lakefs_ops.model import Model
+from lakefs_ops.model import Model, utc
 
 EARLY = 60.0
 """A token is renewed so many seconds before its end, or when a tenth of its life is left, whichever is later."""
@@ -23,7 +26,7 @@ class LoginInformation(Model):
     """What a login sends."""
 
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = Field(repr=False)
 
 
 class AuthenticationToken(Model):
@@ -34,8 +37,13 @@ class AuthenticationToken(Model):
         token_expiration: its end, in Unix seconds by the server's clock.
     """
 
-    token: str
+    token: str = Field(repr=False)
     token_expiration: int | None = None
+
+    @property
+    def expires(self) -> datetime | None:
+        """Its end, by the server's clock."""
+        return None if self.token_expiration is None else utc(self.token_expiration)
 
 
 Login = Callable[[LoginInformation], AuthenticationToken]

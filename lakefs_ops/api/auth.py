@@ -16,6 +16,7 @@ from pydantic import Field
 from lakefs_ops.api import common
 from lakefs_ops.api.common import CredentialsWithSecret
 from lakefs_ops.call import Call, Listing, Page, query
+from lakefs_ops.credentials import AuthenticationToken, LoginInformation
 from lakefs_ops.model import Model, utc
 
 T = TypeVar("T")
@@ -197,13 +198,6 @@ class AuthCapabilities(Model):
     forgot_password: bool | None = None
 
 
-class LoginInformation(Model):
-    """What `Auth.login` sends."""
-
-    access_key_id: str
-    secret_access_key: str = Field(repr=False)
-
-
 class ExternalLoginInformation(Model):
     """What `Auth.external_principal_login` sends."""
 
@@ -218,23 +212,6 @@ class StsAuthRequest(Model):
     state: str
     redirect_uri: str
     ttl_seconds: int | None = None
-
-
-class AuthenticationToken(Model):
-    """A bearer token.
-
-    Attributes:
-        token: the token.
-        token_expiration: when it ends, in Unix seconds.
-    """
-
-    token: str = Field(repr=False)
-    token_expiration: int | None = None
-
-    @property
-    def expires(self) -> datetime | None:
-        """When it ends."""
-        return None if self.token_expiration is None else utc(self.token_expiration)
 
 
 class ExternalPrincipal(Model):
