@@ -9,6 +9,7 @@ from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import Commit, commit_id
+from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
 from lakefs_ops.local.store.versions import Versions
 
 
@@ -48,7 +49,7 @@ def create(request: Request) -> Answer:
 
 def get(request: Request) -> Answer:
     try:
-        commit = request.lake.refs.commit(request.repository.uid, request.path["commitId"])
+        commit = request.lake.refs.commit(request.repository.uid, request.path["commitId"], dollar=POINTS_AT_A_COMMIT)
     except Missing as missing:
         raise (missing if missing.message == "repository not found" else Missing("commit not found")) from None
     except Invalid as invalid:

@@ -21,7 +21,7 @@ from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, pag
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.blobs import pieces
 from lakefs_ops.local.store.branches import Branches
-from lakefs_ops.local.store.lake import Repository
+from lakefs_ops.local.store.lake import Repository, new_id
 from lakefs_ops.local.store.refs import Resolved
 from lakefs_ops.local.store.trees import Entry
 
@@ -44,14 +44,9 @@ SHOWN_IN_PLACE = frozenset(
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
-def address_of(repository: Repository, blob: str) -> str:
-    """Return the physical address of a file of this server."""
-    return f"{repository.storage_namespace.rstrip('/')}/data/{blob}"
-
-
-def blob_of(entry: Entry) -> str:
-    """Return the name of the file that an entry's bytes are in."""
-    return entry.address.rpartition("/")[2]
+def new_address(repository: Repository) -> str:
+    """Return a physical address that no other object has."""
+    return f"{repository.storage_namespace.rstrip('/')}/data/{new_id()}/{new_id()}"
 
 
 # writing ------------------------------------------------------------------------------------------------
@@ -88,8 +83,9 @@ def _upload(request: Request) -> Answer:
     incoming = request.upload
     assert incoming is not None
     checksum, size = incoming.checksum, incoming.size
+    incoming.keep()
     entry = Entry(
-        address_of(repository, incoming.keep()),
+        new_address(repository),
         checksum,
         size,
         int(time.time()),
@@ -132,9 +128,9 @@ def copy(request: Request) -> Answer:
     names.check_path(path)
     branches.check_writable(name)
     request.writable(force=fields.get("force", False))
-    if not request.lake.blobs.path(blob_of(entry)).exists():
+    if not request.lake.blobs.holds(entry.checksum, entry.size):
         raise Refusal("not found")
-    copied = entry._replace(mtime=int(time.time()))
+    copied = entry._replace(address=new_address(repository), mtime=int(time.time()))
     branches.stage(name, path, copied)
     return as_json(listing.stats(path, copied), 201)
 
@@ -275,11 +271,11 @@ def get(request: Request) -> Answer:
     common = {
         "ETag": etag,
         "Last-Modified": formatdate(entry.mtime, usegmt=True),
-        "Content-Disposition": _disposition(path, kind),
+        "Content-Disposition": "inline" if kind in SHOWN_IN_PLACE else "attachment",
     }
     status, start, length, headers = _part(request.get("Range"), entry.size, common)
     try:
-        file = request.lake.blobs.open(blob_of(entry))
+        file = request.lake.blobs.open(entry.checksum, entry.size)
     except OSError:
         raise DataGone(
             "No data", headers={"ETag": etag, "Content-Disposition": common["Content-Disposition"]}
@@ -294,11 +290,6 @@ def get(request: Request) -> Answer:
     }
     body = pieces(file, start, length)
     return Answer(status, b"".join(body) if length <= SMALL else body, headers)
-
-
-def _disposition(path: str, kind: str) -> str:
-    name = path.rpartition("/")[2].replace("\\", "\\\\").replace('"', '\\"')
-    return f'{"inline" if kind in SHOWN_IN_PLACE else "attachment"}; filename="{name}"'
 
 
 def _part(wanted: str | None, size: int, common: dict[str, str]) -> tuple[int, int, int, dict[str, str]]:

@@ -13,11 +13,9 @@ from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.lake import Repository
 from lakefs_ops.local.store.merging import Change, diff
+from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
 from lakefs_ops.local.store.trees import Entry
 from lakefs_ops.local.store.versions import MergeConflict, Versions
-
-POINTS_AT_A_COMMIT = "ref: invalid value: validation error: should point to a commit"
-
 
 def log(request: Request) -> Answer:
     lake, repository = request.lake, request.repository

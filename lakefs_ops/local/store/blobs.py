@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import IO
 
 CHUNK = 1 << 20
 
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+
 
 class Blobs:
-    """Files below one directory, named by what refers to them.
+    """Files below one directory, named by their content.
 
     Args:
         directory: where the files are; made when missing.
@@ -28,19 +30,25 @@ class Blobs:
 
     def write(self) -> Incoming:
         """Begin a new file; nothing refers to it until it is kept."""
-        return Incoming(self._directory, self._incoming)
+        return Incoming(self, self._incoming)
 
-    def path(self, name: str) -> Path:
-        """Return where the file of a name is."""
-        return self._directory / name[:2] / name
+    def path(self, checksum: str, size: int) -> Path:
+        """Return where the file with these bytes is, if there is one."""
+        return self._directory / checksum[:2] / f"{checksum}-{size:x}"
 
-    def open(self, name: str) -> IO[bytes]:
-        """Open a file to read.
+    def holds(self, checksum: str, size: int) -> bool:
+        """Whether there is a file with these bytes."""
+        return _DIGEST.fullmatch(checksum) is not None and self.path(checksum, size).exists()
+
+    def open(self, checksum: str, size: int) -> IO[bytes]:
+        """Open the file with these bytes to read.
 
         Raises:
             FileNotFoundError: there is none.
         """
-        return self.path(name).open("rb")
+        if not _DIGEST.fullmatch(checksum):
+            raise FileNotFoundError(checksum)
+        return self.path(checksum, size).open("rb")
 
 
 class Incoming:
@@ -50,8 +58,8 @@ class Incoming:
         size: bytes so far.
     """
 
-    def __init__(self, directory: Path, incoming: Path) -> None:
-        self._directory = directory
+    def __init__(self, blobs: Blobs, incoming: Path) -> None:
+        self._blobs = blobs
         self._path = incoming / secrets.token_hex(16)
         self._file = self._path.open("wb")
         self._digest = hashlib.md5(usedforsecurity=False)
@@ -68,14 +76,12 @@ class Incoming:
         """MD5 of the bytes so far, in hexadecimal digits."""
         return self._digest.hexdigest()
 
-    def keep(self) -> str:
-        """Finish the file and return its name; equal bytes share one file."""
+    def keep(self) -> None:
+        """Finish the file; equal bytes share one."""
         self._file.close()
-        name = f"{self.checksum}{self.size:x}"
-        target = self._directory / name[:2] / name
+        target = self._blobs.path(self.checksum, self.size)
         target.parent.mkdir(exist_ok=True)
-        os.replace(self._path, target)
-        return name
+        self._path.replace(target)
 
     def discard(self) -> None:
         """Forget the file."""

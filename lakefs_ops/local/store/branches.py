@@ -12,7 +12,7 @@ from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.lake import Lake, Repository
 from lakefs_ops.local.store.merging import Change
 from lakefs_ops.local.store.protection import is_protected
-from lakefs_ops.local.store.refs import Resolved
+from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT, Resolved
 from lakefs_ops.local.store.trees import Entry, decode, encode
 
 PAGE = 1000
@@ -301,7 +301,7 @@ class Tags:
         if not ref:
             raise Invalid("ref: invalid value: validation error")
         commit = self.lake.refs.commit(
-            self.repository.uid, ref, dollar="ref: invalid value: validation error: should point to a commit"
+            self.repository.uid, ref, dollar=POINTS_AT_A_COMMIT
         )
         if self.find(name):
             raise Conflicting("tag already exists: not unique")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lakefs_ops.local.store.database import Database
 
 INVALID = "ref: invalid value: validation error"
+POINTS_AT_A_COMMIT = f"{INVALID}: should point to a commit"
 _MODIFIER = re.compile(r"[~^@$]")
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{1,64}")
@@ -121,7 +122,7 @@ def _steps(rest: str) -> list[tuple[str, int]]:
         sign, digits = part[0], part[1:]
         if sign in "@$":
             if digits:
-                raise Invalid(f"could not parse modifier {part}: {INVALID}")
+                raise Invalid(INVALID)
             steps.append((sign, 0))
             continue
         if (digits and not re.fullmatch(r"-?\d+", digits, re.ASCII)) or abs(int(digits or 1)) > _LARGEST:

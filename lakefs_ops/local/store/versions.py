@@ -65,7 +65,7 @@ class Versions:
             head = branches.head(branch)
             if source_metarange is not None:
                 if branches.is_dirty(branch):
-                    raise Invalid("commit: cannot use source MetaRange on a branch with uncommitted changes")
+                    raise Invalid("cannot use source MetaRange on a branch with uncommitted changes")
                 tree = source_metarange
             else:
                 changes = {change.path: change.right for change in branches.changes(branch)}
@@ -150,6 +150,7 @@ class Versions:
         return self.lake.commits.get(self.repository.uid, commit.parents[number - 1])
 
     def _named(self, ref: str) -> Commit:
+        names.check_ref(ref)
         try:
             return self.lake.refs.commit(self.repository.uid, ref)
         except (Missing, Invalid) as refused:
@@ -245,6 +246,7 @@ class Versions:
         with self.lake.database.writing():
             names.check_branch(branch)
             found = self.branches.get(branch)
+            names.check_ref(ref)
             try:
                 commit = self.lake.refs.commit(self.repository.uid, ref)
             except (Missing, Invalid) as refused:
