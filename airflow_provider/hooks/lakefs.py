@@ -102,13 +102,15 @@ class LakeFSHook(BaseHook):
             Whether it works, and one sentence that says what answered or what is wrong.
         """
         from lakefs_ops.client import LakeFSClient
-        from lakefs_ops.errors import LakeFSError
+        from lakefs_ops.errors import LakeFSError, NotFound
 
         try:
             with LakeFSClient(config=_for_looks(self._read_config())) as client:
                 client.server.health()
                 user = client.auth.current_user()
                 version = client.server.config().version_config if user.id else None
+        except NotFound as error:
+            return False, f"{error.endpoint} does not answer as a lakeFS: {error}; check the endpoint"
         except (LakeFSError, AirflowNotFoundException) as error:
             return False, str(error)
         endpoint = client.config.endpoint

@@ -14,22 +14,27 @@ from lakefs_ops.flows.conditions import NewCommit
 NOWHERE = "http://127.0.0.1:9"
 
 
-@pytest.fixture
-def web_page() -> Iterator[str]:
-    """A server that is no lakeFS."""
+PAGE = (200, "text/html", b"<html></html>")
+OTHER_API = (404, "application/json", b'{"detail":"Not Found"}')
 
-    class Page(BaseHTTPRequestHandler):
+
+@pytest.fixture(params=[PAGE, OTHER_API], ids=["a page", "another API"])
+def no_lakefs(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server that is no lakeFS."""
+    status, kind, body = request.param
+
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", "13")
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(b"<html></html>")
+            self.wfile.write(body)
 
         def log_message(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -49,11 +54,11 @@ def test_nothing_listens_there(connect: Callable[..., None]) -> None:
     assert "is the endpoint right?" in text
 
 
-def test_not_a_lakefs(connect: Callable[..., None], web_page: str) -> None:
-    connect(host=web_page, login="AKIA", password="hush-hush")
+def test_not_a_lakefs(connect: Callable[..., None], no_lakefs: str) -> None:
+    connect(host=no_lakefs, login="AKIA", password="hush-hush")
     works, text = LakeFSHook().test_connection()
     assert not works
-    assert f"{web_page} does not answer as a lakeFS" in text
+    assert f"{no_lakefs} does not answer as a lakeFS" in text
     assert text.endswith("check the endpoint")
 
 
