@@ -302,7 +302,8 @@ def show(data: Path, *, serve: bool) -> bool:
             show_end(wrong, data, logs, local.endpoint)
             if serve and not wrong:
                 print(f"\n  lakeFS runs at {local.endpoint}; Ctrl-C ends it")
-                threading.Event().wait()
+                with suppress(KeyboardInterrupt):
+                    threading.Event().wait()
     return not wrong
 
 
