@@ -47,7 +47,13 @@ def states(run: Any) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
 
 
-def test_write_commit_merge(lakefs, lakefs_repository: str, run_dag: RunDag) -> None:
+def test_write_commit_merge(
+    lakefs,
+    lakefs_repository: str,
+    run_dag: RunDag,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """A DAG in the manner of the former provider: arguments in default_args, native rendering."""
     repo = lakefs_repository
     defaults = {"lakefs_conn_id": "lakefs_default", "repo": repo, "branch": "2024_01_05", "default-branch": "main"}
@@ -85,6 +91,8 @@ def test_write_commit_merge(lakefs, lakefs_repository: str, run_dag: RunDag) -> 
     assert xcom(run, "read") == "a,b\n1,2\n"
     assert xcom(run, "merge", "_link_LakeFSCommitLink") == lakefs.client.links.commit(repo, published.id)
     assert [branch.id for branch in lakefs.client.branches.list(repo)] == ["main"]
+    output = capsys.readouterr()
+    assert lakefs.secret_access_key not in caplog.text + output.out + output.err
 
 
 def test_tasks_that_fail_after_the_server_committed(lakefs, lakefs_repository: str, run_dag: RunDag) -> None:
