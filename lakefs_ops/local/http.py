@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lakefs_ops.local.store import names
+
 if TYPE_CHECKING:
     from lakefs_ops.local.store.blobs import Incoming
     from lakefs_ops.local.store.lake import Lake, Repository
@@ -52,6 +54,11 @@ class Request:
     def repository(self) -> Repository:
         """The repository in the address."""
         return self.lake.repository(self.path["repository"])
+
+    def repository_called(self, argument: str) -> Repository:
+        """The repository in the address; a refusal of its name calls it as lakeFS does here."""
+        names.check_repository(self.path["repository"], argument)
+        return self.repository
 
     def writable(self, *, force: bool) -> Repository:
         """The repository in the address, which must not be read-only unless forced."""

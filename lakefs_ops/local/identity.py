@@ -90,14 +90,14 @@ class Identity:
     def token(self) -> tuple[str, int]:
         """Return a token for the user, and when it ends, in Unix seconds."""
         now = int(time.time())
-        user = self.user
+        user, ends = self.user, now + SESSION
         claims = {
-            "aud": "login", "exp": now + SESSION, "jti": str(uuid.uuid4()), "iat": now, "iss": "auth",
+            "aud": "login", "exp": ends, "jti": str(uuid.uuid4()), "iat": now, "iss": "auth",
             "sub": user["id"] if user else "",
         }  # fmt: skip
         head = _base64(json.dumps({"alg": "HS256", "typ": "JWT"}, separators=(",", ":")).encode())
         signed = f"{head}.{_base64(json.dumps(claims, separators=(',', ':')).encode())}"
-        return f"{signed}.{_base64(hmac.digest(self._key, signed.encode(), 'sha256'))}", claims["exp"]
+        return f"{signed}.{_base64(hmac.digest(self._key, signed.encode(), 'sha256'))}", ends
 
     def sign(self, text: str) -> bytes:
         """Return a signature of a text, as this server makes it."""

@@ -184,20 +184,27 @@ def _date_time(name: str, text: str) -> tuple[datetime | None, PlainInvalid | No
 
 def _check(value: Any, schema: Mapping[str, Any], told: str) -> None:
     """Check a single value against the limits of its shape."""
+    problem = None
     if "enum" in schema and value not in schema["enum"]:
         allowed = json.dumps(schema["enum"], separators=(",", ":"))
-        raise Invalid(f"{told}value is not one of the allowed values {allowed}")
-    if "minimum" in schema and value < schema["minimum"]:
-        raise Invalid(f"{told}number must be at least {schema['minimum']}")
-    if "maximum" in schema and value > schema["maximum"]:
-        raise Invalid(f"{told}number must be at most {schema['maximum']}")
-    if isinstance(value, str):
+        problem = f"value is not one of the allowed values {allowed}"
+    elif "minimum" in schema and value < schema["minimum"]:
+        problem = f"number must be at least {schema['minimum']}"
+    elif "maximum" in schema and value > schema["maximum"]:
+        problem = f"number must be at most {schema['maximum']}"
+    elif isinstance(value, str):
         if len(value) < schema.get("minLength", 0):
-            raise Invalid(f"{told}minimum string length is {schema['minLength']}")
-        if "pattern" in schema and not re.search(schema["pattern"], value, re.ASCII):
-            raise Invalid(f'{told}string doesn\'t match the regular expression "{schema["pattern"]}"')
-        if schema.get("format") == "date-time" and not _DATE_TIME.fullmatch(value):
-            raise Invalid(f'{told}string doesn\'t match the format "date-time"')
+            problem = f"minimum string length is {schema['minLength']}"
+        elif "pattern" in schema and not re.search(schema["pattern"], value, re.ASCII):
+            problem = f'string doesn\'t match the regular expression "{schema["pattern"]}"'
+        elif schema.get("format") == "date-time" and not _DATE_TIME.fullmatch(value):
+            problem = 'string doesn\'t match the format "date-time"'
+    if problem is not None:
+        raise Invalid(f"{told}{problem}\nSchema:\n  {_indented(schema)}\n\nValue:\n  {_indented(value)}\n")
+
+
+def _indented(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).replace("\n", "\n  ")
 
 
 def check_body(operation: Operation, value: Any) -> None:

@@ -15,7 +15,8 @@ from lakefs_ops.local.store.blobs import Incoming
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PARAMETER = re.compile(r';\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:([^\s;"]+)|"((?:[^"\\]|\\.)*)")')
 INLINE = 1 << 16
 """Up to which size a chunk is written without another thread, in bytes."""
 
@@ -33,11 +34,7 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
         if kind:
             media, parameters = _media_type(kind)
             if media == "multipart/form-data":
-                if "boundary" not in parameters:
-                    raise Refusal("no multipart boundary param in Content-Type")
-                form = _Form(parameters["boundary"].encode("latin-1"), incoming)
-        else:
-            request.upload_type = None
+                form = _Form(parameters.get("boundary", "").encode("latin-1"), incoming)
     except Refusal as problem:
         request.upload_problem = problem
     loop = asyncio.get_running_loop()
@@ -74,21 +71,37 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
 
 
 def _media_type(kind: str) -> tuple[str, dict[str, str]]:
-    media = kind.partition(";")[0].strip().lower()
-    if not media:
+    """Read a media type and its parameters.
+
+    Raises:
+        Refusal: it cannot be read; the texts are those of lakeFS 1.84 (recorded).
+    """
+    media, semicolon, rest = kind.partition(";")
+    first, slash, second = media.strip().partition("/")
+    if not first:
         raise Refusal("mime: no media type")
-    if not _MEDIA_TYPE.fullmatch(media):
-        raise Refusal("mime: expected slash after first token" if "/" not in media else "mime: invalid media parameter")
-    headers = Headers()
-    headers["Content-Type"] = kind
-    parameters = headers.get_params(header="content-type", failobj=[])
-    return media, {str(name).lower(): str(value) for name, value in parameters[1:]}
+    if not _TOKEN.fullmatch(first):
+        raise Refusal("mime: expected slash after first token")
+    if slash and not _TOKEN.fullmatch(second):
+        raise Refusal("mime: unexpected content after media subtype" if second else "mime: expected token after slash")
+    parameters: dict[str, str] = {}
+    rest = (semicolon + rest).strip()
+    while rest not in ("", ";"):
+        found = _PARAMETER.match(rest)
+        if found is None:
+            raise Refusal("mime: invalid media parameter")
+        name, plain, quoted = found.groups()
+        parameters[name.lower()] = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        rest = rest[found.end() :].lstrip()
+    return media.strip().lower(), parameters
 
 
 class _Form:
     """Reads a multipart body piece by piece; the first part named ``content`` goes into the file."""
 
     def __init__(self, boundary: bytes, incoming: Incoming) -> None:
+        if not boundary:
+            raise Refusal("no multipart boundary param in Content-Type")
         self._mark = b"\r\n--" + boundary
         self._buffer = b"\r\n"
         self._incoming = incoming
@@ -126,7 +139,7 @@ class _Form:
         if len(rest) < 2:
             return False
         if rest.startswith(b"--"):
-            self._ended = True
+            self._any_part = self._ended = True
             return False
         end = rest.find(b"\r\n\r\n")
         if end < 0:
@@ -143,8 +156,8 @@ class _Form:
                 headers[name.strip()] = value.strip()
         self._in_part = self._any_part = True
         disposition = headers.get("Content-Disposition", "")
-        name = headers.get_param("name", header="content-disposition")
-        if not self._found and disposition.lower().startswith("form-data") and name == "content":
+        named = headers.get_param("name", header="content-disposition")
+        if not self._found and disposition.lower().startswith("form-data") and named == "content":
             self._found = self._in_content = True
             self.content_type = headers.get("Content-Type")
 

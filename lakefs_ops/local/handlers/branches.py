@@ -12,6 +12,7 @@ from lakefs_ops.local.store.versions import Versions
 
 
 def listed(request: Request) -> Answer:
+    """Answer ``listBranches``."""
     found = Branches(request.lake, request.repository).list(
         request.get("prefix", ""), request.get("after", ""), show_hidden=request.get("show_hidden", False)
     )
@@ -19,6 +20,7 @@ def listed(request: Request) -> Answer:
 
 
 def create(request: Request) -> Answer:
+    """Answer ``createBranch``."""
     fields = request.fields
     repository = request.writable(force=fields.get("force", False))
     commit = Branches(request.lake, repository).create(
@@ -28,6 +30,7 @@ def create(request: Request) -> Answer:
 
 
 def get(request: Request) -> Answer:
+    """Answer ``getBranch``."""
     name = request.path["branch"]
     repository = request.repository
     names.check_branch(name)
@@ -36,6 +39,7 @@ def get(request: Request) -> Answer:
 
 
 def delete(request: Request) -> Answer:
+    """Answer ``deleteBranch``."""
     name = request.path["branch"]
     repository = request.writable(force=request.get("force", False))
     names.check_branch(name, "name")
@@ -44,6 +48,7 @@ def delete(request: Request) -> Answer:
 
 
 def reset(request: Request) -> Answer:
+    """Answer ``resetBranch``."""
     fields = request.fields
     repository = request.writable(force=fields.get("force", False))
     names.check_branch(request.path["branch"])
@@ -52,6 +57,7 @@ def reset(request: Request) -> Answer:
 
 
 def hard_reset(request: Request) -> Answer:
+    """Answer ``hardResetBranch``."""
     repository = request.writable(force=request.get("force", False))
     name = request.path["branch"]
     names.check_branch(name)
@@ -61,6 +67,7 @@ def hard_reset(request: Request) -> Answer:
 
 
 def revert(request: Request) -> Answer:
+    """Answer ``revertBranch``."""
     fields = request.fields
     repository = request.writable(force=fields.get("force", False))
     names.check_branch(request.path["branch"])
@@ -79,6 +86,7 @@ def revert(request: Request) -> Answer:
 
 
 def cherry_pick(request: Request) -> Answer:
+    """Answer ``cherryPick``."""
     fields = request.fields
     repository = request.writable(force=fields.get("force", False))
     names.check_branch(request.path["branch"])
@@ -97,6 +105,7 @@ def cherry_pick(request: Request) -> Answer:
 
 
 def diff(request: Request) -> Answer:
+    """Answer ``diffBranch``."""
     name = request.path["branch"]
     repository = request.repository
     names.check_branch(name)

@@ -9,6 +9,7 @@ from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import Commit, commit_id
+from lakefs_ops.local.store.lake import new_id
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
 from lakefs_ops.local.store.versions import Versions
 
@@ -29,13 +30,20 @@ def shown(commit: Commit) -> dict[str, Any]:
 
 
 def create(request: Request) -> Answer:
+    """Answer ``commit``."""
     fields, name = request.fields, request.path["branch"]
     repository = request.lake.repository(request.path["repository"])
     names.check_branch(name)
     branches = Branches(request.lake, repository)
     branches.check_writable(name, "cannot commit to protected branch")
     request.writable(force=fields.get("force", False))
-    branches.get(name)
+    if branches.find(name) is None:
+        try:
+            request.lake.refs.resolve(repository.uid, name)
+        except Missing:
+            aborted = f"prepare-commit hook aborted, run id '{new_id()}'"
+            raise Missing(f"{aborted}: list actions from commit: listing actions: not found") from None
+        raise Missing("branch not found")
     made = Versions(request.lake, repository, request.server.identity.committer).commit(
         name,
         message=fields["message"],
@@ -48,6 +56,7 @@ def create(request: Request) -> Answer:
 
 
 def get(request: Request) -> Answer:
+    """Answer ``getCommit``."""
     try:
         commit = request.lake.refs.commit(request.repository.uid, request.path["commitId"], dollar=POINTS_AT_A_COMMIT)
     except Missing as missing:
@@ -58,6 +67,7 @@ def get(request: Request) -> Answer:
 
 
 def create_record(request: Request) -> Answer:
+    """Answer ``CreateCommitRecord``."""
     fields = request.fields
     repository = request.writable(force=fields.get("force", False))
     parents = tuple(fields["parents"])

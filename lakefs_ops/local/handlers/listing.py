@@ -38,11 +38,8 @@ def grouped(
     Yields:
         a path and its value, or a group and None.
     """
-    inside = after.startswith(prefix) and delimiter and after.find(delimiter, len(prefix)) >= 0
     start = max(prefix, after)
-    if after and delimiter and after.startswith(prefix) and after.endswith(delimiter) and inside:
-        start = after + LAST if after.find(delimiter, len(prefix)) == len(after) - len(delimiter) else start
-    if after and skip_extensions and delimiter:
+    if after and delimiter and (skip_extensions or _is_group(after, prefix, delimiter)):
         start = max(start, after + LAST)
     while True:
         for path, value in read(start):
@@ -50,18 +47,20 @@ def grouped(
                 if path > prefix:
                     return
                 continue
-            if path == after:
-                continue
             at = path.find(delimiter, len(prefix)) if delimiter else -1
-            if at < 0:
+            if at >= 0:
+                group = path[: at + len(delimiter)]
+                yield group, None
+                start = group + LAST
+                break
+            if path != after:
                 yield path, value
-                continue
-            group = path[: at + len(delimiter)]
-            yield group, None
-            start = group + LAST
-            break
         else:
             return
+
+
+def _is_group(text: str, prefix: str, delimiter: str) -> bool:
+    return text.startswith(prefix) and text.find(delimiter, len(prefix)) == len(text) - len(delimiter) >= len(prefix)
 
 
 def stats(path: str, entry: Entry, *, metadata: bool = True) -> dict[str, Any]:

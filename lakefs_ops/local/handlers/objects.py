@@ -53,6 +53,7 @@ def new_address(repository: Repository) -> str:
 
 
 def upload(request: Request) -> Answer:
+    """Answer ``uploadObject``."""
     incoming, problem = request.upload, request.upload_problem
     try:
         return _upload(request)
@@ -115,6 +116,7 @@ def _check_branch_exists(branches: Branches, name: str) -> None:
 
 
 def copy(request: Request) -> Answer:
+    """Answer ``copyObject``."""
     fields, name, path = request.fields, request.path["branch"], request.values["dest_path"]
     repository = request.repository
     if fields.get("shallow"):
@@ -136,8 +138,14 @@ def copy(request: Request) -> Answer:
 
 
 def set_user_metadata(request: Request) -> Answer:
+    """Answer ``updateObjectUserMetadata``."""
     name, path = request.path["branch"], request.values["path"]
-    repository = request.writable(force=False)
+    try:
+        repository = request.writable(force=False)
+    except Missing:
+        return nothing()  # lakeFS 1.84 does not mind (recorded)
+    names.check_branch(name)
+    names.check_path(path)
     branches = Branches(request.lake, repository)
     branches.get(name)
     branches.check_writable(name)
@@ -153,6 +161,7 @@ def set_user_metadata(request: Request) -> Answer:
 
 
 def delete(request: Request) -> Answer:
+    """Answer ``deleteObject``."""
     name, path = request.path["branch"], request.values["path"]
     repository = request.writable(force=request.get("force", False))
     names.check_branch(name)
@@ -173,6 +182,7 @@ def _remove(branches: Branches, name: str, path: str) -> None:
 
 
 def delete_many(request: Request) -> Answer:
+    """Answer ``deleteObjects``."""
     paths: list[str] = request.fields["paths"]
     if len(paths) > MOST_PATHS:
         raise Invalid(f"request size exceeded, max paths is set to {MOST_PATHS}")
@@ -185,12 +195,10 @@ def delete_many(request: Request) -> Answer:
         branches = Branches(request.lake, repository)
         if branches.find(name) is None:
             return as_json({"errors": []})
-        if "" in paths:
-            long = next((p for p in paths[: paths.index("")] if len(p.encode()) > names.MAX_PATH), None)
-            if long is None:
+        for number, path in enumerate(paths):
+            if not path:
                 return as_json({"errors": []})
-        for path in paths:
-            names.check_path(path)
+            names.check_path(path, f"path[{number}]")
         branches.check_writable(name)
         with request.lake.database.writing():
             for path in paths:
@@ -211,6 +219,7 @@ def delete_many(request: Request) -> Answer:
 def _found(request: Request, ref: str, path: str) -> tuple[Branches, Entry]:
     repository = request.repository
     names.check_ref(ref)
+    names.check_path(path)
     branches = Branches(request.lake, repository)
     entry = branches.entry(request.lake.refs.resolve(repository.uid, ref), path)
     if entry is None:
@@ -219,6 +228,7 @@ def _found(request: Request, ref: str, path: str) -> tuple[Branches, Entry]:
 
 
 def stat(request: Request) -> Answer:
+    """Answer ``statObject``."""
     path = request.values["path"]
     _, entry = _found(request, request.path["ref"], path)
     if request.get("presign"):
@@ -231,6 +241,7 @@ def stat(request: Request) -> Answer:
 
 
 def listed(request: Request) -> Answer:
+    """Answer ``listObjects``."""
     repository = request.repository
     names.check_ref(request.path["ref"])
     for argument in ("prefix", "delimiter"):
@@ -260,6 +271,7 @@ def listed(request: Request) -> Answer:
 
 
 def get(request: Request) -> Answer:
+    """Answer ``getObject``."""
     path = request.values["path"]
     _, entry = _found(request, request.path["ref"], path)
     etag = f'"{entry.checksum}"'
@@ -317,6 +329,7 @@ def _part(wanted: str | None, size: int, common: dict[str, str]) -> tuple[int, i
 
 
 def head(request: Request) -> Answer:
+    """Answer ``headObject``."""
     _, entry = _found(request, request.path["ref"], request.values["path"])
     common = {"ETag": f'"{entry.checksum}"', "Last-Modified": formatdate(entry.mtime, usegmt=True)}
     try:
@@ -328,16 +341,19 @@ def head(request: Request) -> Answer:
         "Content-Type": entry.content_type or listing.DEFAULT_TYPE,
         "Content-Length": str(length),
         "Accept-Ranges": "bytes",
+        "Cache-Control": "no-store, must-revalidate",
     }
     return Answer(status, b"", headers)
 
 
 def underlying_properties(request: Request) -> Answer:
+    """Answer ``getUnderlyingProperties``."""
     _found(request, request.path["ref"], request.values["path"])
     return as_json({"storage_class": None})
 
 
 def preflight(request: Request) -> Answer:
+    """Answer ``uploadObjectPreflight``."""
     return nothing()
 
 

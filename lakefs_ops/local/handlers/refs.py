@@ -15,9 +15,11 @@ from lakefs_ops.local.store.lake import Repository
 from lakefs_ops.local.store.merging import Change, diff
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
 from lakefs_ops.local.store.trees import Entry
-from lakefs_ops.local.store.versions import MergeConflict, Versions
+from lakefs_ops.local.store.versions import STRATEGIES, MergeConflict, Versions
+
 
 def log(request: Request) -> Answer:
+    """Answer ``logCommits``."""
     lake, repository = request.lake, request.repository
     names.check_ref(request.path["ref"])
     head = _named(request, repository, request.path["ref"], "ref: ")
@@ -45,12 +47,11 @@ def log(request: Request) -> Answer:
             first_parent=request.get("first_parent", False),
             wanted=None if since is None else lambda commit: commit.moment / 1e9 >= since.timestamp(),
         ):
-            kept = touches(commit)
-            if begun and kept:
+            if begun and touches(commit):
                 yield commit.id, shown(commit)
+                if stop is not None and commit.id == stop.id:
+                    return
             begun = begun or (after is not None and commit.id == after.id)
-            if kept and stop is not None and commit.id == stop.id:
-                return
 
     if request.get("limit"):
         most = amount(request)
@@ -66,11 +67,15 @@ def _named(request: Request, repository: Repository, ref: str, told: str) -> Com
 
 
 def merge(request: Request) -> Answer:
+    """Answer ``mergeIntoBranch``."""
     fields = request.fields
     source, destination = request.path["sourceRef"], request.path["destinationBranch"]
     repository = request.writable(force=fields.get("force", False))
     names.check_ref(source, "source")
     names.check_branch(destination, "destination")
+    strategy = fields.get("strategy", "")
+    if strategy not in STRATEGIES:
+        raise Invalid("argument strategy: invalid value: validation error")
     Branches(request.lake, repository).get(destination)
     try:
         made = Versions(request.lake, repository, request.server.identity.committer).merge(
@@ -78,7 +83,7 @@ def merge(request: Request) -> Answer:
             destination,
             message=fields.get("message", ""),
             metadata=fields.get("metadata"),
-            strategy=fields.get("strategy", ""),
+            strategy=strategy,
             allow_empty=fields.get("allow_empty", False) or fields.get("force", False),
             squash=fields.get("squash_merge", False),
         )
@@ -89,6 +94,7 @@ def merge(request: Request) -> Answer:
 
 
 def merge_base(request: Request) -> Answer:
+    """Answer ``findMergeBase``."""
     repository = request.repository
     source, destination = request.path["sourceRef"], request.path["destinationBranch"]
     names.check_ref(source, "source")
@@ -113,7 +119,8 @@ def _parted(request: Request, repository: Repository, *, by_ref: str, by_branch:
 
 
 def diff_refs(request: Request) -> Answer:
-    lake, repository = request.lake, request.repository
+    """Answer ``diffRefs``."""
+    lake, repository = request.lake, request.repository_called("repositoryName")
     left, right = request.path["leftRef"], request.path["rightRef"]
     names.check_ref(left, "left")
     names.check_ref(right, "right")

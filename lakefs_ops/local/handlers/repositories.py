@@ -24,11 +24,13 @@ def shown(repository: Repository) -> dict[str, Any]:
 
 
 def listed(request: Request) -> Answer:
+    """Answer ``listRepositories``."""
     found = request.lake.repositories(request.get("prefix", ""), request.get("after", ""), request.get("search", ""))
     return page(((repository.id, shown(repository)) for repository in found), amount(request))
 
 
 def create(request: Request) -> Answer:
+    """Answer ``createRepository``."""
     fields = request.fields
     bare = request.get("bare", False)
     repository = request.lake.create_repository(
@@ -45,19 +47,23 @@ def create(request: Request) -> Answer:
 
 
 def get(request: Request) -> Answer:
+    """Answer ``getRepository``."""
     return as_json(shown(request.repository))
 
 
 def delete(request: Request) -> Answer:
+    """Answer ``deleteRepository``."""
     request.lake.delete_repository(request.path["repository"], force=request.get("force", False))
     return nothing()
 
 
 def get_metadata(request: Request) -> Answer:
+    """Answer ``getRepositoryMetadata``."""
     return as_json(request.lake.document(request.repository.uid, METADATA) or {})
 
 
 def set_metadata(request: Request) -> Answer:
+    """Answer ``setRepositoryMetadata``."""
     with request.lake.database.writing():
         uid = request.repository.uid
         known = request.lake.document(uid, METADATA) or {}
@@ -66,6 +72,7 @@ def set_metadata(request: Request) -> Answer:
 
 
 def delete_metadata(request: Request) -> Answer:
+    """Answer ``deleteRepositoryMetadata``."""
     with request.lake.database.writing():
         uid = request.repository.uid
         known = request.lake.document(uid, METADATA) or {}

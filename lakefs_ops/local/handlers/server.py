@@ -16,18 +16,22 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def health(request: Request) -> Answer:
+    """Answer ``healthCheck``."""
     return nothing()
 
 
 def version(request: Request) -> Answer:
+    """Answer ``getLakeFSVersion``."""
     return as_json(_version())
 
 
 def storage(request: Request) -> Answer:
+    """Answer ``getStorageConfig``."""
     return as_json(_storage(request))
 
 
 def config(request: Request) -> Answer:
+    """Answer ``getConfig``."""
     return as_json(
         {
             "version_config": _version(),
@@ -60,10 +64,12 @@ def _storage(request: Request) -> dict[str, object]:
 
 
 def garbage_collection(request: Request) -> Answer:
+    """Answer ``getGarbageCollectionConfig``."""
     return as_json({"grace_period": 86400})
 
 
 def setup_state(request: Request) -> Answer:
+    """Answer ``getSetupState``."""
     identity = request.server.identity
     return as_json(
         {
@@ -82,6 +88,7 @@ def setup_state(request: Request) -> Answer:
 
 
 def setup(request: Request) -> Answer:
+    """Answer ``setup``."""
     identity, fields = request.server.identity, request.fields
     if not fields["username"]:
         raise Invalid("empty user display name")
@@ -98,6 +105,7 @@ def setup(request: Request) -> Answer:
 
 
 def comm_prefs(request: Request) -> Answer:
+    """Answer ``setupCommPrefs``."""
     if not request.server.identity.installed:
         raise Unmet("lakeFS is not initialized")
     raise Conflicting("communication preferences already set")
@@ -108,6 +116,7 @@ def _random(signs: str, length: int) -> str:
 
 
 def statistics(request: Request) -> Answer:
+    """Answer ``postStatsEvents``."""
     for event in request.fields["events"]:
         for name in ("class", "name"):
             if not event[name]:

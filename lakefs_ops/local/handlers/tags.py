@@ -7,11 +7,13 @@ from lakefs_ops.local.store.branches import Tags
 
 
 def listed(request: Request) -> Answer:
+    """Answer ``listTags``."""
     found = Tags(request.lake, request.repository).list(request.get("prefix", ""), request.get("after", ""))
     return page(((name, {"id": name, "commit_id": commit}) for name, commit in found), amount(request))
 
 
 def create(request: Request) -> Answer:
+    """Answer ``createTag``."""
     fields = request.fields
     repository = request.writable(force=fields.get("force", False))
     commit = Tags(request.lake, repository).create(fields["id"], fields["ref"])
@@ -19,11 +21,14 @@ def create(request: Request) -> Answer:
 
 
 def get(request: Request) -> Answer:
+    """Answer ``getTag``."""
     name = request.path["tag"]
-    return as_json({"id": name, "commit_id": Tags(request.lake, request.repository).get(name)})
+    return as_json({"id": name, "commit_id": Tags(request.lake, request.repository_called("name")).get(name)})
 
 
 def delete(request: Request) -> Answer:
+    """Answer ``deleteTag``."""
+    request.repository_called("name")
     repository = request.writable(force=request.get("force", False))
     Tags(request.lake, repository).delete(request.path["tag"])
     return nothing()

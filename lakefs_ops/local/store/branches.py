@@ -17,6 +17,9 @@ from lakefs_ops.local.store.trees import Entry, decode, encode
 
 PAGE = 1000
 
+_STAGED_FROM = "SELECT path, entry FROM staging WHERE repository = ? AND branch = ? AND path >= ? ORDER BY path LIMIT ?"
+_STAGED_BEHIND = _STAGED_FROM.replace(">=", ">")
+
 
 class Branch(NamedTuple):
     """A branch.
@@ -176,21 +179,13 @@ class Branches:
 
     def staged(self, name: str, start: str = "") -> Iterator[tuple[str, Entry | None]]:
         """Go through what is uncommitted, from a path on, that path included."""
-        exclusive = False
+        rows = self.lake.database.rows(_STAGED_FROM, self.repository.uid, name, start, PAGE)
         while True:
-            rows = self.lake.database.rows(
-                "SELECT path, entry FROM staging WHERE repository = ? AND branch = ?"
-                f" AND path {'>' if exclusive else '>='} ? ORDER BY path LIMIT ?",
-                self.repository.uid,
-                name,
-                start,
-                PAGE,
-            )
             for path, text in rows:
                 yield path, None if text is None else decode(text)
             if len(rows) < PAGE:
                 return
-            start, exclusive = rows[-1][0], True
+            rows = self.lake.database.rows(_STAGED_BEHIND, self.repository.uid, name, rows[-1][0], PAGE)
 
     def changes(self, name: str, start: str = "") -> Iterator[Change]:
         """Go through the uncommitted changes that are changes: what equals the head's content is none."""
@@ -300,9 +295,7 @@ class Tags:
         Branches(self.lake, self.repository).check_free(name, "tag ID")
         if not ref:
             raise Invalid("ref: invalid value: validation error")
-        commit = self.lake.refs.commit(
-            self.repository.uid, ref, dollar=POINTS_AT_A_COMMIT
-        )
+        commit = self.lake.refs.commit(self.repository.uid, ref, dollar=POINTS_AT_A_COMMIT)
         if self.find(name):
             raise Conflicting("tag already exists: not unique")
         return commit

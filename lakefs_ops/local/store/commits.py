@@ -141,7 +141,7 @@ class Commits:
             )
             if row is None:
                 return None
-            found = Commit(row[0], tuple(json.loads(row[1])), *row[2:7], json.loads(row[7]), *row[8:])
+            found = Commit._make((row[0], tuple(json.loads(row[1])), *row[2:7], json.loads(row[7]), *row[8:]))
             self._remember(key, found)
         return found
 

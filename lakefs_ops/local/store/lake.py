@@ -107,7 +107,7 @@ class Lake:
         if row is None:
             names.check_repository(name)
             raise Missing("repository not found")
-        return Repository(*row[:5], bool(row[5]), bool(row[6]))
+        return _repository(row)
 
     def writable(self, name: str, *, force: bool = False) -> Repository:
         """Return a repository that may be changed.
@@ -128,7 +128,7 @@ class Lake:
             after,
             search,
         )
-        return (Repository(*row[:5], bool(row[5]), bool(row[6])) for row in rows if row[1].startswith(prefix))
+        return (_repository(row) for row in rows if row[1].startswith(prefix))
 
     def create_repository(
         self, name: str, storage_namespace: str, *, default_branch: str, read_only: bool, bare: bool
@@ -142,8 +142,7 @@ class Lake:
         with self.database.writing() as connection:
             if self.database.row("SELECT 1 FROM repositories WHERE id = ?", name):
                 raise Conflicting("error creating repository: not unique")
-            if not storage_namespace.startswith("local://"):
-                raise Invalid("failed to match required regex ^local://: invalid namespace")
+            _check_namespace(storage_namespace)
             if not (read_only or bare):
                 namespace = storage_namespace.rstrip("/")
                 if self.database.row("SELECT 1 FROM namespaces WHERE storage_namespace = ?", namespace):
@@ -175,6 +174,21 @@ class Lake:
             for table in ("branches", "tags", "staging", "commits", "documents"):
                 connection.execute(f"DELETE FROM {table} WHERE repository = ?", (repository.uid,))  # noqa: S608
             connection.execute("DELETE FROM repositories WHERE uid = ?", (repository.uid,))
+
+
+def _repository(row: tuple[Any, ...]) -> Repository:
+    return Repository._make((*row[:5], bool(row[5]), bool(row[6])))
+
+
+def _check_namespace(namespace: str) -> None:
+    scheme, _, folder = namespace.partition("://")
+    if scheme != "local":
+        raise Invalid("failed to match required regex ^local://: invalid namespace")
+    depth = 0
+    for part in folder.split("/"):
+        depth += -1 if part == ".." else part not in ("", ".")
+        if depth < 0:
+            raise Invalid("failed to create repository: failed to access storage")
 
 
 def new_id() -> str:

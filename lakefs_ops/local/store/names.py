@@ -16,10 +16,10 @@ MAX_PATH = 1024
 _BRANCH_RULE = "branch id must consist of letters, digits, underscores and dashes, and cannot start with a dash"
 
 
-def check_repository(name: str) -> None:
+def check_repository(name: str, argument: str = "repository") -> None:
     """Raise unless the name may be a repository's."""
     if not _REPOSITORY.fullmatch(name):
-        raise Invalid("argument repository: repository id: invalid value: validation error")
+        raise Invalid(f"argument {argument}: repository id: invalid value: validation error")
 
 
 def is_branch(name: str) -> bool:

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from lakefs_ops.local.errors import DataGone
+
 if TYPE_CHECKING:
     from lakefs_ops.local.store.database import Database
 
@@ -75,13 +77,13 @@ class Range(NamedTuple):
         id: a digest of its records.
         first: its first path.
         last: its last path.
-        count: how many records it holds.
+        records: how many it holds.
     """
 
     id: str
     first: str
     last: str
-    count: int
+    records: int
 
 
 class Records(NamedTuple):
@@ -121,7 +123,7 @@ class Trees:
         """Return the ranges of a tree, in order.
 
         Raises:
-            KeyError: no such meta-range.
+            DataGone: no such meta-range; commits may name any (lakeFS 1.84, recorded).
         """
         if tree in (EMPTY, ROOT):
             return []
@@ -129,7 +131,7 @@ class Trees:
         if found is None:
             row = self._database.row("SELECT data FROM meta_ranges WHERE id = ?", tree)
             if row is None:
-                raise KeyError(tree)
+                raise DataGone("No data")
             found = [Range(*item) for item in json.loads(row[0])]
             _keep(self._meta_ranges, tree, found, CACHED_META_RANGES)
         return found
@@ -201,9 +203,9 @@ class Trees:
                 add(path, entry)
             done = upto
         for key in keys[done:]:
-            entry = changes[key]
-            if entry is not None:
-                add(key, entry)
+            written = changes[key]
+            if written is not None:
+                add(key, written)
         close()
         return self._write_meta_range(new)
 

@@ -101,8 +101,6 @@ class Versions:
             Invalid: the destination has uncommitted changes, or an argument cannot be used.
         """
         uid, branches = self.repository.uid, self.branches
-        if strategy not in STRATEGIES:
-            raise Invalid("argument strategy: invalid value: validation error")
         told = f"update branch {destination}: "
         with self.lake.database.writing():
             head = branches.head(destination)
@@ -176,7 +174,9 @@ class Versions:
             head = branches.head(branch)
             if branches.is_dirty(branch):
                 raise Invalid(DIRTY)
-            if (parent_number > len(undone.parents) and parent_number > 1) or (parent_number > 0 and not undone.parents):
+            if (parent_number > len(undone.parents) and parent_number > 1) or (
+                parent_number > 0 and not undone.parents
+            ):
                 raise Invalid(f"given commit does not have the given parent number: parent {parent_number}")
             before = ROOT
             if undone.parents:
