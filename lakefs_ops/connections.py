@@ -323,6 +323,13 @@ class _HideSignatures(logging.Filter):
 _hide_signatures = _HideSignatures()
 
 
+class _Session(requests.Session):
+    """Leaves redirects to the transport, which knows where credentials may go."""
+
+    def get_redirect_target(self, resp: Any) -> None:
+        return None
+
+
 def lakefs_session(config: Config) -> requests.Session:
     """Make the session for the server itself; its proxy is looked up now, not for each request."""
     parts = urlsplit(config.endpoint)
@@ -347,7 +354,7 @@ def store_session(config: Config) -> requests.Session:
 
 
 def _session(config: Config, adapter: _Adapter) -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     if config.proxy is not None:

@@ -86,7 +86,7 @@ class Credentials:
                 self._renew(login)
             return self._header
 
-    def refused(self, header: str | None) -> bool:
+    def refused(self, header: str) -> bool:
         """Take note that the server refused a value; return whether another one may be had."""
         if not self.renewable:
             return False

@@ -75,7 +75,7 @@ _WORTH_A_REPEAT = (
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 _all: weakref.WeakSet[Transport] = weakref.WeakSet()
 
@@ -188,10 +188,11 @@ class Transport:
                 if call.authenticated and not url:
                     authorization = self._credentials.header(self._login)
                 return finish(self._once(call, body, authorization, patience, url))
-            except errors.AuthenticationFailed as error:
-                if renewed or error.reason == "insufficient permissions" or not _again(body):
+            except errors.AuthenticationFailed:
+                # Without one it was the login itself, or a call that needs none.
+                if renewed or authorization is None or not self._credentials.refused(authorization):
                     raise
-                if not self._credentials.refused(authorization):
+                if not _again(body):
                     raise
                 renewed, wait = True, 0.0
             except _WORTH_A_REPEAT as error:
@@ -224,7 +225,7 @@ class Transport:
         if authorization:
             headers["Authorization"] = authorization
         response = self._exchange(self.session, call, url, headers, body, patience)
-        if 200 <= response.status_code < 300 or response.status_code == 304:
+        if 200 <= response.status_code < 300:
             return response
         target = response.headers.get("Location")
         if target and response.status_code in _REDIRECTS and ("presign", "true") in call.query:
@@ -267,7 +268,8 @@ class Transport:
     ) -> requests.Response:
         """Send one request; return the head of its answer."""
         for name, value in call.headers.items():
-            headers[name] = _header_value(call, name, value)
+            _check_header(call, name, value)
+            headers[name] = value
         request = requests.PreparedRequest()
         request.method, request.url = call.method, url
         request.body = cast("Any", body)
@@ -314,8 +316,6 @@ class Transport:
         """Read the body, no more than is reasonable for the call."""
         raw, length = response.raw, response.headers.get("Content-Length")
         limit = MAX_UNSIZED if call.result is bytes else MAX_JSON
-        if call.method == "HEAD":
-            return b""
         if length is not None and length.isdecimal() and not response.headers.get("Content-Encoding"):
             limit = -1 if call.result is bytes or int(length) <= limit else limit
         try:
@@ -357,7 +357,7 @@ class Transport:
         except (*_LIBRARY_ERRORS, ValueError, LookupError):
             body = b""
         status, kind = response.status_code, response.headers.get("Content-Type") or ""
-        if status < 400:
+        if status < 400 and status != 304:
             target = _origin(response.headers.get("Location") or "")
             return self._not_a_lakefs(call, f"it answered {status} and sends us to {target or 'nowhere'}", endpoint)
         reason = _reason(body)
@@ -386,12 +386,22 @@ class Transport:
                 " no longer read, or raise pool_size"
             )
             return errors.TimedOut(text, **context, sent=False)
-        if isinstance(cause, urllib3.exceptions.ConnectTimeoutError) and not _refused(cause):
-            text = (
-                f"{call} got no connection to {endpoint} within {timeouts.connect:g} s; check the endpoint and the"
-                " network"
-            )
+        if isinstance(error, requests.exceptions.ProxyError):
+            text = f"{call} did not get through the proxy to {endpoint}: {cause}; check the proxy"
+            return errors.ConnectionFailed(text, **context, sent=False)
+        if isinstance(cause, ConnectionRefusedError) or "refused" in str(cause):
+            text = f"{call} found nothing listening at {endpoint}; is lakeFS running there, and is the endpoint right?"
+            return errors.ConnectionFailed(text, **context, sent=False)
+        if isinstance(cause, urllib3.exceptions.NewConnectionError):
+            text = f"{call} cannot reach {endpoint}: {cause}; check the endpoint and the network"
+            return errors.ConnectionFailed(text, **context, sent=False)
+        if isinstance(cause, urllib3.exceptions.ConnectTimeoutError):
+            seconds = f"{timeouts.connect:g} s"
+            text = f"{call} got no connection to {endpoint} within {seconds}; check the endpoint and the network"
             return errors.TimedOut(text, **context, sent=False)
+        if isinstance(error, requests.exceptions.SSLError):
+            text = f"{call} found no trusted TLS at {endpoint}: {cause}; check the certificate, `verify` and the scheme"
+            return errors.ConnectionFailed(text, **context, sent=False)
         if isinstance(cause, OutOfTime | TimeoutError | urllib3.exceptions.TimeoutError) or patience.left == 0:
             limit = f"{timeouts.total:g} s in all" if patience.left == 0 else f"{timeouts.read:g} s"
             text = (
@@ -399,15 +409,6 @@ class Transport:
                 " look at the state before sending it again"
             )
             return errors.TimedOut(text, **context, sent=True)
-        if isinstance(error, requests.exceptions.SSLError):
-            text = f"{call} found no trusted TLS at {endpoint}: {cause}; check the certificate, `verify` and the scheme"
-            return errors.ConnectionFailed(text, **context, sent=False)
-        if isinstance(error, requests.exceptions.ProxyError):
-            text = f"{call} did not get through the proxy to {endpoint}: {cause}; check the proxy"
-            return errors.ConnectionFailed(text, **context, sent=False)
-        if _refused(cause):
-            text = f"{call} found nothing listening at {endpoint}; is lakeFS running there, and is the endpoint right?"
-            return errors.ConnectionFailed(text, **context, sent=False)
         if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
             return self._not_a_lakefs(call, "it names an address that cannot be used", endpoint)
         text = f"{call}: the connection to {endpoint} broke: {cause}; it may have taken effect"
@@ -486,16 +487,16 @@ def _connect_wait(patience: Patience) -> float:
     return patience.connect if left is None else min(patience.connect, left) or patience.connect
 
 
-def _header_value(call: Call[Any], name: str, value: str) -> str | bytes:
-    """Return a header's value as it can be sent: the server takes UTF-8."""
+def _check_header(call: Call[Any], name: str, value: str) -> None:
+    """Refuse what would end the header early, or cannot be sent at all.
+
+    Raises:
+        InvalidArgument: the name is no token, or the value is not one line of Latin-1.
+    """
     if not _TOKEN.fullmatch(name):
         raise errors.InvalidArgument(f"{call}: {name!r} cannot be the name of a header; use letters, digits and -_.")
-    if _CONTROL.search(value):
-        raise errors.InvalidArgument(f"{call}: the value of {name!r} holds a line break or another control character")
-    try:
-        return value if value.isascii() else value.encode()
-    except UnicodeError:
-        raise errors.InvalidArgument(f"{call}: the value of {name!r} is not valid Unicode") from None
+    if not _LINE.fullmatch(value):
+        raise errors.InvalidArgument(f"{call}: the value of {name!r} holds a control character, or is not Latin-1")
 
 
 def _origin(url: str) -> str:
@@ -532,10 +533,6 @@ def _retry_after(value: str | None) -> float | None:
         except (ValueError, OverflowError, OSError):
             return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else None
-
-
-def _refused(cause: BaseException) -> bool:
-    return isinstance(cause, urllib3.exceptions.NewConnectionError | ConnectionRefusedError)
 
 
 def _root_cause(error: BaseException) -> BaseException:

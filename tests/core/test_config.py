@@ -1,0 +1,240 @@
+"""Where settings come from, and which are refused."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from lakefs_ops import Config, Timeouts
+from lakefs_ops.config import Retries
+from lakefs_ops.errors import ConfigurationError
+
+PAIR = {"access_key_id": "key", "secret_access_key": "our-secret"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def load(home):
+    def load(env=None, file=None, **given):
+        if file is not None:
+            (home / ".lakectl.yaml").write_text(file)
+        return Config.load(env={"HOME": str(home), **(env or {})}, **given)
+
+    return load
+
+
+FILE = """\
+# Made by lakectl
+credentials:
+    access_key_id: AKIA-FILE          # the key
+    secret_access_key: 'file''s secret: #1'
+server:
+    endpoint_url: "http://file.example.com:8000"
+metastore:
+    glue: {catalog_id: "1"}
+    list:
+      - anything: &goes >-
+        here
+"""
+
+
+def test_the_file_alone(load, home):
+    config = load(file=FILE)
+    assert config.endpoint == "http://file.example.com:8000"
+    assert config.access_key_id == "AKIA-FILE"
+    assert config.secret_access_key == "file's secret: #1"
+    assert config.sources == dict.fromkeys(("endpoint", "access_key_id", "secret_access_key"), f"{home}/.lakectl.yaml")
+
+
+def test_a_file_elsewhere(load, tmp_path):
+    path = tmp_path / "other.yaml"
+    path.write_text(FILE)
+    assert load({"LAKECTL_CONFIG_FILE": str(path)}).access_key_id == "AKIA-FILE"
+    with pytest.raises(ConfigurationError, match="no such file"):
+        load({"LAKECTL_CONFIG_FILE": str(tmp_path / "none.yaml")})
+
+
+def test_the_environment_comes_before_the_file(load):
+    env = {"LAKECTL_CREDENTIALS_ACCESS_KEY_ID": "env", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "env-secret"}
+    config = load(env, FILE)
+    assert (config.endpoint, config.access_key_id) == ("http://file.example.com:8000", "env")
+    assert config.sources["access_key_id"] == "environment LAKECTL_CREDENTIALS_ACCESS_KEY_ID"
+    config = load({"LAKECTL_SERVER_ENDPOINT_URL": "http://env.example.com/api/v1"}, FILE)
+    assert (config.endpoint, config.access_key_id) == ("http://env.example.com", "AKIA-FILE")
+
+
+def test_arguments_come_first(load):
+    env = {"LAKEFS_ENDPOINT": "env.example.com", "LAKEFS_ACCESS_KEY_ID": "env", "LAKEFS_SECRET_ACCESS_KEY": "s"}
+    config = load(env, FILE, endpoint="argument.example.com", **PAIR)
+    assert (config.endpoint, config.access_key_id) == ("https://argument.example.com", "key")
+    assert set(config.sources.values()) == {"argument"}
+
+
+def test_ours_come_before_those_of_lakectl(load):
+    env = {"LAKEFS_ENDPOINT": "ours", "LAKECTL_SERVER_ENDPOINT_URL": "theirs"}
+    assert load(env).endpoint == "https://ours"
+
+
+@pytest.mark.parametrize(
+    "variable", ["LAKECTL_CREDENTIALS_SESSION_TOKEN", "LAKECTL_CREDENTIALS_ACCESS_TOKEN", "LAKEFS_TOKEN"]
+)
+def test_a_token_of_the_environment_comes_before_a_pair(load, variable):
+    env = {"LAKECTL_CREDENTIALS_ACCESS_KEY_ID": "env", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "s", variable: "jwt"}
+    config = load(env, FILE)
+    assert (config.token, config.access_key_id) == ("jwt", None)
+
+
+def test_a_pair_is_never_put_together_from_two_places(load):
+    with pytest.raises(ConfigurationError, match="without secret_access_key"):
+        load({"LAKEFS_ACCESS_KEY_ID": "env"}, FILE)
+    with pytest.raises(ConfigurationError, match="without secret_access_key"):
+        load({"LAKEFS_SECRET_ACCESS_KEY": "env"}, FILE, access_key_id="argument")
+    with pytest.raises(ConfigurationError, match="without secret_access_key"):
+        load({"LAKEFS_ACCESS_KEY_ID": "a", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "s"})
+
+
+def test_credentials_of_the_file_are_not_for_a_server_that_an_argument_names(load):
+    config = load(None, FILE, endpoint="elsewhere.example.com")
+    assert config.access_key_id is None
+    assert "another server" in config.describe()
+    assert load(None, FILE, endpoint="http://file.example.com:8000/api/v1/").access_key_id == "AKIA-FILE"
+
+
+def test_no_endpoint_anywhere(load):
+    with pytest.raises(ConfigurationError, match="LAKEFS_ENDPOINT"):
+        load()
+    with pytest.raises(ConfigurationError, match="LAKEFS_ENDPOINT"):
+        load({"LAKEFS_ENDPOINT": ""})
+
+
+def test_the_other_settings_of_the_environment(load, tmp_path):
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    env = {
+        "LAKEFS_ENDPOINT": "h", "LAKEFS_VERIFY": str(bundle), "LAKEFS_POOL_SIZE": "7", "LAKEFS_PROXY": "http://p:1",
+        "LAKEFS_LOGIN": "true", "LAKEFS_ACCESS_KEY_ID": "k", "LAKEFS_SECRET_ACCESS_KEY": "s",
+        "LAKEFS_CLIENT_CERTIFICATE": f"{bundle}:{bundle}",
+    }  # fmt: skip
+    config = load(env)
+    assert (config.verify, config.pool_size, config.login) == (str(bundle), 7, True)
+    assert config.client_certificate == (str(bundle), str(bundle))
+    assert load({**env, "LAKEFS_VERIFY": "false"}).verify is False
+    for variable in ("LAKEFS_POOL_SIZE", "LAKEFS_LOGIN", "LAKEFS_VERIFY"):
+        with pytest.raises(ConfigurationError):
+            load({**env, variable: "/nowhere"})
+
+
+def test_describe_tells_everything_but_secrets(load):
+    text = load({"LAKEFS_PROXY": "http://u:our-secret@p:1"}, endpoint="h", **PAIR).describe()
+    assert "our-secret" not in text
+    assert "secret_access_key    (set)" in text
+    assert "environment LAKEFS_PROXY" in text
+    assert "default" in text
+
+
+def test_a_config_pickles(load):
+    config = load(None, FILE)
+    copy = pickle.loads(pickle.dumps(config))
+    assert copy == config
+    assert copy.sources == config.sources
+    assert hash(copy) == hash(config)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "credentials:\n  access_key_id: &anchor x\n",
+        "credentials: {access_key_id: x}\n",
+        "credentials:\n  access_key_id: |\n    x\n",
+        "credentials:\n  - access_key_id\n",
+        "credentials:\n\taccess_key_id: x\n",
+        "credentials:\n  access_key_id: *x\n",
+        "credentials:\n  access_key_id: a: b\n",
+        'credentials:\n  secret_access_key: "unclosed\n',
+        "credentials:\n  secret_access_key: our-\n    secret\n",
+        "not yaml at all, but our-secret\n",
+    ],
+)
+def test_what_the_file_reader_does_not_understand_it_refuses(load, text):
+    with pytest.raises(ConfigurationError, match=r"line \d of .*lakectl\.yaml is not understood") as caught:
+        load(file=text + "server:\n  endpoint_url: h\n")
+    assert "our-secret" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read(load, home):
+    (home / ".lakectl.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        load()
+    (home / ".lakectl.yaml").unlink()
+    (home / ".lakectl.yaml").mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("given", "endpoint"),
+    [
+        ("lake.example.com", "https://lake.example.com"),
+        ("https://lake.example.com/", "https://lake.example.com"),
+        ("https://lake.example.com/api/v1", "https://lake.example.com"),
+        ("https://lake.example.com/api/v1/", "https://lake.example.com"),
+        ("https://example.com/lake/api/v1/", "https://example.com/lake"),
+        ("localhost:8000", "http://localhost:8000"),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
+        (" HTTP://LAKE.example.com ", "http://lake.example.com"),
+    ],
+)
+def test_endpoints(given, endpoint):
+    assert Config(endpoint=given).endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "", "ftp://x", "http://", "http://u:our-secret@x", "http://x?y=our-secret", "http://x:port", "http://a b",
+        "http://x\ny", "http://[x", None, 7,
+    ],
+)  # fmt: skip
+def test_endpoints_that_cannot_be_used(given):
+    with pytest.raises(ConfigurationError) as caught:
+        Config(endpoint=given)
+    if given and "@" in str(given):
+        assert "our-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"access_key_id": "a"},
+        {"token": "t", **PAIR},
+        {"login": True},
+        {"token": "two\nlines"},
+        {"token": "tökén"},
+        {"secret_access_key": "our-secret\r\n", "access_key_id": "a"},
+        {"pool_size": 0},
+        {"verify": "/no/such/bundle"},
+        {"client_certificate": ("/no/such", "/files")},
+        {"proxy": "nonsense"},
+    ],
+)
+def test_settings_that_cannot_be_used(settings):
+    with pytest.raises(ConfigurationError) as caught:
+        Config(endpoint="h", **settings)
+    assert "our-secret" not in str(caught.value)
+
+
+def test_numbers_that_cannot_be_used():
+    for name in ("connect", "read", "total"):
+        for value in (0, -1, float("nan"), float("inf"), "1"):
+            with pytest.raises(ConfigurationError):
+                Timeouts(**{name: value})
+    for name in ("count", "budget", "first_wait", "longest_wait"):
+        with pytest.raises(ConfigurationError):
+            Retries(**{name: -1})
+    with pytest.raises(ConfigurationError, match="unknown settings: pool"):
+        Config.load(endpoint="h", pool=3)
