@@ -16,7 +16,8 @@ from pydantic import Field
 from lakefs_ops.api import common
 from lakefs_ops.api.common import CredentialsWithSecret
 from lakefs_ops.call import Call, Listing, Page, query
-from lakefs_ops.credentials import AuthenticationToken, LoginInformation
+from lakefs_ops.credentials import AuthenticationToken as AuthenticationToken
+from lakefs_ops.credentials import LoginInformation
 from lakefs_ops.model import Model, utc
 
 T = TypeVar("T")

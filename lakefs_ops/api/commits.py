@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import NoneType
 
-from lakefs_ops.api.common import Commit, CommitCreation, Group
+from lakefs_ops.api.common import Commit, Group
+from lakefs_ops.api.common import CommitCreation as CommitCreation
 from lakefs_ops.call import Call, query
 from lakefs_ops.model import Model
 

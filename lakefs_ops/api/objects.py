@@ -9,7 +9,8 @@ from email.utils import parsedate_to_datetime
 from types import NoneType
 from typing import Self
 
-from lakefs_ops.api.common import Group, ObjectStats, ObjectUserMetadata, StorageURI
+from lakefs_ops.api.common import Group, ObjectUserMetadata, StorageURI
+from lakefs_ops.api.common import ObjectStats as ObjectStats
 from lakefs_ops.call import Body, Call, Listing, Page, Stream, headers, query, reference
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.model import Model

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from lakefs_ops.api.common import Commit, CommitList, Diff, DiffList, Group, MergeResult
+from lakefs_ops.api.common import Commit, CommitList, Diff, DiffList, Group
+from lakefs_ops.api.common import MergeResult as MergeResult
 from lakefs_ops.call import Call, Listing, query, reference
 from lakefs_ops.model import Model
 

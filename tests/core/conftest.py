@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from lakefs_ops.call import Call, Listing
 from lakefs_ops.client import LakeFSClient
-from lakefs_ops.config import Config, Retries
+from lakefs_ops.config import Config, Retries, Timeouts
 from lakefs_ops.model import Entry
 
 HERE = Path(__file__).parent
@@ -329,7 +329,11 @@ def player(session_player: Player) -> Player:
 @pytest.fixture(scope="session")
 def session_client(session_player: Player) -> Iterator[LakeFSClient]:
     config = Config(
-        endpoint=session_player.endpoint, access_key_id="key", secret_access_key="secret", retries=Retries(count=0)
+        endpoint=session_player.endpoint,
+        access_key_id="key",
+        secret_access_key="secret",
+        retries=Retries(count=0),
+        timeouts=Timeouts(connect=5, read=20),
     )
     with LakeFSClient(config=config) as client:
         yield client

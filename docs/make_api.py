@@ -1,0 +1,69 @@
+"""Write docs/api.md: every operation of lakeFS and the method that sends it.
+
+Run it after a change of the groups: ``python docs/make_api.py``; a test says when that was forgotten.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lakefs_ops.client import LakeFSClient
+
+HERE = Path(__file__).parent
+PAGE = HERE / "api.md"
+SPECIFICATION = HERE.parent / "tests" / "core" / "api.json"
+
+HEAD = """# Every operation, and its method
+
+Written by `docs/make_api.py` from the groups' docstrings and the specification of lakeFS 1.84: {operations} operations,
+{methods} methods. A method's arguments have the names of the specification, in snake case; its docstring says more.
+"""
+
+
+def groups() -> list[tuple[str, type[Any]]]:
+    """The groups of the client, by name."""
+    found = []
+    for name in sorted(n for n, value in vars(LakeFSClient).items() if isinstance(value, cached_property)):
+        module = importlib.import_module(f"lakefs_ops.api.{name}")
+        found.append((name, getattr(module, "".join(part.title() for part in name.split("_")))))
+    return found
+
+
+def rows(group: str, cls: type[Any], operations: dict[str, Any]) -> list[str]:
+    """One row for each method, in the order of the source."""
+    found = []
+    for name, method in vars(cls).items():
+        if name.startswith("_") or not inspect.isfunction(method):
+            continue
+        doc = inspect.getdoc(method) or ""
+        operation = (re.search(r"\(``(\w+)``", doc) or [""])[1]
+        wire = operations[operation]
+        about = re.sub(r"\s*\(``\w+``[^)]*\)", "", doc.partition("\n")[0]).replace("|", "\\|")
+        marks = [word for word in ("internal", "deprecated", "experimental") if f", {word}" in doc.partition("\n")[0]]
+        about += f" *{', '.join(marks)}*" if marks else ""
+        found.append(f"| `{group}.{name}` | {operation} | `{wire['method']} {wire['path']}` | {about} |")
+    return found
+
+
+def page() -> str:
+    """The whole page."""
+    operations = {o["operation"]: o for o in json.loads(SPECIFICATION.read_text())["operations"]}
+    tables = {group: rows(group, cls, operations) for group, cls in groups()}
+    text = HEAD.format(operations=len(operations), methods=sum(map(len, tables.values())))
+    for group, cls in groups():
+        about = (inspect.getdoc(cls) or "").partition("\n")[0]
+        text += (
+            f"\n## client.{group}\n\n{about}\n\n| method | operation | request | what it does |\n|---|---|---|---|\n"
+        )
+        text += "\n".join(tables[group]) + "\n"
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

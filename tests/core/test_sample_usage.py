@@ -1,0 +1,50 @@
+"""A user's file passes mypy --strict, and a wrong one does not."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lakefs_ops.client import LakeFSClient
+
+ROOT = Path(__file__).parent.parent.parent
+SAMPLE = Path(__file__).with_name("sample_usage.py")
+
+
+def mypy(path: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", f"--cache-dir={cache}", str(path)]
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    # Not in the project's folder, so that its configuration (and its plugin) does not apply: users have neither.
+    return subprocess.run(command, capture_output=True, text=True, cwd=cache, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mypy")
+
+
+def test_a_users_file_passes_strict_type_checks(cache: Path) -> None:
+    checked = mypy(SAMPLE, cache)
+    assert (checked.stdout, checked.returncode) == ("", 0)
+
+    wrong = cache / "wrong.py"
+    wrong.write_text(
+        "from lakefs_ops import LakeFSClient\n"
+        "def wrong(client: LakeFSClient) -> int:\n"
+        "    client.branches.create('lake', nam='dev', source='main')\n"
+        "    return client.branches.get('lake', 'main').commit_id\n"
+    )
+    checked = mypy(wrong, cache)
+    assert checked.returncode == 1
+    assert "nam" in checked.stdout
+    assert 'Incompatible return value type (got "str", expected "int")' in checked.stdout
+
+
+def test_the_users_file_uses_every_group() -> None:
+    tree = ast.parse(SAMPLE.read_text())
+    used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == "client"}
+    groups = {name for name, value in vars(LakeFSClient).items() if type(value).__name__ == "cached_property"}
+    assert used == groups
