@@ -1,0 +1,81 @@
+"""The embedded server answers as lakeFS 1.84 was recorded to, scenario by scenario."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lakefs_ops.local import LocalLakeFS
+
+HERE = Path(__file__).parent
+RECORDINGS = sorted((HERE / "recordings").rglob("*.json"))
+#: Scenarios that do not pass yet. It only shrinks: one listed here that passes is a failure.
+NOT_YET = frozenset((HERE / "not_yet.txt").read_text("utf-8").split())
+
+
+def name_of(file: Path) -> str:
+    return f"{file.parent.name}/{file.stem}"
+
+
+def parameters():
+    for file in RECORDINGS:
+        scenario = json.loads(file.read_text("utf-8"))
+        if scenario.get("defect"):
+            continue  # lakeFS is wrong there; test_defects.py has what is right
+        marks = [pytest.mark.xfail(reason="not yet", run=False)] if name_of(file) in NOT_YET else []
+        yield pytest.param(scenario, id=name_of(file), marks=marks)
+
+
+@pytest.mark.parametrize("scenario", list(parameters()))
+def test_recording(scenario, replayer, request, imports):
+    if scenario.get("server") == "fresh":
+        with LocalLakeFS(installed=False) as fresh:
+            differences = replay_against(replayer, fresh, scenario)
+    else:
+        differences = replay_against(replayer, request.getfixturevalue("server"), scenario, imports)
+    assert not differences, "\n".join(differences)
+
+
+def replay_against(replayer, server, scenario, imports=None):
+    replay = replayer.Replay(server.endpoint, (server.access_key_id, server.secret_access_key), imports)
+    try:
+        return replay.run(scenario)
+    finally:
+        replay.close()
+
+
+def test_nothing_is_listed_that_is_not_recorded():
+    assert {name_of(file) for file in RECORDINGS} >= NOT_YET
+
+
+def test_every_recording_is_there():
+    assert len(RECORDINGS) >= 187
+    assert sum(bool(json.loads(file.read_text("utf-8")).get("defect")) for file in RECORDINGS) == 2
+
+
+def test_the_replayer_sees_a_difference(replayer, server):
+    scenario = {
+        "name": "sees_a_difference",
+        "steps": [
+            {
+                "request": {"method": "GET", "path": "/healthcheck"},
+                "response": {"status": 200},
+            },
+            {
+                "request": {"method": "GET", "path": "/repositories/<repo>"},
+                "response": {"status": 404, "json": {"message": "something else"}},
+            },
+        ],
+    }
+    assert len(replay_against(replayer, server, scenario)) == 2
+
+
+def test_a_placeholder_stands_for_one_value(replayer):
+    values = replayer.Values({})
+    values.compare("<commit:1>", "a" * 64, "body", frozenset(), False)
+    with pytest.raises(replayer.Difference):
+        values.compare("<commit:1>", "b" * 64, "body", frozenset(), False)
+    with pytest.raises(replayer.Difference, match="another placeholder"):
+        values.compare("<commit:2>", "a" * 64, "body", frozenset(), False)
