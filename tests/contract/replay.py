@@ -1,8 +1,8 @@
 """Replays recorded exchanges of a real lakeFS against a server, and says where it answers differently.
 
-A recording is a scenario: requests in order, each with the answer of lakeFS 1.84. Values that differ from run to run are
-placeholders such as ``<commit:1>``, which stands for one value, the same wherever it occurs, or ``<time>``, which stands for
-any plausible one. Run it against any server::
+A recording is a scenario: requests in order, each with the answer of lakeFS 1.84. Values that differ from run to run
+are placeholders such as ``<commit:1>``, which stands for one value, the same wherever it occurs, or ``<time>``, which
+stands for any plausible one. Run it against any server::
 
     python tests/contract/replay.py http://127.0.0.1:8000 tests/contract/recordings --imports DIR
     python tests/contract/replay.py http://127.0.0.1:8000 tests/contract/recordings/setup --fresh
