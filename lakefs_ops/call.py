@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,9 @@ T_co = TypeVar("T_co", covariant=True)
 
 PAGE_SIZE = 1000
 """The largest page a server gives (lakeFS 1.84, parameter ``amount``); its own default is 100."""
+
+WORTH_A_THREAD = 0.005
+"""How long a consumer must be busy with a page, in seconds, for the next one to be fetched meanwhile."""
 
 Body = bytes | IO[bytes] | Iterable[bytes] | None
 QueryValue = str | int | bool | Iterable[str] | None
@@ -219,9 +223,9 @@ class Page(Model, Generic[T]):
 class Listing(Generic[T]):
     """All results of a listing, fetched a page of 1,000 at a time while they are consumed.
 
-    Iterating twice asks twice. A listing does not ask before it is iterated. From the second page on, the next page
-    is fetched in a thread while one is consumed; the thread ends with its one request, and what it fails with is
-    raised where the page is wanted.
+    Iterating twice asks twice. A listing does not ask before it is iterated. To a consumer who takes his time the
+    next page comes ahead: from the second page on, a thread fetches it while he is busy with one. The thread ends
+    with its one request, and what it fails with is raised where the page is wanted.
 
     Args:
         sender: sends the calls.
@@ -266,7 +270,7 @@ class Listing(Generic[T]):
 
     def pages(self) -> Iterator[Page[T]]:
         """Go through the listing page by page, up to ``limit``."""
-        after, left, ahead = self._after, self._limit, False
+        after, left, busy = self._after, self._limit, 0.0
         fetch = self._fetch(after, left) if left != 0 else None
         while fetch is not None:
             page = fetch()
@@ -275,10 +279,11 @@ class Listing(Generic[T]):
             if page.pagination.has_more and left != 0:
                 after = self._following(page, after)
                 fetch = self._fetch(after, left)
-                if ahead:
+                if busy > WORTH_A_THREAD:
                     fetch = _Ahead(fetch).result
-                ahead = True
+            began = time.monotonic()
             yield page
+            busy = time.monotonic() - began
 
     def __iter__(self) -> Iterator[T]:
         for page in self.pages():

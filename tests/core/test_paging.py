@@ -4,11 +4,13 @@ import gc
 import json
 import os
 import threading
+import time
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 
+from lakefs_ops import call as call_module
 from lakefs_ops import errors
 from lakefs_ops.call import PAGE_SIZE, Call, Listing, Page, Pagination
 
@@ -133,6 +135,21 @@ def test_a_server_that_stands_still_does_not_keep_us_for_ever(offset: str) -> No
 # fetching ahead ----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are fetched ahead for the quickest consumer."""
+    monkeypatch.setattr(call_module, "WORTH_A_THREAD", 0.0)
+
+
+def test_a_quick_consumer_costs_no_thread_and_a_slow_one_gets_the_next_page_ahead() -> None:
+    for pause, ahead in ((0.0, 0), (call_module.WORTH_A_THREAD * 2, 3)):
+        shelf = Shelf(50)
+        for _ in shelf.listing(page_size=10).pages():
+            time.sleep(pause)
+        assert sum(thread is not threading.main_thread() for thread in shelf.threads) == ahead
+
+
+@pytest.mark.usefixtures("eager")
 def test_the_third_page_is_fetched_while_the_second_is_consumed() -> None:
     shelf = Shelf(50)
     pages = shelf.listing(page_size=10).pages()
@@ -147,6 +164,7 @@ def test_the_third_page_is_fetched_while_the_second_is_consumed() -> None:
     pages.close()
 
 
+@pytest.mark.usefixtures("eager")
 def test_at_most_one_page_is_ahead() -> None:
     shelf = Shelf(100)
     ahead = []
@@ -157,12 +175,14 @@ def test_at_most_one_page_is_ahead() -> None:
     assert ahead == [0, 1, 1, 1, 1, 1, 1, 1, 1, 0]
 
 
+@pytest.mark.usefixtures("eager")
 def test_nothing_is_fetched_beyond_a_limit() -> None:
     shelf = Shelf(100)
     assert len(list(shelf.listing(page_size=10, limit=30))) == 30
     assert len(shelf.asked) == 3
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_error_ahead_arrives_where_its_page_is_wanted() -> None:
     shelf = Shelf(50)
     shelf.fail_after = "19"
@@ -173,6 +193,7 @@ def test_an_error_ahead_arrives_where_its_page_is_wanted() -> None:
     assert seen == list(range(20)), "what was fetched before is consumed first"
 
 
+@pytest.mark.usefixtures("eager")
 def test_who_walks_away_leaves_a_thread_no_longer_than_its_request() -> None:
     shelf = Shelf(50)
     iterator = iter(shelf.listing(page_size=10))
@@ -185,6 +206,7 @@ def test_who_walks_away_leaves_a_thread_no_longer_than_its_request() -> None:
     shelf.gate.set()
 
 
+@pytest.mark.usefixtures("eager")
 def test_many_threads_may_go_through_one_listing() -> None:
     listing = Shelf(500).listing(page_size=50)
     results: list[list[int]] = []
@@ -196,6 +218,7 @@ def test_many_threads_may_go_through_one_listing() -> None:
     assert results == [list(range(500))] * 8
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_goes_on_with_a_listing_of_its_parent() -> None:
@@ -218,6 +241,7 @@ def test_a_child_goes_on_with_a_listing_of_its_parent() -> None:
 # every list operation, over HTTP -----------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("eager")
 def test_every_listing_of_the_specification_pages(
     listing: str, spec: Any, methods_of: dict[str, list[Any]], player: Any, client: Any
 ) -> None:
