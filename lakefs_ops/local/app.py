@@ -27,6 +27,7 @@ from lakefs_ops.local.specification import (
     read_parameters,
     specification,
 )
+from lakefs_ops.local.store.tasks import Tasks
 from lakefs_ops.local.uploads import receive_upload
 
 if TYPE_CHECKING:
@@ -60,10 +61,12 @@ class Application:
         self.identity = identity
         self.allow_import = tuple(allow_import)
         self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lakefs-local")
+        self.tasks = Tasks(lake)
 
     def close(self) -> None:
         """Wait for what is at work, and end the threads."""
         self.pool.shutdown(wait=True, cancel_futures=True)
+        self.tasks.close()
 
     @cached_property
     def _routes(self) -> dict[tuple[str, int], list[Operation]]:
@@ -150,8 +153,10 @@ class Application:
         if path == "/openapi.json":
             return as_json({"openapi": "3.0.0", "paths": _paths()})
         if path == "/logout":
-            cookie = "internal_auth_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
-            return Answer(307, b"", {"Location": "/auth/login", "Set-Cookie": cookie})
+            past = "Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0"
+            cookie = f"internal_auth_session=; Path=/; {past}; HttpOnly; SameSite=Lax"
+            headers = {"Content-Type": "text/html; charset=utf-8", "Location": "/auth/login", "Set-Cookie": cookie}
+            return Answer(307, b'<a href="/auth/login">Temporary Redirect</a>.\n\n', headers)
         if path.startswith(("/iceberg/", "/mds/")):
             return as_text("Not Implemented\n", 501)
         return _refused(Missing("invalid API endpoint"))

@@ -12,6 +12,7 @@ from lakefs_ops.local.handlers import (
     refs,
     repositories,
     server,
+    settings,
     tags,
 )
 from lakefs_ops.local.http import Answer, Request
@@ -26,6 +27,7 @@ HANDLERS: Mapping[str, Handler] = {
     **refs.HANDLERS,
     **repositories.HANDLERS,
     **server.HANDLERS,
+    **settings.HANDLERS,
     **tags.HANDLERS,
 }
 """The handler of each operation, by its name in the lakeFS specification."""

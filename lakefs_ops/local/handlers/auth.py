@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import time
+from typing import Any
 
-from lakefs_ops.local.errors import Unauthenticated
-from lakefs_ops.local.http import Answer, Request, as_json
+from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Unauthenticated, Unimplemented
+from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.identity import REFUSED
+
+COOKIE_SECONDS = 30 * 24 * 3600
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def current_user(request: Request) -> Answer:
     """Answer ``getCurrentUser``."""
     if not request.user:
         return as_json({"user": {"id": "", "creation_date": 0}})
-    user = request.server.identity.user
-    return as_json({"user": {**user, "friendly_name": ""}})
+    return as_json({"user": _shown(request)})
+
+
+def _shown(request: Request) -> dict[str, Any]:
+    return {**request.server.identity.user, "friendly_name": ""}
 
 
 def login(request: Request) -> Answer:
@@ -24,10 +33,10 @@ def login(request: Request) -> Answer:
     if not identity.matches(fields.get("access_key_id", ""), fields.get("secret_access_key", "")):
         raise Unauthenticated(REFUSED)
     token, ends = identity.token()
-    expires = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(ends))
-    cookie = f"internal_auth_session={token}; Path=/; Expires={expires}; HttpOnly; SameSite=Lax"
+    expires = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + COOKIE_SECONDS))
+    cookie = f"internal_auth_session={token}; Path=/; Expires={expires}; Max-Age={COOKIE_SECONDS}"
     answer = as_json({"token": token, "token_expiration": ends})
-    answer.headers["Set-Cookie"] = cookie
+    answer.headers["Set-Cookie"] = f"{cookie}; HttpOnly; SameSite=Lax"
     return answer
 
 
@@ -36,4 +45,86 @@ def capabilities(request: Request) -> Answer:
     return as_json({"invite_user": False})
 
 
-HANDLERS = {"getCurrentUser": current_user, "login": login, "getAuthCapabilities": capabilities}
+def oauth_callback(request: Request) -> Answer:
+    """Answer ``oauthCallback``."""
+    return Answer()
+
+
+def users(request: Request) -> Answer:
+    """Answer ``listUsers``, whatever part of them was asked for."""
+    pagination = {"has_more": False, "next_offset": "", "results": 1, "max_per_page": 0}
+    return as_json({"pagination": pagination, "results": [_shown(request)]})
+
+
+def _check_user(request: Request, message: str) -> None:
+    if request.path["userId"] != request.user:
+        raise Missing(message)
+
+
+def get_user(request: Request) -> Answer:
+    """Answer ``getUser``."""
+    _check_user(request, "user not found")
+    return as_json(_shown(request))
+
+
+def delete_user(request: Request) -> Answer:
+    """Answer ``deleteUser``."""
+    _check_user(request, "user not found")
+    request.server.identity.delete_user()
+    return nothing()
+
+
+def create_user(request: Request) -> Answer:
+    """Answer ``createUser``: there is one user already."""
+    name = request.fields["id"]
+    if "%" in name:
+        raise Invalid("User name cannot contain '%'")
+    if request.fields.get("invite_user"):
+        if not _EMAIL.fullmatch(name):
+            raise Invalid("Invalid email format")
+        return not_implemented(request)
+    raise Conflicting("Already exists")
+
+
+def create_credentials(request: Request) -> Answer:
+    """Answer ``createCredentials``: the user has a key pair already."""
+    _check_user(request, "not found")
+    raise Invalid("exceeded number of allowed credentials: invalid request")
+
+
+def get_credentials(request: Request) -> Answer:
+    """Answer ``getCredentials``."""
+    _check_user(request, "credentials not found")
+    known = request.server.identity.credentials
+    if request.path["accessKeyId"] != known["access_key_id"]:
+        raise Missing("credentials not found")
+    return as_json({"access_key_id": known["access_key_id"], "creation_date": known["creation_date"]})
+
+
+def not_implemented(request: Request) -> Answer:
+    """Refuse an operation that only the enterprise edition has."""
+    raise Unimplemented("Not Implemented")
+
+
+ENTERPRISE = (
+    "externalPrincipalLogin", "stsLogin", "listGroups", "createGroup", "getGroup", "deleteGroup", "listPolicies",
+    "createPolicy", "getPolicy", "updatePolicy", "deletePolicy", "listGroupMembers", "addGroupMembership",
+    "deleteGroupMembership", "listUserCredentials", "deleteCredentials", "listUserGroups", "listUserPolicies",
+    "attachPolicyToUser", "detachPolicyFromUser", "createUserExternalPrincipal", "deleteUserExternalPrincipal",
+    "listUserExternalPrincipals", "getExternalPrincipal", "listGroupPolicies", "attachPolicyToGroup",
+    "detachPolicyFromGroup", "setGroupACL", "getGroupACL",
+)  # fmt: skip
+
+HANDLERS = {
+    "getCurrentUser": current_user,
+    "login": login,
+    "getAuthCapabilities": capabilities,
+    "oauthCallback": oauth_callback,
+    "listUsers": users,
+    "getUser": get_user,
+    "deleteUser": delete_user,
+    "createUser": create_user,
+    "createCredentials": create_credentials,
+    "getCredentials": get_credentials,
+    **dict.fromkeys(ENTERPRISE, not_implemented),
+}

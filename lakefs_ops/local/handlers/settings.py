@@ -1,0 +1,172 @@
+"""A repository's settings: branch protection and garbage collection, at their present and their older addresses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from lakefs_ops.local.errors import Invalid, Missing, Unmet
+from lakefs_ops.local.http import Answer, Request, as_json, nothing
+from lakefs_ops.local.store import protection
+from lakefs_ops.local.store.lake import Repository, new_id
+from lakefs_ops.local.store.tasks import timestamp
+
+GC_RULES = "gc_rules"
+GC_TASK = "GCPC"
+
+
+# branch protection --------------------------------------------------------------------------------------
+
+
+def _etag(patterns: list[str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(patterns)).encode()).hexdigest() if patterns else ""
+
+
+def get_protection(request: Request) -> Answer:
+    """Answer ``getBranchProtectionRules``."""
+    patterns = protection.rules(request.lake, request.repository.uid)
+    return as_json([{"pattern": pattern} for pattern in patterns], ETag=_etag(patterns))
+
+
+def _put_protection(request: Request, repository: Repository, patterns: list[str]) -> None:
+    request.lake.put_document(repository.uid, protection.KIND, patterns)
+
+
+def set_protection(request: Request) -> Answer:
+    """Answer ``setBranchProtectionRules``."""
+    with request.lake.database.writing():
+        repository = request.writable(force=False)
+        expected = request.get("If-Match")
+        if expected is not None and expected != _etag(protection.rules(request.lake, repository.uid)):
+            raise Unmet("Precondition failed")
+        _put_protection(request, repository, list(dict.fromkeys(rule["pattern"] for rule in request.body)))
+    return nothing()
+
+
+def add_protection(request: Request) -> Answer:
+    """Answer ``internalCreateBranchProtectionRule``."""
+    with request.lake.database.writing():
+        repository = request.writable(force=False)
+        patterns = protection.rules(request.lake, repository.uid)
+        if request.fields["pattern"] not in patterns:
+            _put_protection(request, repository, [*patterns, request.fields["pattern"]])
+    return nothing()
+
+
+def drop_protection(request: Request) -> Answer:
+    """Answer ``internalDeleteBranchProtectionRule``."""
+    with request.lake.database.writing():
+        repository = request.writable(force=False)
+        patterns = protection.rules(request.lake, repository.uid)
+        if request.fields["pattern"] not in patterns:
+            return Answer(404)
+        patterns.remove(request.fields["pattern"])
+        _put_protection(request, repository, patterns)
+    return nothing()
+
+
+def allowed(request: Request) -> Answer:
+    """Answer that a setting may be changed; lakeFS does not look for the repository."""
+    return nothing()
+
+
+# garbage collection -------------------------------------------------------------------------------------
+
+
+def _gc_rules(request: Request, repository: Repository, missing: str) -> Any:
+    found = request.lake.document(repository.uid, GC_RULES)
+    if found is None:
+        raise Missing(missing)
+    return found
+
+
+def get_gc_rules(request: Request) -> Answer:
+    """Answer ``getGCRules``."""
+    return as_json(_gc_rules(request, request.repository, "not found"))
+
+
+def set_gc_rules(request: Request) -> Answer:
+    """Answer ``setGCRules``."""
+    repository = request.writable(force=False)
+    days = {rule["branch_id"]: int(rule["retention_days"]) for rule in request.fields["branches"]}
+    rules = {
+        "default_retention_days": int(request.fields["default_retention_days"]),
+        "branches": [{"branch_id": name, "retention_days": number} for name, number in days.items()] or None,
+    }
+    request.lake.put_document(repository.uid, GC_RULES, rules)
+    return nothing()
+
+
+def delete_gc_rules(request: Request) -> Answer:
+    """Answer ``deleteGCRules``."""
+    request.lake.drop_document(request.writable(force=False).uid, GC_RULES)
+    return nothing()
+
+
+def _prepared(request: Request, repository: Repository) -> dict[str, str]:
+    _gc_rules(request, repository, "get gc rules: not found")
+    run = new_id()
+    folder = f"{repository.storage_namespace.rstrip('/')}/_lakefs/retention/gc"
+    return {
+        "run_id": run,
+        "gc_commits_location": f"{folder}/commits/run_id={run}/commits.csv",
+        "gc_addresses_location": f"{folder}/addresses/run_id={run}/",
+    }
+
+
+def prepare_commits(request: Request) -> Answer:
+    """Answer ``prepareGarbageCollectionCommits``: without presigning, a refusal with the result behind it."""
+    result = as_json(_prepared(request, request.repository))
+    refusal = as_json({"message": "local adapter presigned URL: operation not supported"}, 400)
+    return Answer(400, bytes(refusal.body) + bytes(result.body), refusal.headers)  # type: ignore[arg-type]
+
+
+def prepare_commits_async(request: Request) -> Answer:
+    """Answer ``prepareGarbageCollectionCommitsAsync``."""
+    repository = request.repository
+    id = request.server.tasks.begin(repository.uid, GC_TASK, lambda: _prepared(request, repository))
+    return as_json({"id": id}, 202)
+
+
+def prepare_commits_status(request: Request) -> Answer:
+    """Answer ``prepareGarbageCollectionCommitsStatus``."""
+    id = request.values["id"]
+    state = request.server.tasks.state(request.repository.uid, GC_TASK, id)
+    value = {"task_id": id, "completed": state["done"], "update_time": timestamp(state["moment"])}
+    if state["error"] is not None:
+        value["error"] = {"message": state["error"]}
+    if state["result"] is not None:
+        value["result"] = state["result"]
+    return as_json(value)
+
+
+def prepare_uncommitted(request: Request) -> Answer:
+    """Answer ``prepareGarbageCollectionUncommitted``; all is told at once, so no token is ever given out."""
+    repository = request.repository
+    if request.fields.get("continuation_token"):
+        raise Invalid("invalid continuation token")
+    run = new_id()
+    folder = f"{repository.storage_namespace.rstrip('/')}/_lakefs/retention/gc/uncommitted"
+    return as_json({"run_id": run, "gc_uncommitted_location": f"{folder}/{run}/uncommitted/"}, 201)
+
+
+HANDLERS = {
+    "getBranchProtectionRules": get_protection,
+    "setBranchProtectionRules": set_protection,
+    "internalGetBranchProtectionRules": get_protection,
+    "internalCreateBranchProtectionRule": add_protection,
+    "internalDeleteBranchProtectionRule": drop_protection,
+    "createBranchProtectionRulePreflight": allowed,
+    "getGCRules": get_gc_rules,
+    "setGCRules": set_gc_rules,
+    "deleteGCRules": delete_gc_rules,
+    "internalGetGarbageCollectionRules": get_gc_rules,
+    "internalSetGarbageCollectionRules": set_gc_rules,
+    "internalDeleteGarbageCollectionRules": delete_gc_rules,
+    "setGarbageCollectionRulesPreflight": allowed,
+    "prepareGarbageCollectionCommits": prepare_commits,
+    "prepareGarbageCollectionCommitsAsync": prepare_commits_async,
+    "prepareGarbageCollectionCommitsStatus": prepare_commits_status,
+    "prepareGarbageCollectionUncommitted": prepare_uncommitted,
+}
