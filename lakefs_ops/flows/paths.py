@@ -1,0 +1,156 @@
+"""Names of objects as files: none leaves its directory, none hides another.
+
+An object's path is any text up to 1,024 bytes, written by whoever may write to the branch. `plan` decides for a
+whole listing, before the first byte is written, and refuses it if a single path
+
+- is absolute, has ``..``, ``.`` or an empty part, a drive letter, a backslash or a zero byte;
+- would go through, or replace, a symbolic link that is there;
+- is both a file and a directory, or becomes one with another path where upper and lower case are the same;
+- cannot be the name of a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lakefs_ops.errors import InvalidArgument
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_WINDOWS = re.compile(r"[<>:\"|?*\x00-\x1f]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$", re.IGNORECASE)
+LONGEST_NAME = 255
+"""Bytes in the name of a file, on all systems of today."""
+
+
+class UnsafePath(InvalidArgument):
+    """An object's path cannot become a file below the target directory.
+
+    Attributes:
+        path: the object's path.
+    """
+
+    path: str
+
+
+def plan(paths: Iterable[str], prefix: str, target: Path, *, case_sensitive: bool = False) -> dict[str, Path]:
+    """Return the file for each object.
+
+    Args:
+        paths: the objects' paths, all beginning with the prefix.
+        prefix: what to cut off them.
+        target: the directory the files go below.
+        case_sensitive: allow names that differ in nothing but case or Unicode form.
+
+    Raises:
+        UnsafePath: one of the paths cannot be a file there; the message says which and why.
+    """
+    planned: dict[str, Path] = {}
+    files: dict[str, str] = {}
+    directories: dict[str, str] = {"": ""}
+    checked: set[Path] = set()
+    for path in paths:
+        parts = _parts(path, path.removeprefix(prefix))
+        keys = [_key(part, case_sensitive) for part in parts]
+        for depth in range(1, len(parts)):
+            above = "/".join(keys[:depth])
+            name = "/".join(parts[:depth])
+            if above in files:
+                raise _unsafe(path, f"{files[above]!r} is an object too, so it would be a file and a directory")
+            if directories.setdefault(above, name) != name:
+                raise _unsafe(path, f"its directory differs from {directories[above]!r} only in case")
+        whole = "/".join(keys)
+        if whole in files:
+            raise _unsafe(path, f"it differs from {files[whole]!r} only in case")
+        if whole in directories:
+            raise _unsafe(path, "other objects are below it, so it would be a file and a directory")
+        files[whole] = path
+        planned[path] = target.joinpath(*parts)
+        _check_links(path, target, parts, checked)
+    return planned
+
+
+def walk(source: Path, *, follow_symlinks: bool = False) -> Iterator[tuple[str, Path]]:
+    """Give the files of a directory tree, sorted, with their names relative to it and joined by ``/``.
+
+    Raises:
+        InvalidArgument: a symbolic link, unless it is to be followed; a pipe, a device; a name that is no Unicode.
+    """
+    found: list[tuple[str, Path]] = []
+    for folder, names, files in os.walk(source, followlinks=follow_symlinks, onerror=_raise):
+        for name in (*names, *files):
+            path = Path(folder) / name
+            relative = path.relative_to(source).as_posix()
+            kind = (path.stat() if follow_symlinks else path.lstat()).st_mode
+            if stat.S_ISLNK(kind):
+                raise InvalidArgument(f"{path} is a symbolic link; follow_symlinks=True uploads what it points at")
+            if stat.S_ISDIR(kind):
+                continue
+            if not stat.S_ISREG(kind):
+                raise InvalidArgument(f"{path} is neither a file nor a directory")
+            try:
+                relative.encode()
+            except UnicodeEncodeError:
+                raise InvalidArgument(f"the name of {path!r} is no Unicode text") from None
+            found.append((relative, path))
+    yield from sorted(found)
+
+
+def folder(prefix: str) -> str:
+    """Return the prefix as that of a folder: empty, or with ``/`` at its end."""
+    return prefix if not prefix or prefix.endswith("/") else prefix + "/"
+
+
+def _parts(path: str, relative: str) -> list[str]:
+    parts = relative.split("/")
+    if "\0" in relative or "\\" in relative:
+        raise _unsafe(path, "it holds a backslash or a zero byte")
+    if relative.startswith("/"):
+        raise _unsafe(path, "it is absolute")
+    for part in parts:
+        if part == "..":
+            raise _unsafe(path, "it leaves the directory by '..'")
+        if part in ("", "."):
+            raise _unsafe(path, f"it has the part {part!r}, which no file system keeps")
+        if _DRIVE.match(part):
+            raise _unsafe(path, "it has a drive letter")
+        try:
+            size = len(os.fsencode(part))
+        except UnicodeError:
+            size = LONGEST_NAME + 1
+        if size > LONGEST_NAME or (os.name == "nt" and _WINDOWS.search(part)):
+            raise _unsafe(path, f"{part[:40]!r} cannot be the name of a file")
+    return parts
+
+
+def _key(part: str, case_sensitive: bool) -> str:
+    return part if case_sensitive else unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold())
+
+
+def _check_links(path: str, target: Path, parts: list[str], checked: set[Path]) -> None:
+    for depth in range(1, len(parts) + 1):
+        place = target.joinpath(*parts[:depth])
+        if place in checked:
+            continue
+        checked.add(place)
+        try:
+            kind = place.lstat().st_mode
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            raise _unsafe(path, f"{place.parent} is a file here") from None
+        if stat.S_ISLNK(kind):
+            raise _unsafe(path, f"{place} is a symbolic link here")
+        if (depth < len(parts)) != stat.S_ISDIR(kind):
+            raise _unsafe(path, f"{place} is a {'directory' if stat.S_ISDIR(kind) else 'file'} here")
+
+
+def _unsafe(path: str, why: str) -> UnsafePath:
+    return UnsafePath(f"the object {path!r} cannot be written below the target directory: {why}", path=path)
+
+
+def _raise(error: OSError) -> None:
+    raise error

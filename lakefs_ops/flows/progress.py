@@ -1,0 +1,127 @@
+"""How far a transfer is: as a value for a callback, and as a bar on a terminal (extra ``progress``)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from lakefs_ops import errors
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a transfer is.
+
+    Attributes:
+        path: the object that moved last.
+        bytes_done: bytes transferred or found equal; a repeat after an error may count some twice.
+        bytes_total: bytes in all, None when unknown.
+        objects_done: objects that are finished.
+        objects_total: objects in all.
+    """
+
+    path: str
+    bytes_done: int
+    bytes_total: int | None
+    objects_done: int
+    objects_total: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Cancelled(errors.LakeFSError):
+    """The caller cancelled the transfer."""
+
+
+class Tracker:
+    """Counts for all workers of a transfer, and stops them.
+
+    Args:
+        on_progress: called with each step, by one worker at a time.
+        cancel: set by the caller to stop.
+        bytes_total: bytes in all.
+        objects_total: objects in all.
+    """
+
+    def __init__(
+        self,
+        on_progress: OnProgress | None,
+        cancel: threading.Event | None,
+        bytes_total: int | None,
+        objects_total: int = 1,
+    ) -> None:
+        self._on_progress, self._cancel = on_progress, cancel
+        self._total, self._objects_total = bytes_total, objects_total
+        self._done = self._objects = 0
+        self._lock = threading.Lock()
+        self.stop = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller cancelled, not an error of a neighbour."""
+        return self._cancel is not None and self._cancel.is_set()
+
+    def moved(self, path: str, count: int) -> None:
+        """Count bytes.
+
+        Raises:
+            Cancelled: the transfer is to stop, so these bytes are not to be used.
+        """
+        self._count(path, count, 0)
+        self.check()
+
+    def finished(self, path: str) -> None:
+        """Count an object that is complete."""
+        self._count(path, 0, 1)
+
+    def _count(self, path: str, count: int, objects: int) -> None:
+        if self._on_progress is None:
+            return
+        with self._lock:
+            self._done += count
+            self._objects += objects
+            self._on_progress(Progress(path, self._done, self._total, self._objects, self._objects_total))
+
+    def check(self) -> None:
+        """Stop here if the transfer is to stop.
+
+        Raises:
+            Cancelled: it is.
+        """
+        if self.stop.is_set() or self.cancelled:
+            raise Cancelled("the transfer was cancelled; nothing incomplete is left at its target")
+
+
+@contextmanager
+def bar(description: str = "") -> Iterator[OnProgress]:
+    """Show a bar on the terminal, through tqdm.
+
+    Args:
+        description: what stands before the bar.
+
+    Raises:
+        ConfigurationError: tqdm is not installed.
+
+    Example:
+        >>> with bar("upload") as progress:  # doctest: +SKIP
+        ...     upload_tree(client, "lake", "dev", "data/", "./data", progress=progress)
+    """
+    try:
+        tqdm: Any = import_module("tqdm").tqdm
+    except ImportError:
+        raise errors.ConfigurationError("the bar needs tqdm: pip install 'lakefs-ops[progress]'") from None
+    with tqdm(desc=description, unit="B", unit_scale=True, unit_divisor=1024) as shown:
+
+        def show(progress: Progress) -> None:
+            if progress.bytes_total != shown.total:
+                shown.total = progress.bytes_total
+            if progress.objects_total > 1:
+                shown.set_postfix_str(f"{progress.objects_done}/{progress.objects_total} objects", refresh=False)
+            shown.update(progress.bytes_done - shown.n)
+
+        yield show

@@ -1,0 +1,710 @@
+"""Files to objects and back: through the server, and to a store that hands out addresses."""
+
+import hashlib
+import io
+import json
+import os
+import threading
+import tracemalloc
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lakefs_ops import LakeFSClient, Retries, Timeouts, errors
+from lakefs_ops.config import Config
+from lakefs_ops.flows import paths, transfer
+from lakefs_ops.flows.progress import bar
+
+CONTENT = bytes(range(256)) * 4000
+
+
+@pytest.fixture
+def there(lakefs, lakefs_repository):
+    """Writes objects, and reads them back."""
+
+    class There:
+        client, repository = lakefs.client, lakefs_repository
+
+        def put(self, **files):
+            for path, content in files.items():
+                lakefs.client.objects.upload(lakefs_repository, "main", path, content)
+
+        def get(self, path):
+            return lakefs.client.objects.get(lakefs_repository, "main", path)
+
+        def names(self, prefix=None):
+            return [o.path for o in lakefs.client.objects.list(lakefs_repository, "main", prefix=prefix)]
+
+    return There()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Makes a directory tree."""
+
+    def make(files, below="source"):
+        for name, content in files.items():
+            path = tmp_path / below / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return tmp_path / below
+
+    return make
+
+
+def files_in(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# one object --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["path", "file", "bytes", "middle", "unseekable", "empty"])
+def test_upload_and_download_one(there, tmp_path, kind):
+    source = tmp_path / "source"
+    content = b"" if kind == "empty" else CONTENT
+    source.write_bytes(content)
+    with source.open("rb") as file:
+        given = {"path": source, "file": file, "bytes": content, "empty": str(source)}.get(kind, file)
+        if kind == "middle":
+            file.seek(1000)
+            content = content[1000:]
+        if kind == "unseekable":
+            given = open_pipe(content)
+        stats = transfer.upload_file(
+            there.client, there.repository, "main", "a/b", given, content_type="text/x", metadata={"k": "v"}
+        )
+        if kind == "unseekable":
+            given.close()
+    assert (stats.size_bytes, stats.content_type) == (len(content), "text/x")
+    target = tmp_path / "new" / "target"
+    stats = transfer.download_file(there.client, there.repository, "main", "a/b", target)
+    assert target.read_bytes() == content
+    assert stats.size_bytes == len(content)
+    assert os.listdir(target.parent) == ["target"]
+    assert there.client.objects.stat(there.repository, "main", "a/b").metadata == {"k": "v"}
+
+
+def open_pipe(content):
+    reader, writer = os.pipe()
+
+    def write():
+        with os.fdopen(writer, "wb") as file:
+            file.write(content)
+
+    threading.Thread(target=write, daemon=True).start()
+    return os.fdopen(reader, "rb")
+
+
+def test_parts_are_put_together(there, tmp_path):
+    there.put(large=CONTENT)
+    for part_size in (1, 999, 1024, 10**9):
+        content = CONTENT[:50] if part_size == 1 else CONTENT
+        there.put(large=content)
+        target = tmp_path / "large"
+        transfer.download_file(there.client, there.repository, "main", "large", target, part_size=part_size * 100 or 1)
+        assert target.read_bytes() == content
+
+
+def test_only_if_it_is_not_there(there, tmp_path):
+    there.put(a=b"old")
+    with pytest.raises(errors.PreconditionFailed):
+        transfer.upload_file(there.client, there.repository, "main", "a", b"new", if_none_match="*")
+    assert there.get("a") == b"old"
+
+
+def test_what_is_missing(there, tmp_path):
+    with pytest.raises(errors.ObjectNotFound):
+        transfer.download_file(there.client, there.repository, "main", "none", tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError):
+        transfer.upload_file(there.client, there.repository, "main", "a", tmp_path / "none")
+
+
+def test_progress_and_cancel(there, tmp_path, tree):
+    steps, cancel = [], threading.Event()
+    source = tree({f"{n}": CONTENT for n in range(4)})
+    transfer.upload_tree(there.client, there.repository, "main", "t", source, progress=steps.append)
+    assert steps[-1].objects_done == steps[-1].objects_total == 4
+    assert max(s.bytes_done for s in steps) == steps[0].bytes_total == 4 * len(CONTENT)
+
+    def stop_at(count):
+        def progress(step):
+            if step.bytes_done > count:
+                cancel.set()
+
+        return progress
+
+    target = tmp_path / "target"
+    target.write_bytes(b"as it was")
+    with pytest.raises(transfer.Cancelled):
+        transfer.download_file(
+            there.client, there.repository, "main", "t/1", target, progress=stop_at(10**5), cancel=cancel
+        )
+    assert target.read_bytes() == b"as it was"
+    assert sorted(os.listdir(tmp_path)) == ["source", "target"]
+    cancel.clear()
+    with pytest.raises(transfer.Cancelled):
+        transfer.upload_file(
+            there.client, there.repository, "main", "new", source / "1", progress=stop_at(10**5), cancel=cancel
+        )
+    assert "new" not in there.names()
+    cancel.set()
+    with pytest.raises(transfer.Cancelled):
+        transfer.download_tree(there.client, there.repository, "main", "t", tmp_path / "tree", cancel=cancel)
+    assert files_in(tmp_path / "tree") == {}
+
+
+def test_a_bar(there, capsys):
+    with bar("up") as progress:
+        transfer.upload_file(there.client, there.repository, "main", "a", CONTENT, progress=progress)
+    assert "up" in capsys.readouterr().err
+
+
+# trees -------------------------------------------------------------------------------------------------
+
+FILES = {"a": b"1", "b/c": b"22", "b/d/e": b"", "b/ü + %2F?#.txt": b"4", "z": CONTENT}
+
+
+def test_a_tree_there_and_back(there, tree, tmp_path):
+    source = tree(FILES)
+    up = transfer.upload_tree(there.client, there.repository, "main", "data", source)
+    assert list(up.transferred) == sorted(f"data/{name}" for name in FILES)
+    assert up.bytes == sum(map(len, FILES.values()))
+    there.put(data2=b"beside it")
+    down = transfer.download_tree(there.client, there.repository, "main", "data", tmp_path / "target")
+    assert files_in(tmp_path / "target") == FILES
+    assert down.transferred == up.transferred
+
+
+def test_what_is_equal_does_not_move(there, tree, tmp_path):
+    source = tree(FILES)
+    transfer.upload_tree(there.client, there.repository, "main", "", source)
+    (source / "a").write_bytes(b"2")
+    (source / "new").write_bytes(b"n")
+    again = transfer.upload_tree(there.client, there.repository, "main", "", source)
+    assert again.transferred == ("a", "new")
+    assert len(again.equal) == len(FILES) - 1
+    transfer.download_tree(there.client, there.repository, "main", "", tmp_path / "target")
+    (tmp_path / "target" / "a").write_bytes(b"3")
+    (tmp_path / "target" / "mine").write_bytes(b"3")
+    again = transfer.download_tree(there.client, there.repository, "main", "", tmp_path / "target")
+    assert again.transferred == ("a",)
+    assert files_in(tmp_path / "target") == {**FILES, "a": b"2", "new": b"n", "mine": b"3"}
+    every = transfer.download_tree(there.client, there.repository, "main", "", tmp_path / "target", skip_equal=False)
+    assert not every.equal
+
+
+def test_an_object_that_stands_for_a_directory(there, tmp_path):
+    there.put(**{"d/": b"", "d/x": b"1"})
+    transfer.download_tree(there.client, there.repository, "main", "d", tmp_path / "t")
+    assert files_in(tmp_path / "t") == {"x": b"1"}
+
+
+def test_nothing_there(there, tmp_path):
+    assert transfer.download_tree(there.client, there.repository, "main", "no", tmp_path / "t").transferred == ()
+    (tmp_path / "empty").mkdir()
+    assert transfer.upload_tree(there.client, there.repository, "main", "no", tmp_path / "empty").transferred == ()
+
+
+def test_links_in_a_source(there, tree, tmp_path):
+    source = tree({"a": b"1"})
+    (source / "link").symlink_to(tmp_path)
+    with pytest.raises(errors.InvalidArgument, match="symbolic link"):
+        transfer.upload_tree(there.client, there.repository, "main", "", source)
+    (source / "link").unlink()
+    (source / "link").symlink_to(source / "a")
+    transfer.upload_tree(there.client, there.repository, "main", "", source, follow_symlinks=True)
+    assert there.names() == ["a", "link"]
+    os.mkfifo(source / "pipe")
+    with pytest.raises(errors.InvalidArgument, match="neither"):
+        transfer.upload_tree(there.client, there.repository, "main", "", source, follow_symlinks=True)
+
+
+# names -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["../x"], "leaves the directory"),
+        (["a/../../x"], "leaves the directory"),
+        (["..\\x"], "backslash"),
+        (["/etc/passwd"], "absolute"),
+        (["C:/x"], "drive letter"),
+        (["a/c:x"], "drive letter"),
+        (["a//b"], "no file system keeps"),
+        (["./a"], "no file system keeps"),
+        (["a\0b"], "zero byte"),
+        (["a", "a/b"], "a file and a directory"),
+        (["a/b/c", "a/b"], "a file and a directory"),
+        (["A/x", "a/y"], "only in case"),
+        (["readme", "README"], "only in case"),
+        (["caf\u00e9", "cafe\u0301"], "only in case"),
+        (["straße", "STRASSE"], "only in case"),
+        (["x" * 256], "name of a file"),
+        (["link/x"], "symbolic link"),
+        (["link"], "symbolic link"),
+        (["file/x"], "is a file here"),
+        (["folder"], "is a directory here"),
+    ],
+)
+def test_a_listing_that_leaves_its_target_is_refused_whole(there, tmp_path, names, why):
+    target = tmp_path / "target"
+    (target / "folder").mkdir(parents=True)
+    (target / "file").touch()
+    (target / "link").symlink_to(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    there.put(**{"p/fine": b"1"}, **{f"p/{name}": b"bad" for name in names})
+    with pytest.raises(paths.UnsafePath, match=why) as caught:
+        transfer.download_tree(there.client, there.repository, "main", "p/", target)
+    assert caught.value.path in {f"p/{name}" for name in names}
+    assert sorted(tmp_path.rglob("*")) == before, "not one byte was written"
+
+
+def test_names_that_differ_in_case_may_be_allowed(there, tmp_path):
+    there.put(a=b"1", A=b"2")
+    transfer.download_tree(there.client, there.repository, "main", "", tmp_path, case_sensitive=True)
+    assert files_in(tmp_path) == {"a": b"1", "A": b"2"}
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20), max_size=6, unique=True))
+@settings(max_examples=300, deadline=None)
+def test_whatever_the_names_nothing_leaves_the_target(tmp_path_factory, names):
+    target = tmp_path_factory.getbasetemp()
+    try:
+        planned = paths.plan(names, "", target)
+    except paths.UnsafePath as refused:
+        assert refused.path in names
+        return
+    assert list(planned) == names
+    assert len(set(planned.values())) == len(names)
+    for file in planned.values():
+        assert target in file.parents
+        assert ".." not in file.parts
+
+
+NAMES = st.one_of(
+    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60),
+    st.text(st.sampled_from("aÄ%?#+&= /.;\\~^@\t\n\"'雪2F"), min_size=1, max_size=12),
+    st.sampled_from(["..", ".", "//", "/a", "a/", "a/../b", "%2F", "%252F", "+", " ", "a b+c%20d", "?x=1#y"]),
+).filter(lambda name: len(name.encode()) <= 1024)
+
+
+@given(name=NAMES, content=st.binary(max_size=20))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_written_is_read_back_under_the_same_name(there, name, content):
+    there.client.objects.upload(there.repository, "main", name, content)
+    assert there.client.objects.get(there.repository, "main", name) == content
+    assert there.client.objects.stat(there.repository, "main", name).path == name
+    assert name in there.names(prefix=name)
+    there.client.objects.delete(there.repository, "main", name)
+    assert name not in there.names(prefix=name)
+
+
+# files that are objects --------------------------------------------------------------------------------
+
+
+def test_a_reader_seeks(there):
+    there.put(a=CONTENT)
+    with transfer.open_reader(there.client, there.repository, "main", "a", buffer_size=100) as file:
+        assert file.readable() and file.seekable() and not file.writable()
+        assert file.read(10) == CONTENT[:10]
+        assert file.seek(-5, os.SEEK_END) == len(CONTENT) - 5
+        assert file.read() == CONTENT[-5:]
+        assert file.read(1) == b""
+        file.seek(5000)
+        assert file.read(3000) == CONTENT[5000:8000]
+        file.seek(10, os.SEEK_CUR)
+        assert file.tell() == 8010
+        assert file.read() == CONTENT[8010:]
+        assert file.seek(len(CONTENT) + 100) and file.read() == b""
+        with pytest.raises((ValueError, OSError)):
+            file.seek(-1)
+    there.put(e=b"", lines=b"eins\nzwei\ndrei")
+    with transfer.open_reader(there.client, there.repository, "main", "e") as file:
+        assert file.read() == b""
+    with io.TextIOWrapper(transfer.open_reader(there.client, there.repository, "main", "lines")) as text:
+        assert list(text) == ["eins\n", "zwei\n", "drei"]
+
+
+def test_a_reader_notices_that_the_object_is_another(there):
+    there.put(a=CONTENT)
+    with transfer.open_reader(there.client, there.repository, "main", "a", buffer_size=10) as file:
+        file.read(5)
+        there.put(a=CONTENT[::-1])
+        file.seek(100_000)
+        with pytest.raises(errors.Conflict, match="written anew"):
+            file.read(5)
+
+
+def test_a_writer(there):
+    with transfer.open_writer(there.client, there.repository, "main", "a", content_type="text/x") as file:
+        assert file.write(b"one") == 3
+        file.write(b"two")
+        file.seek(0)
+        file.write(b"ONE")
+    assert there.get("a") == b"ONEtwo"
+    assert file.stats.content_type == "text/x"
+    assert file.closed
+    file.close()
+    with io.TextIOWrapper(transfer.open_writer(there.client, there.repository, "main", "t"), "utf-8") as text:
+        text.write("grüße")
+    assert there.get("t") == "grüße".encode()
+    with io.BufferedWriter(transfer.open_writer(there.client, there.repository, "main", "b")) as buffered:
+        buffered.write(b"x" * 100_000)
+    assert len(there.get("b")) == 100_000
+
+
+def test_a_writer_that_fails_writes_nothing(there):
+    with pytest.raises(RuntimeError), transfer.open_writer(there.client, there.repository, "main", "a") as file:
+        file.write(b"half")
+        raise RuntimeError
+    writer = transfer.open_writer(there.client, there.repository, "main", "a")
+    with pytest.warns(ResourceWarning, match="forgotten"):
+        del writer
+    assert there.names() == []
+
+
+# memory ------------------------------------------------------------------------------------------------
+
+
+def test_memory_is_constant(connect, wire, answer, tmp_path):
+    size = 64 << 20
+    block = os.urandom(1 << 20)
+    checksum = hashlib.md5(block * 64).hexdigest()
+    stats = {"path": "a", "path_type": "object", "physical_address": "", "checksum": checksum, "mtime": 1}
+
+    def reply(request, connection):
+        if request.path.endswith("/stat"):
+            return answer(200, {**stats, "size_bytes": size})
+        if request.method == "POST":
+            return answer(201, {**stats, "size_bytes": len(request.body)})
+        first, last = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
+        connection.sendall(
+            b"HTTP/1.1 206 P\r\nContent-Range: bytes %d-%d/%d\r\nContent-Length: %d\r\n\r\n"
+            % (first, last, size, last - first + 1)
+        )
+        for _ in range(first, last + 1, 1 << 20):
+            connection.sendall(block)
+        return b""
+
+    wire.say(reply)
+    client = connect(timeouts=Timeouts(connect=2, read=10))
+    target = tmp_path / "large"
+    tracemalloc.start()
+    try:
+        transfer.download_file(client, "lake", "main", "a", target, presign=False)
+        assert tracemalloc.get_traced_memory()[1] < 5 << 20
+    finally:
+        tracemalloc.stop()
+    assert target.stat().st_size == size
+
+
+# broken answers ----------------------------------------------------------------------------------------
+
+
+class Objects:
+    """A lakeFS of one object, whose answers break as told."""
+
+    def __init__(self, answer, content=CONTENT, checksum=None):
+        self.answer, self.content = answer, content
+        self.checksum = checksum or hashlib.md5(content).hexdigest()
+        self.breaks = 0
+        self.ranges = True
+        self.asked = []
+
+    def __call__(self, request, connection):
+        if request.path.endswith("/stat"):
+            return self.answer(200, self.stats)
+        asked = request.headers.get("range", f"bytes=0-{len(self.content) - 1}")
+        self.asked.append(asked)
+        first, last = map(int, asked.removeprefix("bytes=").split("-"))
+        if not self.ranges:
+            return self.answer(200, self.content, ETag=f'"{self.checksum}"')
+        body = self.content[first : last + 1]
+        data = self.answer(206, body, ETag=f'"{self.checksum}"', Content_Range=f"bytes {first}-{last}/*")
+        if self.breaks:
+            self.breaks -= 1
+            connection.sendall(data[: -len(body) // 2])
+            return None
+        return data
+
+    @property
+    def stats(self):
+        return {
+            "path": "a", "path_type": "object", "physical_address": "", "checksum": self.checksum, "mtime": 1,
+            "size_bytes": len(self.content),
+        }  # fmt: skip
+
+
+def test_a_broken_answer_is_taken_up_where_it_broke(client, wire, answer, tmp_path):
+    objects = Objects(answer)
+    objects.breaks = 2
+    wire.say(objects)
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+    assert len(objects.asked) == 3
+    assert len({int(asked[6:].split("-")[0]) for asked in objects.asked}) == 3
+
+
+def test_a_download_goes_on_where_the_last_one_ended(connect, wire, answer, tmp_path):
+    client = connect(retries=Retries(count=0))
+    objects = Objects(answer)
+    wire.say(objects)
+    seen = []
+
+    def progress(step):
+        if not seen and step.bytes_done >= 300_000:
+            seen.append(step)
+            objects.breaks = 10**6
+
+    settings = {"presign": False, "part_size": 100_000, "workers": 1}
+    with pytest.raises(errors.ConnectionFailed):
+        transfer.download_file(client, "lake", "main", "a", tmp_path / "a", progress=progress, **settings)
+    assert not (tmp_path / "a").exists()
+    objects.breaks, first = 0, list(objects.asked)
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "a", **settings)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+    again = objects.asked[len(first) :]
+    assert len(again) <= 9
+    assert not set(first[:3]) & set(again), "what is complete is not asked for again"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_parts_of_two_versions_never_meet(connect, wire, answer, tmp_path):
+    client = connect(retries=Retries(count=0))
+    objects = Objects(answer)
+    wire.say(objects)
+    settings = {"presign": False, "part_size": 100_000, "workers": 1}
+
+    def progress(step):
+        objects.breaks = 10**6 if step.bytes_done >= 300_000 else 0
+
+    with pytest.raises(errors.ConnectionFailed):
+        transfer.download_file(client, "lake", "main", "a", tmp_path / "a", progress=progress, **settings)
+    other = Objects(answer, CONTENT[::-1])
+    wire.say(other)
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "a", **settings)
+    assert (tmp_path / "a").read_bytes() == CONTENT[::-1]
+    assert len(other.asked) == 11
+
+
+def test_wrong_bytes_never_reach_the_target(client, wire, answer, tmp_path):
+    wire.say(Objects(answer, checksum="0" * 32))
+    with pytest.raises(transfer.ChecksumMismatch, match="did not arrive"):
+        transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False)
+    assert os.listdir(tmp_path) == []
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False, verify=False)
+    wire.say(Objects(answer, checksum=f"{'0' * 32}-3"))
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_an_object_that_changes_meanwhile(client, wire, answer, tmp_path):
+    objects = Objects(answer)
+
+    def changing(request, connection):
+        data = objects(request, connection)
+        objects.checksum = "1" * 32
+        return data
+
+    wire.say(changing)
+    with pytest.raises(errors.Conflict, match="written anew"):
+        transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_proxy_that_ignores_ranges(client, wire, answer, tmp_path):
+    objects = Objects(answer)
+    objects.ranges = False
+    wire.say(objects)
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False, part_size=300_000)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_two_downloads_of_one_object_at_once(client, wire, answer, tmp_path):
+    wire.say(Objects(answer))
+    threads = [
+        threading.Thread(
+            target=transfer.download_file,
+            args=(client, "lake", "main", "a", tmp_path / "a"),
+            kwargs={"presign": False, "part_size": 10_000},
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "a").read_bytes() == CONTENT
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_an_upload_that_arrives_otherwise(client, wire, answer):
+    stats = {"path": "a", "path_type": "object", "physical_address": "", "checksum": "0" * 32, "mtime": 1}
+    wire.say(answer(201, {**stats, "size_bytes": 3}))
+    with pytest.raises(transfer.ChecksumMismatch):
+        transfer.upload_file(client, "lake", "main", "a", b"abc", presign=False)
+    wire.say(answer(201, {**stats, "size_bytes": 2}))
+    with pytest.raises(transfer.ChecksumMismatch, match="2 bytes"):
+        transfer.upload_file(client, "lake", "main", "a", b"abc", presign=False, verify=False)
+
+
+def test_a_reader_takes_up_a_broken_answer(client, wire, answer):
+    objects = Objects(answer)
+    objects.breaks = 1
+    wire.say(objects)
+    with transfer.open_reader(client, "lake", "main", "a") as file:
+        assert file.read() == CONTENT
+
+
+# a store that hands out addresses ----------------------------------------------------------------------
+
+
+class Presigning:
+    """A lakeFS whose store is ``store``, and that store."""
+
+    def __init__(self, answer, store, *, multipart=False):
+        self.answer, self.store = answer, store
+        self.objects, self.parts, self.linked, self.aborted = {}, {}, [], []
+        self.multipart = multipart
+        self.refuse = False
+        storage = {
+            "blockstore_type": "s3", "blockstore_namespace_example": "", "blockstore_namespace_ValidityRegex": "",
+            "pre_sign_support": True, "pre_sign_support_ui": False, "import_support": True,
+            "import_validity_regex": "", "pre_sign_multipart_upload": multipart,
+        }  # fmt: skip
+        self.config = {"storage_config": storage, "version_config": {"version": "1.84.0"}}
+
+    def stats(self, path):
+        content = self.objects[path]
+        return {
+            "path": path, "path_type": "object", "physical_address": "s3://x", "mtime": 1, "content_type": "text/x",
+            "checksum": hashlib.md5(content).hexdigest(), "size_bytes": len(content),
+        }  # fmt: skip
+
+    def lakefs(self, request, _connection):
+        path = parse_qs(urlsplit(request.target).query).get("path", [""])[0]
+        tail = request.path.split("/")[7:]
+        if request.path.endswith("/config"):
+            return self.answer(200, self.config)
+        if tail == ["staging", "backing"] and request.method == "GET":
+            place = {"physical_address": f"s3://x/{path},sig", "presigned_url": f"{self.store.endpoint}/{path}?sig=1"}
+            return self.answer(200, place)
+        if tail == ["staging", "backing"]:
+            self.linked.append(json.loads(request.body))
+            return self.answer(200, self.stats(path))
+        if tail == ["staging", "pmpu"]:
+            count = int(parse_qs(urlsplit(request.target).query)["parts"][0])
+            urls = [f"{self.store.endpoint}/part/{n}?sig=1" for n in range(1, count + 1)]
+            return self.answer(201, {"upload_id": "u", "physical_address": "s3://x", "presigned_urls": urls})
+        if tail[:2] == ["staging", "pmpu"] and request.method == "PUT":
+            asked = json.loads(request.body)["parts"]
+            assert [p["part_number"] for p in asked] == sorted(self.parts)
+            assert [p["etag"] for p in asked] == [hashlib.md5(self.parts[n]).hexdigest() for n in sorted(self.parts)]
+            self.objects[path] = b"".join(self.parts[n] for n in sorted(self.parts))
+            return self.answer(200, self.stats(path))
+        if tail[:2] == ["staging", "pmpu"]:
+            self.aborted.append(path)
+            return self.answer(204)
+        if tail == ["objects", "stat"]:
+            return self.answer(200, self.stats(path))
+        assert tail == ["objects"], request.target
+        return self.answer(302, Location=f"{self.store.endpoint}/{path}?sig=1")
+
+    def bucket(self, request, _connection):
+        assert "authorization" not in request.headers
+        assert request.target.endswith("?sig=1")
+        name = request.path.removeprefix("/")
+        if request.method == "PUT":
+            if self.refuse:
+                return self.answer(403, b"<Error/>", Content_Type="application/xml")
+            if name.startswith("part/"):
+                self.parts[int(name.split("/")[1])] = request.body
+            else:
+                self.objects[name] = request.body
+            return self.answer(200, ETag=f'"{hashlib.md5(request.body).hexdigest()}"')
+        first, last = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
+        body = self.objects[name][first : last + 1]
+        return self.answer(206, body, Content_Range=f"bytes {first}-{last}/*", Content_Type="binary/octet-stream")
+
+
+@pytest.fixture
+def presigning(wire, other, answer):
+    def make(**settings):
+        fake = Presigning(answer, other, **settings)
+        wire.say(fake.lakefs)
+        other.say(fake.bucket)
+        return fake
+
+    return make
+
+
+def test_bytes_go_to_the_store_where_it_is_offered(client, presigning, tmp_path, wire, other):
+    fake = presigning()
+    source = tmp_path / "source"
+    source.write_bytes(CONTENT)
+    transfer.upload_file(client, "lake", "main", "a", source, content_type="text/x", metadata={"k": "v"})
+    assert fake.objects == {"a": CONTENT}
+    linked = fake.linked[0]
+    assert linked["staging"]["physical_address"] == "s3://x/a,sig"
+    assert (linked["size_bytes"], linked["user_metadata"], linked["content_type"]) == (
+        len(CONTENT),
+        {"k": "v"},
+        "text/x",
+    )
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "target", part_size=400_000)
+    assert (tmp_path / "target").read_bytes() == CONTENT
+    assert sum(len(r.body) for r in wire.requests) < 2000, "none of it went through the server"
+    assert len([r for r in wire.requests if r.path.endswith("/config")]) == 1, "asked once a client"
+
+
+def test_large_files_go_in_parts(client, presigning, tmp_path):
+    fake = presigning(multipart=True)
+    source = tmp_path / "source"
+    source.write_bytes(CONTENT)
+    transfer.upload_file(client, "lake", "main", "a", source, part_size=100_000)
+    assert fake.objects == {"a": CONTENT}
+    assert len(fake.parts) == 11
+    assert not fake.aborted
+    transfer.upload_file(client, "lake", "main", "b", b"small")
+    assert fake.objects["b"] == b"small"
+
+
+def test_an_upload_in_parts_that_fails_is_given_up(client, presigning, tmp_path):
+    fake = presigning(multipart=True)
+    fake.refuse = True
+    source = tmp_path / "source"
+    source.write_bytes(CONTENT)
+    with pytest.raises(errors.PermissionDenied):
+        transfer.upload_file(client, "lake", "main", "a", source, part_size=100_000)
+    assert fake.aborted == ["a"]
+    assert not fake.objects
+
+
+def test_a_store_that_is_busy_is_asked_again(client, presigning, other, answer, tmp_path):
+    fake = presigning()
+    other.say(answer(503), fake.bucket)
+    transfer.upload_file(client, "lake", "main", "a", CONTENT)
+    assert fake.objects == {"a": CONTENT}
+
+
+def test_presigned_addresses_that_are_not_offered(there, tmp_path):
+    with pytest.raises(errors.InvalidArgument, match="no presigned"):
+        transfer.upload_file(there.client, there.repository, "main", "a", b"1", presign=True)
+
+
+def test_workers_never_exceed_the_pool(lakefs, lakefs_repository, tree):
+    config = Config(
+        endpoint=lakefs.endpoint, access_key_id=lakefs.access_key_id, secret_access_key=lakefs.secret_access_key,
+        pool_size=2,
+    )  # fmt: skip
+    source = tree({str(n): b"x" for n in range(40)})
+    with LakeFSClient(config=config) as client:
+        done = transfer.upload_tree(client, lakefs_repository, "main", "", source, workers=32)
+        assert len(done.transferred) == 40
+        with pytest.raises(errors.InvalidArgument):
+            transfer.upload_tree(client, lakefs_repository, "main", "", source, workers=0)
