@@ -53,7 +53,7 @@ class Step:
             repository: the repository's id.
             ref: whose log to search.
         """
-        from lakefs_ops.flows.once import KEY
+        from lakefs_ops.flows.attempts import KEY
 
         keys = set(self._keys[:-1])
         log = client.refs.log(repository, ref, limit=LOOK_BACK) if keys else ()

@@ -285,7 +285,89 @@ class NoDifference(BaseCondition):
         return self._verdict("met", f"{what} do not differ")
 
 
-Condition = NewCommit | CommitMatches | ObjectExists | PrefixHolds | TagExists | BranchExists | NoDifference
+class ImportDone(BaseCondition):
+    """An import has made its commit; it has failed for good when the server says so.
+
+    Attributes:
+        branch: the branch that is imported to.
+        id: the import's id.
+    """
+
+    kind: Literal["import_done"] = "import_done"
+    branch: str
+    id: str
+
+    def look(self, client: LakeFSClient) -> Verdict:
+        """Look how far the import is."""
+        status = client.imports.status(self.repository, self.branch, self.id)
+        count = status.ingested_objects or 0
+        if status.error is not None:
+            return self._verdict("failed", f"import {self.id} failed: {status.error.message}", ingested_objects=count)
+        if not status.completed:
+            return self._verdict("waiting", f"import {self.id} has read {count} objects", ingested_objects=count)
+        commit_id = status.commit.id if status.commit else None
+        return self._verdict(
+            "met", f"import {self.id} made commit {commit_id}", ingested_objects=count, commit_id=commit_id
+        )
+
+
+class PullRequestEnded(BaseCondition):
+    """A pull request is merged; when it is closed without, it has failed for good.
+
+    Attributes:
+        pull_request: its id.
+        closed_counts: that it is closed without a merge meets it as well.
+    """
+
+    kind: Literal["pull_request_ended"] = "pull_request_ended"
+    pull_request: str
+    closed_counts: bool = False
+
+    def look(self, client: LakeFSClient) -> Verdict:
+        """Look at its status."""
+        pull = client.pulls.get(self.repository, self.pull_request)
+        reason = f"pull request {self.pull_request} ({pull.title!r}) is {pull.status}"
+        if pull.status == "merged":
+            return self._verdict("met", reason, status=pull.status, commit_id=pull.merged_commit_id)
+        if pull.status == "closed":
+            return self._verdict("met" if self.closed_counts else "failed", reason, status=pull.status)
+        return self._verdict("waiting", reason)
+
+
+class ActionRunDone(BaseCondition):
+    """The actions for a commit have run well; when one failed, it has failed for good.
+
+    Attributes:
+        commit_id: the commit they ran for.
+        event_type: only runs for this event, such as ``post-commit``.
+    """
+
+    kind: Literal["action_run_done"] = "action_run_done"
+    commit_id: str
+    event_type: str
+
+    def look(self, client: LakeFSClient) -> Verdict:
+        """Look for a finished run."""
+        what = f"{self.event_type} run for commit {self.commit_id}"
+        for run in client.actions.list_runs(self.repository, commit=self.commit_id):
+            if run.event_type == self.event_type:
+                state: State = "met" if run.status == "completed" else "failed"
+                return self._verdict(state, f"{what} is {run.status}", run_id=run.run_id)
+        return self._verdict("waiting", f"no {what} has finished yet")
+
+
+Condition = (
+    NewCommit
+    | CommitMatches
+    | ObjectExists
+    | PrefixHolds
+    | TagExists
+    | BranchExists
+    | NoDifference
+    | ImportDone
+    | PullRequestEnded
+    | ActionRunDone
+)
 """Any condition."""
 
 _Any = Annotated[Condition, Field(discriminator="kind")]

@@ -33,43 +33,47 @@ commit each other's objects. Give each its own branch.
 
 from __future__ import annotations
 
-import random
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from lakefs_ops import errors
 from lakefs_ops.api.branches import CommitOverrides
+from lakefs_ops.api.common import CommitCreation
+from lakefs_ops.flows.attempts import (
+    ATTEMPT,
+    KEY,
+    LOOK_BACK,
+    UNKNOWN,
+    again,
+    find_commit,
+    marks,
+    once,
+    waits,
+)
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import Commit
+    from lakefs_ops.api.imports import ImportLocation
     from lakefs_ops.api.repositories import Repository
     from lakefs_ops.client import LakeFSClient
-
-T = TypeVar("T")
-
-KEY = "lakefs-ops.key"
-"""The metadata key that names the logical step a commit belongs to."""
-
-ATTEMPT = "lakefs-ops.attempt"
-"""The metadata key that tells one attempt at a step from another."""
-
-LOOK_BACK = 1000
-"""How many commits of a branch's own line a look goes through: one request."""
 
 SHOWN_PATHS = 10
 """How many conflicting paths a message names."""
 
-LOST_TO_A_NEIGHBOUR = "no changes"
-"""What a commit is told that lost a race on its branch, without the usual ``commit: `` (lakeFS 1.84, recorded)."""
 
-_UNKNOWN = (errors.TransportError, errors.ServerError, errors.Busy)
-_FOR_GOOD = (errors.NotSupported, errors.NotALakeFS)
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What the start of an import came to; one of the two is there.
 
+    Attributes:
+        import_id: the import to wait for.
+        commit: the commit that an earlier attempt made.
+    """
 
-class OutcomeUnknown(errors.TransportError):
-    """Whether the call took effect cannot be known now; nothing was sent twice."""
+    import_id: str | None = None
+    commit: Commit | None = None
 
 
 def commit_once(
@@ -109,18 +113,18 @@ def commit_once(
     Example:
         >>> commit_once(client, "lake", "run-7", key="daily/run-7/land", message="Land")  # doctest: +SKIP
     """
-    marks = _marks(key, metadata)
+    marked = marks(key, metadata)
 
     def send() -> Commit:
         return client.commits.create(
-            repository, branch, message=message, metadata=marks, date=date, allow_empty=allow_empty, force=force
+            repository, branch, message=message, metadata=marked, date=date, allow_empty=allow_empty, force=force
         )
 
     def look() -> Commit | None:
         return find_commit(client, repository, branch, key)
 
     try:
-        return _once(client, send, look, retried=retried, guarded=not allow_empty)
+        return once(client, send, look, retried=retried, guarded=not allow_empty)
     except errors.NoChanges as refused:
         raise _nothing_to_commit(client, refused, repository, branch) from None
 
@@ -164,7 +168,7 @@ def merge_once(
         NoChanges: the source brings nothing, and no earlier attempt.
         LakeFSError: the call was refused, or its outcome is still unknown after the budget for retries.
     """
-    marks = _marks(key, metadata)
+    marked = marks(key, metadata)
 
     def send() -> str:
         return client.refs.merge(
@@ -172,7 +176,7 @@ def merge_once(
             source_ref,
             destination_branch,
             message=message,
-            metadata=marks,
+            metadata=marked,
             strategy=strategy,
             allow_empty=allow_empty,
             force=force,
@@ -184,7 +188,7 @@ def merge_once(
         return found.id if found else None
 
     try:
-        return _once(client, send, look, retried=retried, guarded=not (allow_empty or force or squash_merge))
+        return once(client, send, look, retried=retried, guarded=not (allow_empty or force or squash_merge))
     except errors.MergeConflict as conflict:
         raise _with_paths(client, conflict, repository, source_ref, destination_branch) from None
 
@@ -222,7 +226,7 @@ def revert_once(
         NoChanges: the commit's changes are not there any more, and no earlier attempt.
         MergeConflict: later commits changed the same objects.
     """
-    overrides = CommitOverrides(message=message, metadata=_marks(key, metadata))
+    overrides = CommitOverrides(message=message, metadata=marks(key, metadata))
 
     def send() -> bool:
         client.branches.revert(
@@ -239,7 +243,7 @@ def revert_once(
     def look() -> bool | None:
         return find_commit(client, repository, branch, key) is not None or None
 
-    _once(client, send, look, retried=retried, guarded=not allow_empty)
+    once(client, send, look, retried=retried, guarded=not allow_empty)
 
 
 def cherry_pick_once(
@@ -278,7 +282,7 @@ def cherry_pick_once(
     """
     picked = client.commits.get(repository, ref)
     own = {name: value for name, value in (picked.metadata or {}).items() if name not in (KEY, ATTEMPT)}
-    overrides = CommitOverrides(message=message, metadata={**own, **_marks(key, metadata)})
+    overrides = CommitOverrides(message=message, metadata={**own, **marks(key, metadata)})
 
     def send() -> Commit:
         return client.branches.cherry_pick(
@@ -288,7 +292,7 @@ def cherry_pick_once(
     def look() -> Commit | None:
         return find_commit(client, repository, branch, key)
 
-    return _once(client, send, look, retried=retried, guarded=False)
+    return once(client, send, look, retried=retried, guarded=False)
 
 
 def ensure_repository(
@@ -305,7 +309,7 @@ def ensure_repository(
     Raises:
         AlreadyExists: it is there, with another storage namespace.
     """
-    waits = _waits(client)
+    left = waits(client)
     while True:
         try:
             return client.repositories.create(
@@ -320,8 +324,141 @@ def ensure_repository(
                 f"repository {name!r} exists and keeps its data in {there.storage_namespace!r},"
                 f" not in {storage_namespace!r}; choose another name, or use what is there",
             ) from None
-        except _UNKNOWN as error:
-            _again(waits, error)
+        except UNKNOWN as error:
+            again(left, error)
+
+
+def start_import_once(
+    client: LakeFSClient,
+    repository: str,
+    branch: str,
+    *,
+    paths: Iterable[ImportLocation],
+    key: str,
+    message: str,
+    metadata: Mapping[str, str] | None = None,
+    retried: bool = False,
+    force: bool | None = None,
+    settle: float = 15.0,
+) -> Started:
+    """Start an import, once for the key.
+
+    An import works on for a while after its start was answered, and nothing but its commit shows it to those who do
+    not have its id. So a look that finds no commit waits ``settle`` seconds and looks once more.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch to import to; it must have no uncommitted changes.
+        paths: what to import, and where to.
+        key: names the logical step.
+        message: the message of the commit that it makes.
+        metadata: further keys and values to keep with it.
+        retried: an earlier attempt with this key may have been made, so look for its commit first.
+        force: also in a read-only repository.
+        settle: seconds within which an import that was started is expected to make its commit.
+
+    Returns:
+        The id of the import, to be waited for by `lakefs_ops.flows.conditions.ImportDone`; or the commit that an
+        earlier attempt made.
+
+    Raises:
+        OutcomeUnknown: no answer, and no commit so far: it may be at work. Try again later, as a retry.
+    """
+    creation = CommitCreation(message=message, metadata=marks(key, metadata))
+    locations = list(paths)
+
+    def look() -> Started | None:
+        for wait in (0.0, settle):
+            time.sleep(wait)
+            found = find_commit(client, repository, branch, key)
+            if found is not None:
+                return Started(commit=found)
+        return None
+
+    def send() -> Started:
+        return Started(
+            import_id=client.imports.start(repository, branch, paths=locations, commit=creation, force=force).id
+        )
+
+    return once(client, send, look, retried=retried, guarded=False)
+
+
+def pull_request_once(
+    client: LakeFSClient,
+    repository: str,
+    *,
+    source_branch: str,
+    destination_branch: str,
+    title: str,
+    key: str,
+    description: str = "",
+    retried: bool = False,
+) -> str:
+    """Open a pull request, once for the key, which its description carries in a line of its own.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        source_branch: the branch to merge.
+        destination_branch: the branch to merge into.
+        title: its title.
+        key: names the logical step.
+        description: what it is about.
+        retried: an earlier attempt with this key may have been made, so look for it first.
+
+    Returns:
+        The id of the pull request.
+    """
+    marked = f"{KEY}: {marks(key, None)[KEY]}"
+
+    def send() -> str:
+        return client.pulls.create(
+            repository,
+            title=title,
+            source_branch=source_branch,
+            destination_branch=destination_branch,
+            description=f"{description}\n\n{marked}".lstrip(),
+        ).id
+
+    def look() -> str | None:
+        for pull in client.pulls.list(repository, status="all"):
+            same = (pull.source_branch, pull.destination_branch) == (source_branch, destination_branch)
+            if same and marked in (client.pulls.get(repository, pull.id).description or "").splitlines():
+                return pull.id
+        return None
+
+    return once(client, send, look, retried=retried, guarded=False)
+
+
+def merge_pull_request_once(client: LakeFSClient, repository: str, pull_request: str) -> str:
+    """Merge a pull request; that it is merged already is no error.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        pull_request: its id.
+
+    Returns:
+        The id of the merge commit.
+
+    Raises:
+        MergeConflict: both branches changed the same objects; ``paths`` names them.
+        BadRequest: it is closed.
+    """
+
+    def look() -> str | None:
+        return client.pulls.get(repository, pull_request).merged_commit_id or None
+
+    try:
+        return once(client, lambda: client.pulls.merge(repository, pull_request).reference, look, retried=False)
+    except errors.MergeConflict as conflict:
+        pull = client.pulls.get(repository, pull_request)
+        raise _with_paths(client, conflict, repository, pull.source_branch, pull.destination_branch) from None
+    except errors.BadRequest:
+        if (merged := look()) is not None:
+            return merged
+        raise
 
 
 def ensure_branch(
@@ -352,7 +489,7 @@ def ensure_branch(
     Raises:
         AlreadyExists: the branch is there, but somewhere else; the message says who moved it last and when.
     """
-    waits = _waits(client)
+    left = waits(client)
     unknown = False
     while True:
         try:
@@ -364,8 +501,8 @@ def ensure_branch(
             if (retried or unknown) and _is_ours(client, repository, branch, there, source, key):
                 return there
             raise _taken(client, refused, repository, branch, there, source) from None
-        except _UNKNOWN as error:
-            _again(waits, error)
+        except UNKNOWN as error:
+            again(left, error)
             unknown = True
 
 
@@ -384,7 +521,7 @@ def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> 
     Raises:
         AlreadyExists: the tag names another commit; tags cannot be moved.
     """
-    waits = _waits(client)
+    left = waits(client)
     while True:
         try:
             return client.tags.create(repository, id=tag, ref=ref).commit_id
@@ -393,8 +530,8 @@ def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> 
             if there == client.commits.get(repository, ref).id:
                 return there
             raise _restated(refused, f"tag {tag!r} exists and names commit {there}, not {ref!r}") from None
-        except _UNKNOWN as error:
-            _again(waits, error)
+        except UNKNOWN as error:
+            again(left, error)
 
 
 def delete_branch_if_exists(client: LakeFSClient, repository: str, branch: str) -> bool:
@@ -408,94 +545,18 @@ def delete_branch_if_exists(client: LakeFSClient, repository: str, branch: str) 
     Returns:
         Whether it was there.
     """
-    waits = _waits(client)
+    left = waits(client)
     unknown = False
     while True:
         try:
             client.branches.delete(repository, branch)
         except errors.BranchNotFound:
             return unknown
-        except _UNKNOWN as error:
-            _again(waits, error)
+        except UNKNOWN as error:
+            again(left, error)
             unknown = True
         else:
             return True
-
-
-def find_commit(client: LakeFSClient, repository: str, branch: str, key: str) -> Commit | None:
-    """Return the newest commit with the key on a branch's own line, or None; one request.
-
-    Args:
-        client: the client.
-        repository: the repository's id.
-        branch: where to look, `LOOK_BACK` commits back along first parents.
-        key: the key it was made under.
-    """
-    log = client.refs.log(repository, branch, first_parent=True, limit=LOOK_BACK)
-    return next((commit for commit in log if (commit.metadata or {}).get(KEY) == key), None)
-
-
-def _once(
-    client: LakeFSClient, send: Callable[[], T], look: Callable[[], T | None], *, retried: bool, guarded: bool = True
-) -> T:
-    """Send until it took effect once: look first when it is a retry, and after each unknown outcome.
-
-    Args:
-        client: its configuration bounds the attempts.
-        send: the bare call.
-        look: what an earlier attempt made, or None.
-        retried: an earlier attempt may have been made.
-        guarded: whether the server refuses a repeat by itself, so that sending again cannot double the effect of a
-            call that is still at work.
-    """
-    if retried and (found := look()) is not None:
-        return found
-    waits = _waits(client)
-    while True:
-        try:
-            return send()
-        except errors.NoChanges as error:
-            if (found := look()) is not None:
-                return found
-            if error.reason != LOST_TO_A_NEIGHBOUR:
-                raise
-            _again(waits, error)
-        except _UNKNOWN as error:
-            _again(waits, error)
-            if (found := look()) is not None:
-                return found
-            if isinstance(error, errors.TimedOut) and error.sent and not guarded:
-                raise OutcomeUnknown(
-                    f"{error.message}; no trace of it was found, but it may still be at work, and sending it again"
-                    " could double it: try again later, as a retry with the same key",
-                    operation=error.operation,
-                    endpoint=error.endpoint,
-                ) from None
-
-
-def _waits(client: LakeFSClient) -> Iterator[float]:
-    """Give the waits before further attempts, in seconds, as long as the client's budget lasts."""
-    retries, spent = client.config.retries, 0.0
-    for attempt in range(retries.count):
-        wait = random.uniform(0, min(retries.longest_wait, retries.first_wait * 2**attempt))  # noqa: S311
-        spent += wait
-        if spent > retries.budget:
-            return
-        yield wait
-
-
-def _again(waits: Iterator[float], error: errors.LakeFSError) -> None:
-    """Wait before another attempt, or raise when there is to be none."""
-    wait = None if isinstance(error, _FOR_GOOD) else next(waits, None)
-    if wait is None:
-        raise error
-    time.sleep(wait)
-
-
-def _marks(key: str, metadata: Mapping[str, str] | None) -> dict[str, str]:
-    if not key:
-        raise errors.InvalidArgument("key must name the logical step, such as 'dag/run/task'; it is empty")
-    return {**(metadata or {}), KEY: key, ATTEMPT: uuid.uuid4().hex}
 
 
 def _nothing_to_commit(

@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from lakefs_ops import errors
 from lakefs_ops.call import PAGE_SIZE
+from lakefs_ops.flows.attempts import KEY, find_commit
 from lakefs_ops.flows.once import (
-    KEY,
     commit_once,
     delete_branch_if_exists,
     ensure_branch,
     ensure_tag,
-    find_commit,
     merge_once,
 )
 from lakefs_ops.flows.verify import verify_merge

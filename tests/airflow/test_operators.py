@@ -19,7 +19,7 @@ from airflow_provider.operators import (
     LakeFSMergeOperator,
     LakeFSUploadOperator,
 )
-from lakefs_ops.flows.once import KEY
+from lakefs_ops.flows.attempts import KEY
 
 Running = Callable[..., dict[str, Any]]
 
