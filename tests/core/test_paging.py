@@ -176,6 +176,19 @@ def test_at_most_one_page_is_ahead() -> None:
 
 
 @pytest.mark.usefixtures("eager")
+def test_a_page_that_is_on_its_way_is_waited_for_and_not_asked_for_again() -> None:
+    shelf = Shelf(50)
+    pages = shelf.listing(page_size=10).pages()
+    next(pages)
+    shelf.gate.clear()
+    next(pages)
+    threading.Timer(0.05, shelf.gate.set).start()
+    assert next(pages).results == list(range(20, 30))
+    assert [after for after, _ in shelf.asked].count("19") == 1
+    pages.close()
+
+
+@pytest.mark.usefixtures("eager")
 def test_nothing_is_fetched_beyond_a_limit() -> None:
     shelf = Shelf(100)
     assert len(list(shelf.listing(page_size=10, limit=30))) == 30

@@ -237,8 +237,7 @@ def why_raw(exchange: Exchange, spec: Any, methods_of: dict[str, list[Any]]) -> 
 
 @pytest.fixture(scope="session")
 def all_scenarios(scenarios: list[Path]) -> list[Path]:
-    if not scenarios:
-        pytest.skip("tests/contract/recordings is not there")
+    assert scenarios, "tests/contract/recordings is not there"
     return scenarios
 
 
