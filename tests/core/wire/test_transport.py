@@ -151,17 +151,19 @@ def test_waits_grow_with_full_jitter_within_their_budget(connect, wire, answer, 
         ("-3", 0.0),
         ("nan", None),
         ("soon", None),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=1000)), 1000.0),
+        ("in 1000 s", 1000.0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
         ("Fri, 31 Dec 99999 00:00:00 GMT", None),
     ],
 )
 def test_retry_after(connect, wire, answer, header, expected):
+    if header == "in 1000 s":
+        header = format_datetime(datetime.now(UTC) + timedelta(seconds=1000))
     wire.say(answer(503, Retry_After=header))
     with pytest.raises(errors.Unavailable) as caught:
         get(connect(retries=Retries(count=0)))
     told = caught.value.retry_after
-    assert told is None if expected is None else told == pytest.approx(expected, abs=30 if expected > 60 else 0)
+    assert told is None if expected is None else told == pytest.approx(expected, abs=30 if expected == 1000.0 else 0)
 
 
 def test_a_pause_beyond_the_budget_ends_the_call(client, wire, answer):
