@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lakefs_ops.local.store import names
+from lakefs_ops.local.store.addresses import Addresses
 
 if TYPE_CHECKING:
     from lakefs_ops.local.store.blobs import Incoming
@@ -59,6 +60,10 @@ class Request:
         """The repository in the address; a refusal of its name calls it as lakeFS does here."""
         names.check_repository(self.path["repository"], argument)
         return self.repository
+
+    def addresses(self, repository: Repository) -> Addresses:
+        """The physical addresses of a repository."""
+        return Addresses(self.lake, repository, self.server.allow_import)
 
     def writable(self, *, force: bool) -> Repository:
         """The repository in the address, which must not be read-only unless forced."""

@@ -9,10 +9,12 @@ from lakefs_ops.local.handlers import (
     branches,
     commits,
     objects,
+    pulls,
     refs,
     repositories,
     server,
     settings,
+    staging,
     tags,
 )
 from lakefs_ops.local.http import Answer, Request
@@ -24,10 +26,12 @@ HANDLERS: Mapping[str, Handler] = {
     **branches.HANDLERS,
     **commits.HANDLERS,
     **objects.HANDLERS,
+    **pulls.HANDLERS,
     **refs.HANDLERS,
     **repositories.HANDLERS,
     **server.HANDLERS,
     **settings.HANDLERS,
+    **staging.HANDLERS,
     **tags.HANDLERS,
 }
 """The handler of each operation, by its name in the lakeFS specification."""

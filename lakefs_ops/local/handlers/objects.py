@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import formatdate
-from typing import Any
+from typing import IO, Any
 
 from lakefs_ops.local.errors import (
     DataGone,
@@ -34,12 +34,18 @@ SMALL = 1 << 16
 
 SHOWN_IN_PLACE = frozenset(
     {
-        "application/json", "application/pdf", "application/xml", "image/bmp", "image/gif", "image/jpeg", "image/png",
+        "application/json", "application/pdf", "application/xml", "audio/mpeg", "audio/ogg", "audio/wav",
+        "audio/webm", "image/bmp", "image/gif", "image/jpeg", "image/png",
         "image/svg+xml", "image/webp", "text/css", "text/html", "text/javascript", "text/markdown", "text/plain",
-        "text/xml",
+        "text/xml", "video/mp4", "video/ogg", "video/webm",
     }
 )  # fmt: skip
 """Media types that a browser shows instead of saving them."""
+
+LARGEST = (1 << 63) - 1
+"""The largest number that lakeFS reads in a range."""
+
+UNCACHED = {"Cache-Control": "no-store, must-revalidate", "Expires": "0"}
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
@@ -94,7 +100,7 @@ def _upload(request: Request) -> Answer:
         request.upload_type or listing.DEFAULT_TYPE,
     )
     branches.stage(name, path, entry)
-    value = listing.stats(path, entry)
+    value = listing.stats(path, _shown(request, repository, entry))
     form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
     if form and not request.upload_type:
         value["content_type"] = ""
@@ -130,11 +136,37 @@ def copy(request: Request) -> Answer:
     names.check_path(path)
     branches.check_writable(name)
     request.writable(force=fields.get("force", False))
-    if not request.lake.blobs.holds(entry.checksum, entry.size):
-        raise Refusal("not found")
-    copied = entry._replace(address=new_address(repository), mtime=int(time.time()))
+    copied = _copied(request, repository, entry)
     branches.stage(name, path, copied)
-    return as_json(listing.stats(path, copied), 201)
+    return as_json(listing.stats(path, _shown(request, repository, copied)), 201)
+
+
+def _shown(request: Request, repository: Repository, entry: Entry) -> Entry:
+    return entry._replace(address=request.addresses(repository).shown(entry.address))
+
+
+def _copied(request: Request, repository: Repository, entry: Entry) -> Entry:
+    """Return an object with the same bytes at an address of its own."""
+    addresses = request.addresses(repository)
+    try:
+        with addresses.open(entry) as file:
+            if not addresses.is_upload(entry.address):
+                entry = _kept(request, entry, file)
+    except OSError:
+        raise Refusal("not found") from None
+    return entry._replace(address=new_address(repository), mtime=int(time.time()))
+
+
+def _kept(request: Request, entry: Entry, file: IO[bytes]) -> Entry:
+    """Keep the bytes of a file; the object says what they are, whatever it said before."""
+    incoming = request.lake.blobs.write()
+    try:
+        for piece in pieces(file, 0, entry.size):
+            incoming.write(piece)
+        incoming.keep()
+    finally:
+        incoming.discard()
+    return entry._replace(checksum=incoming.checksum, size=incoming.size)
 
 
 def set_user_metadata(request: Request) -> Answer:
@@ -230,11 +262,11 @@ def _found(request: Request, ref: str, path: str) -> tuple[Branches, Entry]:
 def stat(request: Request) -> Answer:
     """Answer ``statObject``."""
     path = request.values["path"]
-    _, entry = _found(request, request.path["ref"], path)
+    branches, entry = _found(request, request.path["ref"], path)
     if request.get("presign"):
         raise Invalid(NO_PRESIGN)
     metadata = request.get("user_metadata", True)
-    value = listing.stats(path, entry)
+    value = listing.stats(path, _shown(request, branches.repository, entry))
     if not metadata:
         value["metadata"] = {}
     return as_json(value)
@@ -251,6 +283,7 @@ def listed(request: Request) -> Answer:
     at = request.lake.refs.resolve(repository.uid, request.path["ref"])
     branches = Branches(request.lake, repository)
     with_metadata = request.get("user_metadata", True)
+    addresses = request.addresses(repository)
 
     def shown(path: str, entry: Entry | None) -> dict[str, Any]:
         if entry is None:
@@ -259,6 +292,7 @@ def listed(request: Request) -> Answer:
             }  # fmt: skip
         if request.get("presign"):
             raise Invalid(NO_PRESIGN)
+        entry = entry._replace(address=addresses.shown(entry.address))
         return listing.stats(path, entry, metadata=with_metadata and bool(entry.metadata))
 
     found = listing.grouped(
@@ -273,7 +307,7 @@ def listed(request: Request) -> Answer:
 def get(request: Request) -> Answer:
     """Answer ``getObject``."""
     path = request.values["path"]
-    _, entry = _found(request, request.path["ref"], path)
+    branches, entry = _found(request, request.path["ref"], path)
     etag = f'"{entry.checksum}"'
     if request.get("If-None-Match") == etag:
         return Answer(304)
@@ -284,22 +318,28 @@ def get(request: Request) -> Answer:
         "ETag": etag,
         "Last-Modified": formatdate(entry.mtime, usegmt=True),
         "Content-Disposition": "inline" if kind in SHOWN_IN_PLACE else "attachment",
+        **UNCACHED,
     }
     status, start, length, headers = _part(request.get("Range"), entry.size, common)
+    if status == 206 and length == 0:
+        raise Refusal("bad index", headers=common)
     try:
-        file = request.lake.blobs.open(entry.checksum, entry.size)
+        file = request.addresses(branches.repository).open(entry)
     except OSError:
-        raise DataGone(
-            "No data", headers={"ETag": etag, "Content-Disposition": common["Content-Disposition"]}
-        ) from None
-    headers |= common | {
-        "Content-Type": kind,
-        "Content-Length": str(length),
-        "Cache-Control": "no-store, must-revalidate",
-        "Expires": "0",
-        "X-Frame-Options": "SAMEORIGIN",
-        "Content-Security-Policy": "default-src 'none'",
-    }
+        raise DataGone("No data", headers=common) from None
+    except Refusal as refused:
+        refused.headers = common
+        raise
+    headers |= (
+        common
+        | UNCACHED
+        | {
+            "Content-Type": kind,
+            "Content-Length": str(length),
+            "X-Frame-Options": "SAMEORIGIN",
+            "Content-Security-Policy": "default-src 'none'",
+        }
+    )
     body = pieces(file, start, length)
     return Answer(status, b"".join(body) if length <= SMALL else body, headers)
 
@@ -310,12 +350,12 @@ def _part(wanted: str | None, size: int, common: dict[str, str]) -> tuple[int, i
         return 200, 0, size, {}
     text = "Requested Range Not Satisfiable"
     found = _RANGE.fullmatch(wanted)
-    if found is None or found.group(0) == "bytes=-":
+    if found is None or found.group(0) == "bytes=-" or max(int(part or 0) for part in found.groups()) > LARGEST:
         raise Unsatisfiable(text, headers=common)
     first, last = found.groups()
     if not first:
         length = min(int(last), size)
-        if length == 0:
+        if int(last) == 0:
             raise Unsatisfiable(text, headers={**common, "Content-Range": f"bytes */{size}"})
         start = size - length
     else:
@@ -331,24 +371,28 @@ def _part(wanted: str | None, size: int, common: dict[str, str]) -> tuple[int, i
 def head(request: Request) -> Answer:
     """Answer ``headObject``."""
     _, entry = _found(request, request.path["ref"], request.values["path"])
-    common = {"ETag": f'"{entry.checksum}"', "Last-Modified": formatdate(entry.mtime, usegmt=True)}
+    common = {
+        "ETag": f'"{entry.checksum}"',
+        "Last-Modified": formatdate(entry.mtime, usegmt=True),
+        "Content-Type": entry.content_type or listing.DEFAULT_TYPE,
+        "Accept-Ranges": "bytes",
+        **UNCACHED,
+    }
     try:
         status, _, length, headers = _part(request.get("Range"), entry.size, common)
     except Unsatisfiable as refused:
         refused.headers.pop("Content-Range", None)
         raise
-    headers |= common | {
-        "Content-Type": entry.content_type or listing.DEFAULT_TYPE,
-        "Content-Length": str(length),
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "no-store, must-revalidate",
-    }
-    return Answer(status, b"", headers)
+    return Answer(status, b"", headers | common | {"Content-Length": str(length)})
 
 
 def underlying_properties(request: Request) -> Answer:
     """Answer ``getUnderlyingProperties``."""
-    _found(request, request.path["ref"], request.values["path"])
+    branches, entry = _found(request, request.path["ref"], request.values["path"])
+    try:
+        request.addresses(branches.repository).open(entry).close()
+    except OSError:
+        raise Refusal("not found") from None
     return as_json({"storage_class": None})
 
 

@@ -57,10 +57,10 @@ def add_protection(request: Request) -> Answer:
 def drop_protection(request: Request) -> Answer:
     """Answer ``internalDeleteBranchProtectionRule``."""
     with request.lake.database.writing():
-        repository = request.writable(force=False)
-        patterns = protection.rules(request.lake, repository.uid)
+        patterns = protection.rules(request.lake, request.repository.uid)
         if request.fields["pattern"] not in patterns:
             return Answer(404)
+        repository = request.writable(force=False)
         patterns.remove(request.fields["pattern"])
         _put_protection(request, repository, patterns)
     return nothing()

@@ -1,0 +1,160 @@
+"""Objects whose bytes do not come through the API: addresses to write to, links, staged records."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from typing import Any
+
+from lakefs_ops.local.errors import Invalid, Refusal, Unimplemented, Unmet
+from lakefs_ops.local.handlers import listing
+from lakefs_ops.local.http import Answer, Request, as_json
+from lakefs_ops.local.store import names
+from lakefs_ops.local.store.addresses import DATA, SCHEME, is_below, split
+from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.lake import Repository, new_id
+from lakefs_ops.local.store.refs import Resolved
+from lakefs_ops.local.store.trees import Entry
+
+NO_PRESIGN = "local adapter presigned URL: operation not supported"
+NO_MULTIPART = "presign multipart upload API is not supported"
+LINK_INVALID = "link address invalid"
+LINKED_WITHIN = 24 * 3600
+"""How long an address that was handed out may be linked, in seconds."""
+
+_BASE64 = re.compile(r"[A-Za-z0-9_-]*")
+
+
+# addresses that are handed out --------------------------------------------------------------------------
+
+
+def _signed_text(request: Request, relative: str) -> str:
+    """Return what the signature of an address covers."""
+    fields = {
+        "Repository": request.path["repository"], "Branch": request.path["branch"],
+        "Path": request.values["path"], "PhysicalAddress": relative,
+    }  # fmt: skip
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+
+
+def get_address(request: Request) -> Answer:
+    """Answer ``getPhysicalAddress``; neither the branch nor the path is looked at."""
+    try:
+        repository = request.repository
+    except Invalid as invalid:
+        raise Refusal(invalid.message) from None
+    if request.get("presign"):
+        raise Refusal(NO_PRESIGN)
+    relative = f"{DATA}{new_id()}/{new_id()}"
+    signature = request.server.identity.sign(_signed_text(request, relative))
+    text = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
+    return as_json(
+        {"physical_address": f"{request.addresses(repository).root}{relative},{text}", "presigned_url": None}
+    )
+
+
+def _check_signed(request: Request, repository: Repository, address: str) -> None:
+    """Raise unless an address among the data was handed out for this branch and path, not too long ago."""
+    relative, comma, signature = address[len(repository.storage_namespace.rstrip("/")) + 1 :].rpartition(",")
+    if not comma:
+        raise Invalid(f"address is not signed: {LINK_INVALID}")
+    signed = _signed_text(request, relative)
+    if not _BASE64.fullmatch(signature) or len(signature) % 4 == 1:
+        raise Invalid(f"malformed address signature: {signed}: {LINK_INVALID}")
+    if base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4)) != request.server.identity.sign(signed):
+        raise Invalid("invalid address signature: invalid address")
+    handed_out = int(relative.rpartition("/")[2], 32) >> 64
+    if handed_out < time.time() - LINKED_WITHIN:
+        raise Invalid("link address expired")
+
+
+def link(request: Request) -> Answer:
+    """Answer ``linkPhysicalAddress``."""
+    fields, repository = request.fields, request.repository
+    address = fields["staging"].get("physical_address", "")
+    if is_below(repository.storage_namespace, address):
+        _check_signed(request, repository, address)
+    checksum = fields["checksum"].strip('" \t\r\n')
+    if not checksum:
+        raise Invalid("checksum is required")
+    condition = request.get("If-None-Match")
+    if request.get("If-Match") is not None or condition not in (None, "*"):
+        raise Unimplemented("Not Implemented")
+    entry = _entry(request, address, checksum, fields.get("user_metadata") or {})
+    _stage(request, repository, entry, only_new=condition is not None)
+    return as_json(listing.stats(request.values["path"], entry))
+
+
+def _entry(request: Request, address: str, checksum: str, metadata: dict[str, str]) -> Entry:
+    fields = request.fields
+    mtime = fields.get("mtime")
+    return Entry(
+        address,
+        checksum,
+        int(fields["size_bytes"]),
+        int(time.time()) if mtime is None else int(mtime),
+        dict(metadata),
+        fields.get("content_type") or listing.DEFAULT_TYPE,
+    )
+
+
+def _stage(request: Request, repository: Repository, entry: Entry, *, only_new: bool = False) -> None:
+    name, path = request.path["branch"], request.values["path"]
+    names.check_branch(name)
+    branches = Branches(request.lake, repository)
+    with request.lake.database.writing():
+        head = branches.head(name)
+        if only_new and branches.entry(Resolved(head, name), path) is not None:
+            raise Unmet("Precondition failed")
+        names.check_path(path)
+        branches.check_writable(name)
+        request.writable(force=request.fields.get("force", False))
+        branches.stage(name, path, entry)
+
+
+def stage(request: Request) -> Answer:
+    """Answer ``stageObject``."""
+    fields, repository = request.fields, request.repository
+    address = fields["physical_address"]
+    if split(address)[0] != SCHEME:
+        raise Invalid(f"physical address is not valid for block adapter: {SCHEME}")
+    known = request.addresses(repository)
+    known.path(address)
+    entry = _entry(request, address, fields["checksum"], fields.get("metadata") or {})
+    _stage(request, repository, entry)
+    return as_json(
+        listing.stats(request.values["path"], entry._replace(address=known.shown(address)), metadata=False), 201
+    )
+
+
+# presigned multipart uploads, which this store does not have --------------------------------------------
+
+
+def multipart(request: Request) -> Answer:
+    """Refuse ``createPresignMultipartUpload`` and what ends such an upload."""
+    request.repository  # noqa: B018 - whether it exists is said first
+    raise Unimplemented(NO_MULTIPART)
+
+
+def multipart_part(request: Request) -> Answer:
+    """Refuse ``uploadPart`` and ``uploadPartCopy``, after a look at the address."""
+    repository = request.repository
+    address: Any = request.fields["physical_address"]
+    if not is_below(repository.storage_namespace, address):
+        raise Invalid("physical address must be relative to the storage namespace")
+    _check_signed(request, repository, address)
+    raise Invalid("operation not supported")
+
+
+HANDLERS = {
+    "getPhysicalAddress": get_address,
+    "linkPhysicalAddress": link,
+    "stageObject": stage,
+    "createPresignMultipartUpload": multipart,
+    "completePresignMultipartUpload": multipart,
+    "abortPresignMultipartUpload": multipart,
+    "uploadPart": multipart_part,
+    "uploadPartCopy": multipart_part,
+}
