@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lakefs_ops import __version__
 from lakefs_ops.errors import LakeFSError
@@ -22,19 +22,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lakefs-ops", description="lakeFS for data pipelines")
     parser.add_argument("--version", action="version", version=f"lakefs-ops {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands.add_parser("config", help="show how a lakeFS would be reached, and where each setting comes from")
     local = commands.add_parser("local", help="start a lakeFS on this machine, to try and to test on")
+    words = sys.argv[1:] if arguments is None else arguments
+    run: Callable[[argparse.Namespace], int] = _config
     try:
-        from lakefs_ops.local import command
+        if words[:1] != ["config"]:
+            from lakefs_ops.local import command
+
+            command.add_arguments(local)
+            run = command.run
     except ImportError as missing:
-        words = sys.argv[1:] if arguments is None else arguments
         if words[:1] == ["local"]:
             print(f"lakefs-ops: {missing}", file=sys.stderr)  # noqa: T201
             return 1
-    else:
-        command.add_arguments(local)
     given = parser.parse_args(arguments)
     try:
-        return command.run(given)
+        return run(given)
     except LakeFSError as error:
         print(f"lakefs-ops: {error}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _config(_given: argparse.Namespace) -> int:
+    from lakefs_ops.config import Config
+
+    print(Config.load().describe())  # noqa: T201
+    return 0

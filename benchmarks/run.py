@@ -1,0 +1,158 @@
+"""Side by side with the peers, in one run: ``make bench``. Prints the table and writes RESULTS.md.
+
+Each measurement is a process of its own on one core, the server one on the other; clients take turns, and medians
+are compared. Only the ratios mean something on another machine.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PACKAGES = ("lakefs-ops", "lakefs-sdk", "lakefs", "requests", "urllib3", "pydantic", "uvloop")
+
+
+@dataclass
+class Row:
+    """One row: how many times faster (or smaller) ours is than the peer."""
+
+    what: str
+    measurement: str
+    peer: str
+    goal: float
+    rounds: int = 3
+    ours: str = "ours"
+    quantity: str = "seconds"
+    at_most: bool = False  # the goal bounds ours / peer from above
+
+
+ROWS = [
+    Row("import, of `import requests`", "imported", "requests", 1.2, 9, at_most=True),
+    Row("import", "imported", "sdk", 5, 9),
+    Row("import and the first parsed call", "first", "sdk", 3, 9),
+    Row("GET branch", "get", "sdk", 1.3, 7),
+    Row("GET branch", "get", "lakefs", 1.3, 7),
+    Row("POST commit", "post", "sdk", 1.5, 7),
+    Row("list 100,000: iterate", "iterate", "sdk", 7),
+    Row("list 100,000: iterate", "iterate", "lakefs", 13),
+    Row("list 100,000: keep", "keep", "sdk", 5.5),
+    Row("list 100,000: keep, memory", "keep", "sdk", 2, quantity="memory"),
+    Row("download 256 MiB", "read", "sdk", 3, 5),
+    Row("download 256 MiB", "read", "lakefs", 1, 5),
+    Row("download 256 MiB, extra memory", "read", "", 5, 5, quantity="memory", at_most=True),
+    Row("download 256 MiB to a file", "download", "sdk", 0, 5),
+    Row("the same in parts, resumable, and its MD5", "download", "sdk", 0, 5, ours="checked"),
+    Row("upload 256 MiB from a file", "upload", "sdk", 2.5, 5),
+    Row("upload 256 MiB from a file", "upload", "lakefs", 1, 5),
+    Row("upload 256 MiB, extra memory", "upload", "", 5, 5, quantity="memory", at_most=True),
+    Row("the same, and its MD5", "upload", "sdk", 0, 5, ours="checked"),
+    Row("delete 10,000", "delete", "sdk", 5, 5),
+    Row("upload 2,000 small, 16 threads, 10 ms away", "small", "sdk", 0),
+    Row("upload 2,000 small, 16 threads, 10 ms away", "small", "lakefs", 1),
+    Row("requests for one small upload", "small", "", 1, quantity="requests", at_most=True),
+    Row("looks from 16 threads", "looks", "", 1 / 900, quantity="seconds", at_most=True),
+    Row("CPU of a look", "looks", "", 0.001, quantity="cpu", at_most=True),
+]
+
+
+def measure(name, client, url):
+    run = subprocess.run(
+        [sys.executable, HERE / "measure.py", name, client, url], capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        raise SystemExit(f"{name} with {client} failed:\n{run.stderr}")
+    return json.loads(run.stdout)
+
+
+def measure_all(url):
+    """Medians by measurement, client and quantity; clients take turns."""
+    plan = {}
+    for row in ROWS:
+        clients, rounds = plan.setdefault(row.measurement, ([], row.rounds))
+        for client in (row.ours, row.peer):
+            if client and client not in clients:
+                clients.append(client)
+    medians = {}
+    for name, (clients, rounds) in plan.items():
+        print(f"{name}: {', '.join(clients)} ...", file=sys.stderr, flush=True)
+        found = {client: [] for client in clients}
+        for _ in range(rounds):
+            for client in clients:
+                found[client].append(measure(name, client, url))
+        for client, values in found.items():
+            for quantity in values[0]:
+                medians[name, client, quantity] = statistics.median(value[quantity] for value in values)
+    return medians
+
+
+def shown(value, quantity):
+    if quantity == "memory":
+        return f"{value:.1f} MB"
+    if quantity == "requests":
+        return f"{value:.2f}"
+    for unit, factor in (("s", 1), ("ms", 1e3)):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e6:.3g} us"
+
+
+def table(medians):
+    yield "| what | ours | peer | | ratio | goal | |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in ROWS:
+        ours = medians[row.measurement, row.ours, row.quantity]
+        if row.peer:
+            theirs = medians[row.measurement, row.peer, row.quantity]
+            ratio = ours / theirs if row.at_most else theirs / max(ours, 1e-9)
+            text, peer, name = f"{ratio:.2f}", shown(theirs, row.quantity), row.peer.replace("sdk", "lakefs_sdk")
+        else:
+            ratio, text, peer, name = ours, "", "", ""
+        goal = f"{'<=' if row.at_most else '>='} {shown(row.goal, row.quantity) if not row.peer else f'{row.goal:g}'}"
+        reached = ratio <= row.goal * 1.005 if row.at_most else ratio >= row.goal
+        if not row.goal:
+            goal = verdict = ""
+        else:
+            verdict = "yes" if reached else "**no**"
+        yield f"| {row.what} | {shown(ours, row.quantity)} | {peer} | {name} | {text} | {goal} | {verdict} |"
+
+
+def machine():
+    model = platform.processor() or platform.machine()
+    with Path("/proc/cpuinfo").open() as lines:
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_implementation()} {platform.python_version()}, "
+        f"{platform.system()}, {model}, {os.cpu_count()} cores.\n{versions}."
+    )
+
+
+def main():
+    server = subprocess.Popen(
+        [sys.executable, HERE / "server.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        medians = measure_all(server.stdout.readline().strip())
+    finally:
+        server.stdin.close()
+        server.wait(10)
+    text = "\n".join(table(medians))
+    print(text)
+    (HERE / "RESULTS.md").write_text(
+        "# Benchmarks\n\n"
+        "Written by `make bench`: medians of interleaved runs, each in a process of its own on one core, with one\n"
+        "loopback server for all on another. Ratios above 1 mean that ours is that many times faster or smaller,\n"
+        "where the goal says `>=`. Only ratios carry over to another machine.\n\n"
+        f"{machine()}\n\n{text}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
