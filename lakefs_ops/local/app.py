@@ -44,6 +44,7 @@ WORKERS = 16
 MAX_BODY = 64 << 20
 """How large a JSON body may be, in bytes."""
 
+METRICS = "text/plain; version=0.0.4; charset=utf-8; escaping=values"
 UPLOADS = frozenset({"uploadObject"})
 
 
@@ -149,7 +150,7 @@ class Application:
         if path == "/_health" and method in ("GET", "HEAD"):
             return as_text(f"alive! {uuid.uuid4()}")
         if path == "/metrics":
-            return as_text("")
+            return Answer(200, b"", {"Content-Type": METRICS})
         if path == "/openapi.json":
             return as_json({"openapi": "3.0.0", "paths": _paths()})
         if path == "/logout":

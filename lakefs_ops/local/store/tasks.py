@@ -30,12 +30,15 @@ class Tasks:
 
     Args:
         lake: where their outcomes are kept.
+
+    Attributes:
+        start: names this start of the server; what another one began and did not finish was interrupted.
     """
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lakefs-local-task")
-        self._start = secrets.token_hex(8)
+        self.start = secrets.token_hex(8)
 
     def close(self) -> None:
         """Wait for what is at work; what was not begun is left out."""
@@ -50,13 +53,13 @@ class Tasks:
             work: does it, and returns what the task results in.
         """
         id = prefix + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(20))
-        self.run(repository, id, work)
+        self._keep(repository, id, done=False)
+        self.submit(lambda: self._work(repository, id, work))
         return id
 
-    def run(self, repository: int, id: str, work: Callable[[], Any]) -> None:
-        """Begin a task under an id."""
-        self._keep(repository, id, done=False)
-        self._pool.submit(self._work, repository, id, work)
+    def submit(self, work: Callable[[], None]) -> None:
+        """Do something in a thread of its own; it keeps its outcome itself."""
+        self._pool.submit(work)
 
     def _work(self, repository: int, id: str, work: Callable[[], Any]) -> None:
         try:
@@ -68,7 +71,7 @@ class Tasks:
             self._keep(repository, id, done=True, error="internal server error")
 
     def _keep(self, repository: int, id: str, *, done: bool, result: Any = None, error: str | None = None) -> None:
-        state = {"done": done, "moment": time.time(), "start": self._start, "result": result, "error": error}
+        state = {"done": done, "moment": time.time(), "start": self.start, "result": result, "error": error}
         self._lake.put_document(repository, KIND, state, id)
 
     def state(self, repository: int, prefix: str, id: str) -> dict[str, Any]:
@@ -80,7 +83,7 @@ class Tasks:
         found: dict[str, Any] | None = self._lake.document(repository, KIND, id) if id.startswith(prefix) else None
         if found is None or found["moment"] < time.time() - KEPT:
             raise Missing("not found")
-        if not found["done"] and found["start"] != self._start:
+        if not found["done"] and found["start"] != self.start:
             found |= {"done": True, "error": INTERRUPTED}
         return found
 

@@ -240,6 +240,30 @@ class Versions:
         self.branches.drop_staged(branch)
         return made
 
+    def replace(
+        self,
+        branch: str,
+        content: Callable[[str], str],
+        *,
+        message: str,
+        metadata: Mapping[str, str],
+        hook: Hook | None = None,
+    ) -> Commit:
+        """Give a branch another content by a commit, also when nothing changes.
+
+        Args:
+            branch: the branch.
+            content: returns the new tree of the head's.
+            message: the commit's message.
+            metadata: the commit's metadata.
+            hook: called with the commit before the branch points at it.
+        """
+        with self.lake.database.writing():
+            head = self.branches.head(branch)
+            if self.branches.is_dirty(branch):
+                raise Invalid(DIRTY)
+            return self._advance(branch, head, content(head.meta_range_id), message, metadata, hook)
+
     def hard_reset(self, branch: str, ref: str) -> None:
         """Let a branch point at another commit; what is uncommitted stays, unless it was sealed."""
         told = f"hard-reset {branch} to {ref}: "
