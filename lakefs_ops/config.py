@@ -47,6 +47,7 @@ FILE: Mapping[str, str] = {
 }
 """Which keys of lakectl's file are read for what."""
 
+DEFAULT_TOTAL = 900.0
 FILE_VARIABLE = "LAKECTL_CONFIG_FILE"
 SECRETS = frozenset({"secret_access_key", "token"})
 _CREDENTIALS = ("token", "access_key_id", "secret_access_key")
@@ -61,13 +62,13 @@ class Timeouts:
         connect: until a connection stands.
         read: between two signs of life. Commits and merges of large changes take lakeFS minutes.
         total: for one call, with its repeats and the waits between them, however slowly a server drips; None for
-            no limit. The body of a stream that the caller reads, and a body that is streamed up, are bounded by
-            ``read`` alone, since their length is the caller's affair.
+            no limit; 900 by default, or three times ``read`` if that is more. The body of a stream that the caller
+            reads, and a body that is streamed up, are bounded by ``read`` alone: their length is the caller's affair.
     """
 
     connect: float = 10.0
     read: float = 300.0
-    total: float | None = 900.0
+    total: float | None = DEFAULT_TOTAL
 
     def __post_init__(self) -> None:
         for name in ("connect", "read", "total"):
@@ -76,6 +77,8 @@ class Timeouts:
                 continue
             if not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise ConfigurationError(f"the {name} time-out must be above 0 seconds, got {value!r}")
+        if self.total == DEFAULT_TOTAL:
+            object.__setattr__(self, "total", max(DEFAULT_TOTAL, 3 * self.read))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,8 @@ T = TypeVar("T")
 logger = logging.getLogger("lakefs_ops")
 
 USER_AGENT = f"lakefs-ops/{__version__}"
-CHUNK = 1 << 20
+CHUNK = 1 << 17
+"""Bytes that iterating over a stream gives at once; larger ones do not fit the processor's cache."""
 MAX_ERROR_BODY = 1 << 16
 """How much of an error's body is read, in bytes."""
 MAX_JSON = 1 << 26

@@ -71,7 +71,7 @@ PART_WORKERS = 4
 """Parts of one object at a time."""
 PART_SIZE = 16 << 20
 """Bytes in a part of a large object; stores want 5 MiB at least."""
-CHUNK = 1 << 18
+CHUNK = 1 << 17
 """Bytes read at once by one worker."""
 MOST_PARTS = 10_000
 """Parts of a presigned upload that lakeFS 1.84 allows."""

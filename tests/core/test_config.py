@@ -238,3 +238,10 @@ def test_numbers_that_cannot_be_used():
             Retries(**{name: -1})
     with pytest.raises(ConfigurationError, match="unknown settings: pool"):
         Config.load(endpoint="h", pool=3)
+
+
+def test_a_long_read_time_out_is_not_cut_by_the_default_total():
+    assert Timeouts().total == 900
+    assert Timeouts(read=3600).total == 3 * 3600
+    assert Timeouts(read=3600, total=60).total == 60
+    assert Timeouts(total=None).total is None
