@@ -9,13 +9,16 @@ import asyncio
 import json
 import logging
 import secrets
+import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, unquote_plus
 
+from lakefs_ops.local.actions.runner import Runner
 from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
 from lakefs_ops.local.handlers import HANDLERS, INLINE
 from lakefs_ops.local.http import Answer, Request, as_json, as_text
@@ -63,9 +66,12 @@ class Application:
         self.allow_import = tuple(allow_import)
         self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lakefs-local")
         self.tasks = Tasks(lake)
+        self.usage: Counter[tuple[int, int]] = Counter()
+        self.actions = Runner(lake)
 
     def close(self) -> None:
         """Wait for what is at work, and end the threads."""
+        self.actions.close()
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.tasks.close()
 
@@ -83,6 +89,8 @@ class Application:
         """Serve one connection's event."""
         if scope["type"] != "http":
             return
+        now = time.gmtime()
+        self.usage[now.tm_year, now.tm_mon] += 1
         request_id = str(uuid.UUID(int=secrets.randbits(128), version=4))
         try:
             answer, validated = await self._answer(scope, receive)

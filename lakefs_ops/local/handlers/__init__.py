@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lakefs_ops.local.handlers import (
+    actions,
     auth,
     branches,
     commits,
@@ -25,6 +26,7 @@ from lakefs_ops.local.http import Answer, Request
 Handler = Callable[[Request], Answer]
 
 HANDLERS: Mapping[str, Handler] = {
+    **actions.HANDLERS,
     **auth.HANDLERS,
     **branches.HANDLERS,
     **commits.HANDLERS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lakefs_ops.local.actions.moves import Moves
 from lakefs_ops.local.errors import Invalid
 from lakefs_ops.local.handlers import listing
 from lakefs_ops.local.handlers.commits import shown as shown_commit
@@ -23,7 +24,7 @@ def create(request: Request) -> Answer:
     """Answer ``createBranch``."""
     fields = request.fields
     repository = request.writable(force=fields.get("force", False))
-    commit = Branches(request.lake, repository).create(
+    commit = Moves(request, repository).create_branch(
         fields["name"], fields["source"], hidden=fields.get("hidden", False)
     )
     return as_text(commit.id, 201)
@@ -43,7 +44,7 @@ def delete(request: Request) -> Answer:
     name = request.path["branch"]
     repository = request.writable(force=request.get("force", False))
     names.check_branch(name, "name")
-    Branches(request.lake, repository).delete(name)
+    Moves(request, repository).delete_branch(name)
     return nothing()
 
 
@@ -74,7 +75,7 @@ def revert(request: Request) -> Answer:
     if fields["parent_number"] < 0:
         raise Invalid("argument parentNumber: invalid value: validation error")
     overrides = fields.get("commit_overrides") or {}
-    versions(request, repository).revert(
+    Moves(request, repository).revert(
         request.path["branch"],
         fields["ref"],
         parent_number=fields["parent_number"],
@@ -94,7 +95,7 @@ def cherry_pick(request: Request) -> Answer:
     if number is not None and number <= 0:
         raise Invalid("argument parentNumber: value should be greater than 0: invalid value: validation error")
     overrides = fields.get("commit_overrides") or {}
-    made = versions(request, repository).cherry_pick(
+    made = Moves(request, repository).cherry_pick(
         request.path["branch"],
         fields["ref"],
         parent_number=number,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lakefs_ops.local.actions.moves import Moves
 from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Refusal
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store import names
@@ -11,7 +12,6 @@ from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import Commit, commit_id
 from lakefs_ops.local.store.lake import new_id
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
-from lakefs_ops.local.store.versions import Versions
 
 
 def shown(commit: Commit) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def create(request: Request) -> Answer:
             aborted = f"prepare-commit hook aborted, run id '{new_id()}'"
             raise Missing(f"{aborted}: list actions from commit: listing actions: not found") from None
         raise Missing("branch not found")
-    made = Versions(request.lake, repository, request.server.identity.committer).commit(
+    made = Moves(request, repository).commit(
         name,
         message=fields["message"],
         metadata=fields.get("metadata") or {},

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from lakefs_ops.local.actions.moves import Moves
 from lakefs_ops.local.errors import Invalid, Missing
 from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.lake import Repository, newest_first_id
 from lakefs_ops.local.store.tasks import timestamp
-from lakefs_ops.local.store.versions import Versions
 
 KIND = "pull"
 
@@ -99,8 +99,7 @@ def merge(request: Request) -> Answer:
     pull = _found(request, repository, id)
     if pull["status"] != "open":
         raise Invalid("bad pull request status")
-    versions = Versions(request.lake, repository, request.server.identity.committer)
-    made = versions.merge(pull["source_branch"], pull["destination_branch"])
+    made = Moves(request, repository).merge(pull["source_branch"], pull["destination_branch"])
     closed = {"status": "merged", "merged_commit_id": made.id, "closed_date": timestamp(time.time())}
     with request.lake.database.writing():
         request.lake.put_document(repository.uid, KIND, _found(request, repository, id) | closed, id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lakefs_ops.local.actions.moves import Moves
 from lakefs_ops.local.errors import Invalid, Missing, Refusal
 from lakefs_ops.local.handlers import listing
 from lakefs_ops.local.handlers.commits import shown
@@ -15,7 +16,7 @@ from lakefs_ops.local.store.lake import Repository
 from lakefs_ops.local.store.merging import Change, diff
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
 from lakefs_ops.local.store.trees import Entry
-from lakefs_ops.local.store.versions import STRATEGIES, MergeConflict, Versions
+from lakefs_ops.local.store.versions import STRATEGIES, MergeConflict
 
 
 def log(request: Request) -> Answer:
@@ -78,7 +79,7 @@ def merge(request: Request) -> Answer:
         raise Invalid("argument strategy: invalid value: validation error")
     Branches(request.lake, repository).get(destination)
     try:
-        made = Versions(request.lake, repository, request.server.identity.committer).merge(
+        made = Moves(request, repository).merge(
             source,
             destination,
             message=fields.get("message", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lakefs_ops.local.actions.moves import Moves
 from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
 from lakefs_ops.local.store.branches import Tags
 
@@ -16,7 +17,7 @@ def create(request: Request) -> Answer:
     """Answer ``createTag``."""
     fields = request.fields
     repository = request.writable(force=fields.get("force", False))
-    commit = Tags(request.lake, repository).create(fields["id"], fields["ref"])
+    commit = Moves(request, repository).create_tag(fields["id"], fields["ref"])
     return as_json({"id": fields["id"], "commit_id": commit.id}, 201)
 
 
@@ -30,7 +31,7 @@ def delete(request: Request) -> Answer:
     """Answer ``deleteTag``."""
     request.repository_called("name")
     repository = request.writable(force=request.get("force", False))
-    Tags(request.lake, repository).delete(request.path["tag"])
+    Moves(request, repository).delete_tag(request.path["tag"])
     return nothing()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,16 +84,27 @@ class Branches:
     def create(self, name: str, source: str, *, hidden: bool) -> Commit:
         """Make a branch at the commit of another ref; return the commit."""
         with self.lake.database.writing() as connection:
-            names.check_branch(name, explain=True)
-            names.check_ref(source)
-            self.check_free(name, "branch name")
-            commit = self._source(source)
-            if self.find(name):
-                raise Conflicting("branch already exists: not unique")
+            commit = self.check_new(name, source)
             connection.execute(
                 "INSERT INTO branches VALUES (?, ?, ?, ?, 0)", (self.repository.uid, name, commit.id, hidden)
             )
             return commit
+
+    def check_new(self, name: str, source: str) -> Commit:
+        """Return the commit that a new branch would point at.
+
+        Raises:
+            Invalid: the name, or the source.
+            Conflicting: a branch, tag or commit has the name.
+            Missing: the source names nothing.
+        """
+        names.check_branch(name, explain=True)
+        names.check_ref(source)
+        self.check_free(name, "branch name")
+        commit = self._source(source)
+        if self.find(name):
+            raise Conflicting("branch already exists: not unique")
+        return commit
 
     def _source(self, source: str) -> Commit:
         said = f"source reference '{source}'"
@@ -167,6 +178,17 @@ class Branches:
                 (self.repository.uid, name, len(prefix), prefix),
             )
 
+    def drop_committed(self, name: str, committed: Mapping[str, Entry | None]) -> None:
+        """Take back what was committed; what was written at its paths since stays uncommitted."""
+        with self.lake.database.writing() as connection:
+            connection.executemany(
+                "DELETE FROM staging WHERE repository = ? AND branch = ? AND path = ? AND entry IS ?",
+                (
+                    (self.repository.uid, name, path, None if entry is None else encode(entry))
+                    for path, entry in committed.items()
+                ),
+            )
+
     def staged_at(self, name: str, path: str) -> tuple[bool, Entry | None]:
         """Return whether something is uncommitted at a path, and what: None for a removal."""
         row = self.lake.database.row(
@@ -189,9 +211,12 @@ class Branches:
 
     def changes(self, name: str, start: str = "") -> Iterator[Change]:
         """Go through the uncommitted changes that are changes: what equals the head's content is none."""
-        tree = self.head(name).meta_range_id
-        for path, entry in self.staged(name, start):
-            before = self.lake.trees.get(tree, path)
+        return self.effective(self.head(name), self.staged(name, start))
+
+    def effective(self, head: Commit, staged: Iterable[tuple[str, Entry | None]]) -> Iterator[Change]:
+        """Go through what is a change to a commit, of what is uncommitted."""
+        for path, entry in staged:
+            before = self.lake.trees.get(head.meta_range_id, path)
             if entry is None:
                 if before is not None:
                     yield Change(path, before, None)

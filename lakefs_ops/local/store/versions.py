@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lakefs_ops.local.errors import Conflicting, Invalid, Missing, NoChanges, Refusal
+from lakefs_ops.local.errors import Conflicting, Contended, Invalid, Missing, NoChanges, Refusal
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import Commit, new_commit
@@ -19,6 +19,15 @@ DIRTY = "uncommitted changes (dirty branch)"
 
 Hook = Callable[[Commit], None]
 """Called with the commit to be, before a branch points at it; raises to refuse."""
+
+Asked = Callable[[Commit, Commit], None]
+"""Called outside of any transaction with the commit to be and the one that is merged, or its parent; it may refuse."""
+
+Planned = tuple[Commit, Commit, Commit]
+"""A commit to be, the head that it is for, and the commit that is merged, or the head again."""
+
+ATTEMPTS = 10
+"""How often a move is planned anew when the branch moved while its hooks ran."""
 
 
 class MergeConflict(Conflicting):
@@ -53,14 +62,24 @@ class Versions:
         date: int | None = None,
         allow_empty: bool = False,
         source_metarange: str | None = None,
+        before: Callable[[], None] | None = None,
     ) -> Commit:
         """Commit what is uncommitted on a branch.
+
+        What is written while ``before`` runs stays uncommitted; what it refuses is sealed.
 
         Raises:
             NoChanges: nothing differs from the head.
             Invalid: another content is to be taken, but there are uncommitted changes.
         """
         branches, lake = self.branches, self.lake
+        sealed = dict(branches.staged(branch)) if before is not None else None
+        if before is not None:
+            try:
+                before()
+            except Refusal:
+                branches.seal(branch, sealed=bool(sealed))
+                raise
         with lake.database.writing():
             head = branches.head(branch)
             if source_metarange is not None:
@@ -68,7 +87,8 @@ class Versions:
                     raise Invalid("cannot use source MetaRange on a branch with uncommitted changes")
                 tree = source_metarange
             else:
-                changes = {change.path: change.right for change in branches.changes(branch)}
+                found = branches.changes(branch) if sealed is None else branches.effective(head, sealed.items())
+                changes = {change.path: change.right for change in found}
                 if not changes and not allow_empty:
                     raise NoChanges("commit: no changes")
                 tree = lake.trees.apply(head.meta_range_id, changes)
@@ -77,7 +97,10 @@ class Versions:
             )
             lake.commits.store(self.repository.uid, made)
             branches.move(branch, made.id)
-            branches.drop_staged(branch)
+            if sealed is None:
+                branches.drop_staged(branch)
+            else:
+                branches.drop_committed(branch, sealed)
             branches.seal(branch, sealed=False)
             return made
 
@@ -91,7 +114,7 @@ class Versions:
         strategy: str = "",
         allow_empty: bool = False,
         squash: bool = False,
-        hook: Hook | None = None,
+        hook: Asked | None = None,
     ) -> Commit:
         """Merge a ref into a branch; always by a commit of its own.
 
@@ -102,7 +125,8 @@ class Versions:
         """
         uid, branches = self.repository.uid, self.branches
         told = f"update branch {destination}: "
-        with self.lake.database.writing():
+
+        def plan() -> Planned:
             head = branches.head(destination)
             if branches.is_dirty(destination):
                 raise Invalid(DIRTY)
@@ -127,12 +151,34 @@ class Versions:
             )
             if squash:
                 made = made._replace(generation=max(head.generation, theirs.generation) + 1)
-            self.lake.commits.store(uid, made)
-            if hook is not None:
-                hook(made)
-            branches.move(destination, made.id)
-            branches.drop_staged(destination)
-            return made
+            self.lake.commits.store(uid, made)  # it stays, even if a hook refuses it (contract, 2.8)
+            return made, head, theirs
+
+        return self._land(destination, plan, hook)
+
+    def _land(self, branch: str, plan: Callable[[], Planned], hook: Asked | None) -> Commit:
+        """Let a branch point at a commit that was planned for its head, once the hooks agree.
+
+        Raises:
+            Contended: the branch moved each time while the hooks ran.
+        """
+        for _ in range(ATTEMPTS):
+            with self.lake.database.writing():
+                made, head, source = plan()
+                if hook is None:
+                    self._point(branch, made)
+                    return made
+            hook(made, source)
+            with self.lake.database.writing():
+                if self.branches.get(branch).commit_id == head.id and not self.branches.is_dirty(branch):
+                    self._point(branch, made)
+                    return made
+        raise Contended("Too many attempts, try again later")
+
+    def _point(self, branch: str, made: Commit) -> None:
+        self.lake.commits.store(self.repository.uid, made)
+        self.branches.move(branch, made.id)
+        self.branches.drop_staged(branch)
 
     def _three_way(self, base: Commit, source: Commit, destination: Commit, strategy: str = "") -> Merged:
         return merge(self.lake.trees, base.meta_range_id, source.meta_range_id, destination.meta_range_id, strategy)
@@ -163,11 +209,12 @@ class Versions:
         message: str = "",
         metadata: Mapping[str, str] | None = None,
         allow_empty: bool = False,
-        hook: Hook | None = None,
+        hook: Asked | None = None,
     ) -> Commit:
         """Undo a commit by a new one: a merge of its parent, with the commit itself as the base."""
         branches = self.branches
-        with self.lake.database.writing():
+
+        def plan() -> Planned:
             undone = self._named(ref)
             if len(undone.parents) > 1 and parent_number == 0:
                 raise Conflicting("must specify 1-based parent number for reverting merge commit")
@@ -184,7 +231,9 @@ class Versions:
                     self.repository.uid, undone.parents[max(parent_number, 1) - 1]
                 ).meta_range_id
             tree = self._rebased(undone.meta_range_id, before, head, allow_empty=allow_empty)
-            return self._advance(branch, head, tree, message or f"Revert {ref}", metadata or {}, hook)
+            return self._child(head, tree, message or f"Revert {ref}", metadata or {}), head, head
+
+        return self._land(branch, plan, hook)
 
     def cherry_pick(
         self,
@@ -194,19 +243,19 @@ class Versions:
         parent_number: int | None = None,
         message: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        hook: Hook | None = None,
+        hook: Asked | None = None,
     ) -> Commit:
         """Apply a commit's changes by a new one: a merge of it, with its parent as the base."""
         branches = self.branches
-        with self.lake.database.writing():
+
+        def plan() -> Planned:
             picked = self._named(ref)
-            if parent_number is None:
-                if len(picked.parents) > 1:
-                    raise Invalid("must specify 1-based parent number for cherry-picking merge commit")
-                parent_number = 1
-            if parent_number > len(picked.parents):
-                raise Invalid(f"parent {parent_number}: given commit does not have the given parent number")
-            before = self.lake.commits.get(self.repository.uid, picked.parents[parent_number - 1])
+            if parent_number is None and len(picked.parents) > 1:
+                raise Invalid("must specify 1-based parent number for cherry-picking merge commit")
+            number = 1 if parent_number is None else parent_number
+            if number > len(picked.parents):
+                raise Invalid(f"parent {number}: given commit does not have the given parent number")
+            before = self.lake.commits.get(self.repository.uid, picked.parents[number - 1])
             head = branches.head(branch)
             if branches.is_dirty(branch):
                 raise Invalid(DIRTY)
@@ -218,7 +267,12 @@ class Versions:
                 "cherry-pick-origin": picked.id,
                 "cherry-pick-committer": picked.committer,
             }
-            return self._advance(branch, head, tree, message or picked.message, marks, hook)
+            return self._child(head, tree, message or picked.message, marks), head, head
+
+        return self._land(branch, plan, hook)
+
+    def _child(self, head: Commit, tree: str, message: str, metadata: Mapping[str, str]) -> Commit:
+        return new_commit(parents=(head,), committer=self.user, message=message, meta_range_id=tree, metadata=metadata)
 
     def _rebased(self, base: str, source: str, head: Commit, *, allow_empty: bool) -> str:
         merged = merge(self.lake.trees, base, source, head.meta_range_id)
@@ -232,12 +286,10 @@ class Versions:
     def _advance(
         self, branch: str, head: Commit, tree: str, message: str, metadata: Mapping[str, str], hook: Hook | None
     ) -> Commit:
-        made = new_commit(parents=(head,), committer=self.user, message=message, meta_range_id=tree, metadata=metadata)
+        made = self._child(head, tree, message, metadata)
         if hook is not None:
             hook(made)
-        self.lake.commits.store(self.repository.uid, made)
-        self.branches.move(branch, made.id)
-        self.branches.drop_staged(branch)
+        self._point(branch, made)
         return made
 
     def replace(

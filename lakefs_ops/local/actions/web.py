@@ -1,0 +1,159 @@
+"""Requests that hooks send, and how they are logged."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from lakefs_ops.local.actions.properties import duration
+
+MOST_REDIRECTS = 10
+_AS_GET = (301, 302, 303)
+_AS_BEFORE = (307, 308)
+
+
+class HookFailed(Exception):
+    """A hook that refuses, or could not be asked."""
+
+
+class Log:
+    """What a hook has to say; it is kept with its run."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+
+    def write(self, text: str) -> None:
+        """Append a text."""
+        self._parts.append(text)
+
+    def text(self) -> str:
+        """Return all of it."""
+        return "".join(self._parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a web server answered.
+
+    Attributes:
+        status: the HTTP status.
+        body: the content.
+    """
+
+    status: int
+    body: bytes
+
+
+class Calls:
+    """The requests on their way, which the end of the server ends."""
+
+    def __init__(self) -> None:
+        self._sockets: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """End all requests on their way, and refuse new ones."""
+        with self._lock:
+            self._closed = True
+            for one in self._sockets:
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue  # it ended by itself
+
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, log: Log, timeout: float
+    ) -> Reply:
+        """Send a request, follow its redirects, and log the answer.
+
+        Raises:
+            HookFailed: nobody answered in time.
+        """
+        begun = time.monotonic()
+        asked, problem = url, ""
+        try:
+            response, content = self._follow(method, url, headers, body, begun + timeout)
+        except TimeoutError:
+            problem = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        except ConnectionRefusedError:
+            parts = urlsplit(url)
+            host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            problem = f"dial tcp {host}:{port}: connect: connection refused"
+        except socket.gaierror:
+            problem = f"dial tcp: lookup {urlsplit(url).hostname}: no such host"
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            problem = "EOF" if isinstance(error, http.client.RemoteDisconnected) else str(error)
+        log.write(f"\nRequest duration: {duration(time.monotonic() - begun)}\n")
+        if problem:
+            raise HookFailed(f'{method.capitalize()} "{asked}": {problem}')
+        log.write("\nResponse:\n" + _dump(response, content))
+        return Reply(response.status, content)
+
+    def _follow(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        sent = dict(headers)
+        for _ in range(MOST_REDIRECTS):
+            response, content = self._once(method, url, sent, body, deadline)
+            location = response.getheader("Location")
+            if not location or response.status not in (*_AS_GET, *_AS_BEFORE):
+                return response, content
+            if response.status in _AS_GET and method not in ("GET", "HEAD"):
+                method, body = "GET", None
+                sent = {name: value for name, value in sent.items() if name.lower() != "content-type"}
+            target = urljoin(url, location)
+            if urlsplit(target).hostname != urlsplit(url).hostname:
+                sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
+            url = target
+        raise HookFailed(f'{method.capitalize()} "{url}": stopped after {MOST_REDIRECTS} redirects')
+
+    def _once(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        parts = urlsplit(url)
+        kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}.get(parts.scheme)
+        if kind is None:
+            raise ValueError(f'unsupported protocol scheme "{parts.scheme}"')
+        connection = kind(parts.hostname or "", parts.port, timeout=max(deadline - time.monotonic(), 1e-3))
+        try:
+            connection.connect()
+            with self._lock:
+                if self._closed:
+                    raise OSError("the server stops")
+                self._sockets.add(connection.sock)
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request(method, path, body=body, headers=dict(headers))
+            response = connection.getresponse()
+            return response, response.read()
+        finally:
+            with self._lock:
+                self._sockets.discard(connection.sock)
+            connection.close()
+
+
+def _dump(response: http.client.HTTPResponse, content: bytes) -> str:
+    """Write an answer as it was received, as lakeFS logs it."""
+    known = {status.value: status.phrase for status in HTTPStatus}
+    version = "1.0" if response.version == 10 else "1.1"
+    phrase = response.reason or known.get(response.status, "")
+    lines = [f"HTTP/{version} {response.status} {phrase}"]
+    headers: list[tuple[str, Any]] = [
+        ("-".join(part.capitalize() for part in name.split("-")), value) for name, value in response.getheaders()
+    ]
+    own = {"Connection", "Content-Length", "Transfer-Encoding"}
+    if response.will_close:
+        lines.append("Connection: close")
+    given = dict(headers)
+    if "Content-Length" in given:
+        lines.append(f"Content-Length: {given['Content-Length']}")
+    lines += [f"{name}: {value}" for name, value in sorted(headers) if name not in own]
+    return "\r\n".join(lines) + "\r\n\r\n" + content.decode("utf-8", "replace")
