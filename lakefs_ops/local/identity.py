@@ -61,6 +61,11 @@ class Identity:
         """Whether the server was set up."""
         return self._lake.document(SERVER, "installed") is not None
 
+    @property
+    def installation(self) -> str:
+        """The id that the set-up gave the server, empty before."""
+        return str((self._lake.document(SERVER, "installed") or {}).get("id", ""))
+
     def install(self, name: str, email: str, access_key_id: str, secret_access_key: str) -> None:
         """Set the server up with its user and key pair."""
         now = int(time.time())

@@ -24,6 +24,10 @@ _DATE_TIME = re.compile(
     r"[0-9]{4}-(0[1-9]|10|11|12)-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)"
     r"(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
+_DATE_TIME_TOLD = (
+    "string doesn't match pattern \"^[0-9]{4}-(0[1-9]|10|11|12)-(0[1-9]|[12][0-9]|3[01])"
+    r'T([0-1][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?(Z|(\+|-)[0-9]{2}:[0-9]{2})?$"'
+)
 
 
 class PlainInvalid(Invalid):
@@ -198,7 +202,7 @@ def _check(value: Any, schema: Mapping[str, Any], told: str) -> None:
         elif "pattern" in schema and not re.search(schema["pattern"], value, re.ASCII):
             problem = f'string doesn\'t match the regular expression "{schema["pattern"]}"'
         elif schema.get("format") == "date-time" and not _DATE_TIME.fullmatch(value):
-            problem = 'string doesn\'t match the format "date-time"'
+            raise Invalid(f'{told}string doesn\'t match the format "date-time": {_DATE_TIME_TOLD}')
     if problem is not None:
         raise Invalid(f"{told}{problem}\nSchema:\n  {_indented(schema)}\n\nValue:\n  {_indented(value)}\n")
 

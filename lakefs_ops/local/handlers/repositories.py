@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from lakefs_ops.local.errors import Forbidden, Invalid
 from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
+from lakefs_ops.local.sample import populate
 from lakefs_ops.local.store.lake import Repository
 
 METADATA = "metadata"
@@ -33,6 +35,9 @@ def create(request: Request) -> Answer:
     """Answer ``createRepository``."""
     fields = request.fields
     bare = request.get("bare", False)
+    if fields.get("storage_id"):
+        request.lake.check_new(fields["name"])
+        raise Invalid("storage id: invalid value: validation error")
     repository = request.lake.create_repository(
         fields["name"],
         fields["storage_namespace"],
@@ -40,6 +45,10 @@ def create(request: Request) -> Answer:
         read_only=fields.get("read_only", False),
         bare=bare,
     )
+    if fields.get("sample_data") and not bare:
+        if repository.read_only:
+            raise Forbidden("error populating sample repository: read-only repository")
+        populate(request.lake, repository, request.server.identity.committer)
     value = shown(repository)
     if bare:
         del value["read_only"]

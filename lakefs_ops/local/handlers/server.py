@@ -7,7 +7,7 @@ import secrets
 import string
 
 from lakefs_ops.local.errors import Conflicting, Invalid, Unmet
-from lakefs_ops.local.http import Answer, Request, as_json, nothing
+from lakefs_ops.local.http import Answer, Request, as_json, as_text, nothing
 
 VERSION = "1.84.0"
 """The lakeFS whose answers this server gives."""
@@ -81,7 +81,7 @@ def setup_state(request: Request) -> Answer:
                 "login_url_method": "none",
                 "login_failed_message": "The credentials don't match.",
                 "login_cookie_names": ["internal_auth_session"],
-                "logout_url": "/logout",
+                "logout_url": "",
             },
         }
     )
@@ -126,6 +126,19 @@ def statistics(request: Request) -> Answer:
     return nothing()
 
 
+def usage(request: Request) -> Answer:
+    """Answer ``getUsageReportSummary``: how many requests were served a month since the start."""
+    counted = sorted(request.server.usage.items())
+    installation = request.server.identity.installation
+    if "text/plain" in request.headers.get("accept", ""):
+        lines = [f"{year}-{month:02}\t{count}" for (year, month), count in counted]
+        answer = as_text("\n".join([f"Usage for installation ID: {installation}", *lines, ""]))
+        answer.headers["Cache-Control"] = "no-store, must-revalidate"
+        return answer
+    reports = [{"year": year, "month": month, "count": count} for (year, month), count in counted]
+    return as_json({"installation_id": installation, "reports": reports})
+
+
 HANDLERS = {
     "healthCheck": health,
     "getLakeFSVersion": version,
@@ -136,4 +149,5 @@ HANDLERS = {
     "setup": setup,
     "setupCommPrefs": comm_prefs,
     "postStatsEvents": statistics,
+    "getUsageReportSummary": usage,
 }

@@ -130,6 +130,11 @@ class Lake:
         )
         return (_repository(row) for row in rows if row[1].startswith(prefix))
 
+    def check_new(self, name: str) -> None:
+        """Raise when there is a repository of that name."""
+        if self.database.row("SELECT 1 FROM repositories WHERE id = ?", name):
+            raise Conflicting("error creating repository: not unique")
+
     def create_repository(
         self, name: str, storage_namespace: str, *, default_branch: str, read_only: bool, bare: bool
     ) -> Repository:
@@ -140,8 +145,7 @@ class Lake:
             Invalid: the namespace was used before.
         """
         with self.database.writing() as connection:
-            if self.database.row("SELECT 1 FROM repositories WHERE id = ?", name):
-                raise Conflicting("error creating repository: not unique")
+            self.check_new(name)
             _check_namespace(storage_namespace)
             if not (read_only or bare):
                 namespace = storage_namespace.rstrip("/")
