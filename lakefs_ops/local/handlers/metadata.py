@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from lakefs_ops.local.errors import Invalid
 from lakefs_ops.local.handlers.staging import NO_PRESIGN
 from lakefs_ops.local.http import Answer, Request, as_json
@@ -27,10 +25,9 @@ def _location(request: Request, id: str) -> Answer:
 
 
 def stored(request: Request) -> Answer:
-    """Answer ``getMetadataObject``."""
+    """Answer ``getMetadataObject``; ranges and meta-ranges lie in one place, so the type does not matter."""
     request.repository  # noqa: B018 - whether it exists is said first
-    kind: Literal["range", "meta_range"] = "range" if request.path["type"] == "range" else "meta_range"
-    data = request.lake.trees.stored(kind, request.path["object_id"])
+    data = request.lake.trees.stored(request.path["object_id"])
     if request.get("presign"):
         raise Invalid(NO_PRESIGN)
     return Answer(200, data, {"Content-Type": "application/octet-stream"})

@@ -14,7 +14,7 @@ SERVER = 0
 
 KIND = "dump"
 COLUMNS = {
-    "branches": "id, commit_id, hidden, sealed",
+    "branches": "id, commit_id, hidden",
     "commits": "id, parents, committer, message, created, moment, meta_range_id, metadata, generation, version",
     "tags": "id, commit_id",
 }
