@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, unquote_plus
 
 from lakefs_ops.local.actions.runner import Runner
 from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
+from lakefs_ops.local.faults import Broken, Faults, administer, break_off, strike
 from lakefs_ops.local.handlers import HANDLERS, INLINE
 from lakefs_ops.local.http import Answer, Request, as_json, as_text
 from lakefs_ops.local.identity import Identity
@@ -43,6 +44,12 @@ Send = Callable[[Message], Awaitable[None]]
 logger = logging.getLogger("lakefs_ops.local")
 
 API = "/api/v1"
+FAULTS = "/_faults"
+"""Where faults are set from outside, when that is allowed."""
+
+TRANSPORT = "transport"
+"""Under which name a connection's state holds its transport."""
+
 WORKERS = 16
 MAX_BODY = 64 << 20
 """How large a JSON body may be, in bytes."""
@@ -58,12 +65,24 @@ class Application:
         lake: its state.
         identity: who may use it.
         allow_import: folders that may be imported from.
+        faults: what fails on demand.
+        faults_endpoint: whether `FAULTS` answers.
     """
 
-    def __init__(self, lake: Lake, identity: Identity, *, allow_import: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        identity: Identity,
+        *,
+        allow_import: Iterable[str] = (),
+        faults: Faults | None = None,
+        faults_endpoint: bool = False,
+    ) -> None:
         self.lake = lake
         self.identity = identity
         self.allow_import = tuple(allow_import)
+        self.faults = faults or Faults()
+        self.faults_endpoint = faults_endpoint
         self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lakefs-local")
         self.tasks = Tasks(lake)
         self.usage: Counter[tuple[int, int]] = Counter()
@@ -94,6 +113,9 @@ class Application:
         request_id = str(uuid.UUID(int=secrets.randbits(128), version=4))
         try:
             answer, validated = await self._answer(scope, receive)
+        except Broken as broken:
+            await break_off(broken, scope["state"][TRANSPORT], receive, send)
+            return
         except Exception:
             logger.exception("%s %s", scope["method"], scope["path"])
             answer, validated = _refused(Refusal("internal server error")), True
@@ -106,6 +128,8 @@ class Application:
         """Return the answer, and whether the request had passed the validator."""
         raw = scope.get("raw_path") or scope["path"].encode()
         path = raw.partition(b"?")[0].decode("latin-1")
+        if path == FAULTS and self.faults_endpoint:
+            return await self._faults(scope, receive), True
         if not path.startswith(f"{API}/"):
             return self._outside(scope["method"], path), True
         try:
@@ -130,13 +154,27 @@ class Application:
             return _refused(refusal), False
         if operation.name in UPLOADS:
             await receive_upload(request, receive, self.pool)
+        rules = self.faults.call(operation.name, names)
+        answer = await strike(rules, "before") or await self._handle(operation, request)
+        return await strike(rules, "after", answer) or answer, True
+
+    async def _handle(self, operation: Operation, request: Request) -> Answer:
         handler = HANDLERS[operation.name]
         try:
             if operation.name in INLINE:
-                return handler(request), True
-            return await asyncio.get_running_loop().run_in_executor(self.pool, handler, request), True
+                return handler(request)
+            return await asyncio.get_running_loop().run_in_executor(self.pool, handler, request)
         except Refusal as refusal:
-            return _refused(refusal), True
+            return _refused(refusal)
+
+    async def _faults(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        try:
+            self.identity.authenticate(headers)
+            body = await _read(receive)
+            return administer(self.faults, scope["method"], _decode(body) if body else None)
+        except Refusal as refusal:
+            return _refused(refusal)
 
     def _match(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
         parts = path.split("/")
@@ -180,18 +218,7 @@ def _paths() -> dict[str, dict[str, Any]]:
 
 async def _read_json(operation: Operation, headers: dict[str, str], receive: Receive) -> Any:
     """Read, decode and check a body; None without one."""
-    data, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Invalid("client hung up")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise Invalid("request body has an error: it is too large")
-        data.append(chunk)
-        more = message.get("more_body", False)
-    body = b"".join(data)
+    body = await _read(receive)
     if operation.body is None:
         return None
     if not body:
@@ -204,6 +231,22 @@ async def _read_json(operation: Operation, headers: dict[str, str], receive: Rec
     value = _decode(body)
     check_body(operation, value)
     return value
+
+
+async def _read(receive: Receive) -> bytes:
+    """Read a body that is small enough to keep."""
+    data, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Invalid("client hung up")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise Invalid("request body has an error: it is too large")
+        data.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(data)
 
 
 def _decode(body: bytes) -> Any:

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--access-key-id", default=ACCESS_KEY_ID, metavar="KEY", help="the access key")
     parser.add_argument("--secret-access-key", default=SECRET_ACCESS_KEY, metavar="SECRET", help="its secret")
     parser.add_argument("--no-installation", action="store_true", help="wait for the set-up call")
+    parser.add_argument("--faults", action="store_true", help="let tests set faults over HTTP, at /_faults")
     parser.add_argument(
         "--allow-import", action="append", default=[], metavar="DIR", help="imports may read from this folder"
     )
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         secret_access_key=arguments.secret_access_key,
         installed=not arguments.no_installation,
         allow_import=arguments.allow_import,
+        faults_endpoint=arguments.faults,
     ) if _may_listen(arguments) else None  # fmt: skip
     if server is None:
         return 1

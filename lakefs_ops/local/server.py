@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import tempfile
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from lakefs_ops.local.app import Application
+from lakefs_ops.local.app import TRANSPORT, Application
 from lakefs_ops.local.errors import Refusal
+from lakefs_ops.local.faults import Faults
 from lakefs_ops.local.identity import Identity
 from lakefs_ops.local.store.lake import Lake
 
@@ -20,6 +23,16 @@ ACCESS_KEY_ID = "AKIAIOSFOLQUICKSTART"
 SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105
 USER = "quickstart"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
+    """A connection that lets the application end it as a fault would."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+        super().connection_made(transport)
 
 
 class LocalLakeFS:
@@ -36,6 +49,11 @@ class LocalLakeFS:
         secret_access_key: its secret.
         installed: set the server up at once; otherwise it waits for a call of ``setup``.
         allow_import: folders that imports may read from.
+        faults_endpoint: let faults be set over HTTP too, at ``/_faults``, with the access key.
+
+    Attributes:
+        endpoint: its address, once it was started.
+        faults: what fails on demand, for the tests of what must survive it.
 
     Raises:
         ValueError: the well-known key pair, for others than this machine.
@@ -57,6 +75,7 @@ class LocalLakeFS:
         secret_access_key: str = SECRET_ACCESS_KEY,
         installed: bool = True,
         allow_import: Iterable[Path | str] = (),
+        faults_endpoint: bool = False,
     ) -> None:
         if host not in LOOPBACK and secret_access_key == SECRET_ACCESS_KEY:
             raise ValueError(
@@ -73,6 +92,8 @@ class LocalLakeFS:
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self.endpoint = ""
+        self.faults = Faults()
+        self._faults_endpoint = faults_endpoint
 
     def start(self) -> Self:
         """Start the server; it answers when this returns."""
@@ -93,7 +114,13 @@ class LocalLakeFS:
             identity = Identity(self._lake)
             if self._installed and not identity.matches(self.access_key_id, self.secret_access_key):
                 identity.install(USER, "", self.access_key_id, self.secret_access_key)
-            self._application = Application(self._lake, identity, allow_import=self._allow_import)
+            self._application = Application(
+                self._lake,
+                identity,
+                allow_import=self._allow_import,
+                faults=self.faults,
+                faults_endpoint=self._faults_endpoint,
+            )
         except Refusal as refused:
             listening.close()
             raise OSError(refused.message) from None
@@ -102,6 +129,7 @@ class LocalLakeFS:
             lifespan="off",
             log_level="warning",
             access_log=False,
+            http=_Connection,
             ws="none",
             timeout_graceful_shutdown=5,
         )
@@ -117,6 +145,7 @@ class LocalLakeFS:
 
     def stop(self) -> None:
         """Stop the server, and remove a temporary directory; a second call does nothing."""
+        self.faults.clear()
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join()

@@ -1,0 +1,54 @@
+"""Servers in this process and in processes of their own."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from lakefs_ops import LakeFSClient
+from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
+
+
+class Process:
+    """A server in a process of its own, on a directory that outlives it."""
+
+    def __init__(self, data):
+        self.data = data
+        self.endpoint = ""
+        self.process = None
+
+    def start(self, *arguments):
+        command = [sys.executable, "-m", "lakefs_ops.local", "--data", str(self.data), "--port", "0", *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.endpoint = self.process.stdout.readline().strip()
+        return self
+
+    def client(self, **options):
+        return LakeFSClient(self.endpoint, access_key_id=ACCESS_KEY_ID, secret_access_key=SECRET_ACCESS_KEY, **options)
+
+    def kill(self):
+        return self.end(signal.SIGKILL)
+
+    def end(self, number=signal.SIGTERM):
+        """End it; return what it wrote to standard error."""
+        self.process.send_signal(number)
+        said = self.process.communicate(timeout=10)[1]
+        self.process.stdout.close()
+        return said
+
+
+@pytest.fixture
+def process(tmp_path):
+    """A server process, not yet started."""
+    server = Process(tmp_path / "data")
+    yield server
+    if server.process is not None and server.process.poll() is None:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server in this process, shared by a module's tests."""
+    with LocalLakeFS() as server:
+        yield server
