@@ -24,10 +24,17 @@ MOST_MEMORY = 256 << 20
 _PRELUDE = """
 local python_call, write, limit, modules, null = ...
 local hook, traceback, loading, xpcall_, pairs_ = debug.sethook, debug.traceback, load, xpcall, pairs
-local text, insert, unpack_ = tostring, table.insert, table.unpack
-local function refuse() hook(refuse, "", 1000); error("the script ran too long", 0) end
+local text, insert, unpack_, kind_of = tostring, table.insert, table.unpack, type
+local pcall_, exhausted = pcall, false
+local function refuse() exhausted = true; error("the script ran too long", 0) end
+local function passed_on(...)
+  if exhausted then error("the script ran too long", 0) end  -- a script cannot catch its own end
+  return ...
+end
+function pcall(...) return passed_on(pcall_(...)) end
+function xpcall(...) return passed_on(xpcall_(...)) end
 for _, name in ipairs({"python", "os", "io", "debug", "package", "load", "loadfile", "loadstring", "dofile",
-                       "collectgarbage"}) do
+                       "collectgarbage", "coroutine"}) do
   _G[name] = nil
 end
 function print(...)
@@ -61,6 +68,7 @@ return function(code)
   end)
   hook()
   if ended then return "ended" end
+  if kind_of(what) ~= "table" then return "raised", text(what), "" end  -- no memory is left for the handler
   return what[1], what[2], what[3]
 end
 """
@@ -116,13 +124,17 @@ class Lua:
         given("username", event.committer or "")
         given("args", _table(runtime, self._arguments))
         given("action", _table(runtime, self._described(event)))
-        outcome = runner(self._code(event))
+        code = self._code(event)
+        try:
+            outcome = runner(code)
+        except MemoryError:
+            raise HookFailed("runtime error: not enough memory") from None
         kind, text, trace = (*outcome, "", "")[:3] if isinstance(outcome, tuple) else (outcome, "", "")
         if kind == "syntax":
             raise HookFailed("syntax error: " + re.sub(r"near '(.*)'$", r"near \1", text))
         if kind == "refused":
             raise HookFailed(text)
-        if kind == "raised":
+        if kind != "ended":
             raise HookFailed(f"runtime error: {text}\n{_traced(trace)}")
 
     def _code(self, event: Event) -> str:
@@ -215,7 +227,7 @@ def _traced(trace: str) -> str:
     """Write a stack as lakeFS's interpreter does: its own functions have no names, what is around the script is not."""
     lines = []
     for line in trace.split("\n"):
-        if line.startswith("\t"):
+        if line.startswith("\t") and '[string "<python>"]' not in line:
             lines.append("\t[Go]: in ?" if line.startswith("\t[C]") else line)
         if line.endswith("in main chunk"):
             break

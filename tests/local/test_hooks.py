@@ -1,0 +1,372 @@
+"""Hooks beyond the recordings: the sandbox, conditions, and what they may do while an operation waits for them."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+import uuid
+
+import pytest
+import requests
+
+from lakefs_ops.local import LocalLakeFS
+from lakefs_ops.local.actions.conditions import InvalidCondition, holds
+from lakefs_ops.local.actions.definitions import InvalidAction, glob_matches, parse
+from lakefs_ops.local.actions.events import new_run_id
+from lakefs_ops.local.actions.properties import WrongProperty, seconds, secret
+from lakefs_ops.local.errors import Refusal
+
+
+class Repository:
+    def __init__(self, server):
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.auth = (server.access_key_id, server.secret_access_key)
+        self.name = f"hooks-{uuid.uuid4().hex[:12]}"
+        self.base = f"{server.endpoint}/api/v1/repositories"
+        body = {"name": self.name, "storage_namespace": f"local://{self.name}"}
+        assert self.session.post(self.base, json=body, timeout=30).status_code == 201
+        self.base += f"/{self.name}"
+
+    def call(self, method, path, **arguments):
+        return self.session.request(method, self.base + path, timeout=60, **arguments)
+
+    def put(self, path, content, branch="main"):
+        answer = self.call("POST", f"/branches/{branch}/objects", params={"path": path}, data=content)
+        assert answer.status_code == 201, answer.text
+
+    def commit(self, message="m", branch="main"):
+        return self.call("POST", f"/branches/{branch}/commits", json={"message": message})
+
+    def script(self, code, event="pre-commit"):
+        hook = {"id": "script", "type": "lua", "properties": {"script": code}}
+        self.put("_lakefs_actions/script.yaml", json.dumps({"name": "scripted", "on": {event: None}, "hooks": [hook]}))
+
+    def webhook(self, url, event="pre-commit", **properties):
+        hook = {"id": "web", "type": "webhook", "properties": {"url": url, **properties}}
+        self.put("_lakefs_actions/web.yaml", json.dumps({"name": "web hook", "on": {event: None}, "hooks": [hook]}))
+
+    def paths(self, ref):
+        return [item["path"] for item in self.call("GET", f"/refs/{ref}/objects/ls").json()["results"]]
+
+    def output(self):
+        run = self.call("GET", "/actions/runs").json()["results"][0]["run_id"]
+        return self.call("GET", f"/actions/runs/{run}/hooks/0000_0000/output").text
+
+
+@pytest.fixture(scope="module")
+def server():
+    with LocalLakeFS() as running:
+        yield running
+
+
+@pytest.fixture
+def repository(server):
+    made = Repository(server)
+    yield made
+    made.session.close()
+
+
+@pytest.fixture
+def receiver():
+    """A web server whose answer a test chooses: `react` is called for each hook."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(self.server.react())
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    web.daemon_threads = True
+    web.react = lambda: 200
+    web.url = f"http://127.0.0.1:{web.server_address[1]}/"
+    thread = threading.Thread(target=web.serve_forever, args=(0.05,))
+    thread.start()
+    yield web
+    web.shutdown()
+    thread.join()
+    web.server_close()
+
+
+# the sandbox --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "python",
+        "os",
+        "io",
+        "debug",
+        "package",
+        "load",
+        "loadstring",
+        "dofile",
+        "loadfile",
+        "collectgarbage",
+        "coroutine",
+    ],
+)
+def test_a_script_has_nothing_of_the_machine(repository, name):
+    repository.script(f"print({name} == nil)")
+    assert repository.commit().status_code == 201
+    assert repository.output() == "true\n"
+
+
+@pytest.mark.parametrize("code", ["print.__class__", "require('lakefs').get_object.__globals__", "print.__call__"])
+def test_a_script_does_not_reach_the_interpreter(repository, code):
+    repository.script(f"print(pcall(function() return {code} end))")
+    repository.commit()
+    assert repository.output().startswith("false")
+
+
+@pytest.mark.parametrize("loop", ["while true do end", "while true do pcall(function() while true do end end) end"])
+def test_a_script_that_does_not_end_is_ended(repository, loop):
+    repository.script(loop)
+    begun = time.monotonic()
+    answer = repository.commit()
+    assert answer.status_code == 412
+    assert "ran too long" in answer.json()["message"]
+    assert time.monotonic() - begun < 30
+
+
+def test_a_script_that_grows_without_end_is_ended(repository):
+    repository.script("local all = {} for at = 1, 1e9 do all[at] = string.rep('x', 1e6) .. at end")
+    assert repository.commit().status_code == 412
+
+
+def test_a_module_that_is_not_there(repository):
+    repository.script("require('net/http')")
+    assert "module 'net/http' not found" in repository.commit().json()["message"]
+
+
+def test_a_script_may_change_the_repository(repository):
+    repository.script(
+        "local lakefs = require('lakefs')\n"
+        "print(lakefs.create_tag(action.repository_id, action.commit_id, 'made-by-a-hook'))",
+        event="post-commit",
+    )
+    made = repository.commit().json()["id"]
+    assert eventually(lambda: repository.call("GET", "/tags/made-by-a-hook").json().get("commit_id") == made)
+
+
+# while an operation waits -------------------------------------------------------------------------------
+
+
+def test_a_hook_may_write_while_a_commit_waits_for_it(repository, receiver):
+    repository.webhook(receiver.url)
+    repository.put("a", b"1")
+
+    def react():
+        repository.put("meanwhile", b"2")
+        repository.put("a", b"3")
+        return 200
+
+    receiver.react = react
+    assert repository.commit().status_code == 201
+    assert repository.paths("main@") == ["_lakefs_actions/web.yaml", "a"]
+    assert repository.call("GET", "/refs/main@/objects", params={"path": "a"}).content == b"1"
+    changes = repository.call("GET", "/branches/main/diff").json()["results"]
+    assert [(change["type"], change["path"]) for change in changes] == [("changed", "a"), ("added", "meanwhile")]
+
+
+def test_a_merge_is_planned_anew_when_the_branch_moved_meanwhile(repository, receiver):
+    assert repository.call("POST", "/branches", json={"name": "dev", "source": "main"}).status_code == 201
+    hook = {"id": "web", "type": "webhook", "properties": {"url": receiver.url}}
+    action = {"name": "web hook", "on": {"pre-merge": None}, "hooks": [hook]}
+    repository.put("_lakefs_actions/web.yaml", json.dumps(action), branch="dev")
+    assert repository.commit(branch="dev").status_code == 201
+    calls = []
+
+    def react():
+        calls.append(1)
+        if len(calls) == 1:
+            repository.put("from-main", b"1")
+            assert repository.commit("meanwhile").status_code == 201
+        return 200
+
+    receiver.react = react
+    merged = repository.call("POST", "/refs/dev/merge/main", json={})
+    assert merged.status_code == 200, merged.text
+    assert len(calls) == 2
+    assert repository.paths("main") == ["_lakefs_actions/web.yaml", "from-main"]
+    log = repository.call("GET", "/refs/main/commits", params={"first_parent": True}).json()["results"]
+    assert [commit["message"] for commit in log] == ["Merge 'dev' into 'main'", "meanwhile", "Repository created"]
+
+
+def test_others_do_not_wait_for_a_slow_hook(repository, receiver):
+    asked, release = threading.Event(), threading.Event()
+
+    def react():
+        asked.set()
+        release.wait(20)
+        return 200
+
+    receiver.react = react
+    repository.webhook(receiver.url)
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(repository.commit().status_code))
+    waiting.start()
+    try:
+        assert asked.wait(10)
+        begun = time.monotonic()
+        other = requests.post(
+            f"{repository.base}/branches",
+            json={"name": "other", "source": "main"},
+            auth=repository.session.auth,
+            timeout=10,
+        )
+        assert other.status_code == 201
+        assert time.monotonic() - begun < 2
+    finally:
+        release.set()
+        waiting.join()
+    assert answers == [201]
+
+
+def test_the_server_stops_though_a_hook_does_not_end(receiver):
+    asked, release = threading.Event(), threading.Event()
+
+    def react():
+        asked.set()
+        release.wait(20)
+        return 200
+
+    receiver.react = react
+    try:
+        with LocalLakeFS() as server:
+            repository = Repository(server)
+            repository.webhook(receiver.url, event="post-commit")
+            assert repository.commit().status_code == 201
+            repository.session.close()
+            assert asked.wait(10)
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 5
+    finally:
+        release.set()
+
+
+def test_runs_outlive_the_server(tmp_path):
+    with LocalLakeFS(tmp_path) as server:
+        repository = Repository(server)
+        repository.script("print('kept')")
+        repository.commit()
+        before = repository.call("GET", "/actions/runs").json()
+        repository.session.close()
+    with LocalLakeFS(tmp_path) as server:
+        again = requests.get(
+            f"{server.endpoint}/api/v1/repositories/{repository.name}/actions/runs",
+            auth=(server.access_key_id, server.secret_access_key),
+            timeout=10,
+        )
+        assert again.json() == before
+        assert len(before["results"]) == 1
+
+
+# definitions --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "after_success", "after_failure"),
+    [
+        ("", True, False),
+        ("success()", True, False),
+        ("failure()", False, True),
+        ("success() || failure()", True, True),
+        ("success() && failure()", False, False),
+        ("not failure()", True, False),
+        ("!(success() and true)", False, True),
+        ("failure() == true", False, True),
+        ("true", True, True),
+        ("false", False, False),
+    ],
+)
+def test_conditions(expression, after_success, after_failure):
+    assert holds(expression, failed=False) is after_success
+    assert holds(expression, failed=True) is after_failure
+
+
+@pytest.mark.parametrize(
+    "expression", ["1", "'yes'", "success", "success(", "unknown()", "true true", "&&", "success() # x"]
+)
+def test_conditions_that_are_none(expression):
+    with pytest.raises(InvalidCondition):
+        holds(expression, failed=False)
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "covered"),
+    [
+        ("*", "main", True),
+        ("*", "a/b", False),
+        ("feature-*", "feature-1", True),
+        ("v?", "v12", False),
+        ("[a-c]1", "b1", True),
+        ("[^a-c]1", "b1", False),
+        (r"a\*", "a*", True),
+        ("a.c", "abc", False),
+    ],
+)
+def test_globs(glob, name, covered):
+    assert glob_matches(glob, name) is covered
+
+
+@pytest.mark.parametrize("glob", ["[a", "a\\"])
+def test_globs_that_cannot_be_read(glob):
+    with pytest.raises(Refusal, match="syntax error in pattern"):
+        glob_matches(glob, "a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "name: [a]\non: 1", "name: ab\non: {pre-commit: 1}", "name: ab\non: {pre-commit: }\nhooks: 3", "{", "\t"],
+)
+def test_files_that_are_no_actions(text):
+    with pytest.raises(InvalidAction):
+        parse(text.encode())
+
+
+def test_on_is_no_truth_value():
+    assert parse(b"name: ab\non:\n  pre-commit:\nhooks: []").on == {"pre-commit": ()}
+
+
+@pytest.mark.parametrize(("text", "expected"), [("500ms", 0.5), ("1m30s", 90), ("2h", 7200), ("0", 0), ("1.5s", 1.5)])
+def test_durations(text, expected):
+    assert seconds(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["5", "fast", "5 s", ""])
+def test_durations_that_are_none(text):
+    with pytest.raises(WrongProperty):
+        seconds(text)
+
+
+def test_only_variables_for_hooks_are_filled_in(monkeypatch):
+    monkeypatch.setenv("LAKEFSACTION_TOKEN", "t0ken")
+    monkeypatch.setenv("HOME_SECRET", "private")
+    value = secret("Bearer {{ ENV.LAKEFSACTION_TOKEN }}{{ ENV.HOME_SECRET }}")
+    assert value == "Bearer t0ken"
+    assert "t0ken" not in value.shown
+
+
+def test_run_ids_sort_as_runs_are_listed(monkeypatch):
+    moments = iter([100_000_000_000, 100_500_000_000, 101_000_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(moments))
+    early, late, next_second = new_run_id(), new_run_id(), new_run_id()
+    assert next_second < early < late
+
+
+def eventually(condition):
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
