@@ -1,0 +1,207 @@
+"""Every verb under every fault ends as if nothing had happened; docs/exactly-once.md holds what each cell comes to.
+
+The page is the expectation: a cell that comes to something else fails. ``LAKEFS_OPS_WRITE_TABLE=1`` writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lakefs_ops import errors
+from lakefs_ops.flows.attempts import OutcomeUnknown
+from lakefs_ops.local.faults import Fault
+
+PAGE = Path(__file__).parents[2] / "docs" / "exactly-once.md"
+WRITE = bool(os.environ.get("LAKEFS_OPS_WRITE_TABLE"))
+READ_TIMEOUT = 0.6
+SLOW = 1.0
+
+VERBS = (
+    "ensure_branch",
+    "ensure_tag",
+    "ensure_repository",
+    "commit_once",
+    "merge_once",
+    "revert_once",
+    "cherry_pick_once",
+    "delete_branch_if_exists",
+    "start_import_once",
+    "pull_request_once",
+    "merge_pull_request_once",
+    "WriteAuditPublish",
+)
+LOCKED = "branch is currently locked, try again later"
+FAULTS = {
+    "request lost": {"when": "before", "action": "reset"},
+    "reply lost": {"when": "after", "action": "reset"},
+    "reply cut": {"when": "after", "action": "truncate"},
+    "429": {"when": "before", "action": "status", "status": 429, "message": "Too many attempts, try again later"},
+    "locked": {"when": "before", "action": "status", "status": 500, "message": LOCKED},
+    "500 before": {"when": "before", "action": "status", "status": 500, "message": "internal"},
+    "500 after": {"when": "after", "action": "status", "status": 500, "message": "internal"},
+    "503 before": {"when": "before", "action": "status", "status": 503, "message": "Slow down"},
+    "503 after": {"when": "after", "action": "status", "status": 503, "message": "Slow down"},
+    "late effect": {"when": "before", "action": "delay", "seconds": SLOW},
+    "late reply": {"when": "after", "action": "delay", "seconds": SLOW},
+}
+DEATHS = {"killed before": "before", "killed after": "after"}
+COLUMNS = (*FAULTS, *DEATHS, "two at once")
+
+PLAIN = "once"
+TWICE = "twice, see below"
+UNKNOWN = "says unknown; once by the retry"
+
+
+@pytest.fixture
+def repository(server, matrix):
+    name = f"m-{uuid.uuid4().hex[:12]}"
+    with connect(matrix, server) as client:
+        client.repositories.create(name=name, storage_namespace=f"local://{name}")
+    return name
+
+
+def connect(matrix, server, **more):
+    return matrix.connect(server.endpoint, server.access_key_id, server.secret_access_key, **more)
+
+
+@pytest.fixture(scope="session")
+def wanted(server, matrix, import_folder):
+    """What each verb leaves behind when nothing goes wrong, and how many requests it takes."""
+    known = {}
+
+    def look(verb):
+        if verb not in known:
+            name = f"m-{uuid.uuid4().hex[:12]}"
+            with connect(matrix, server) as client:
+                client.repositories.create(name=name, storage_namespace=f"local://{name}")
+                matrix.VERBS[verb].prepare(client, name)
+                matrix.VERBS[verb].run(client, name, False, str(import_folder))
+                known[verb] = matrix.state(client, name)
+        return known[verb]
+
+    return look
+
+
+def expected(verb, column):
+    rows = {
+        cells[0].strip("` "): dict(zip(COLUMNS, (c.strip() for c in cells[1:]), strict=True))
+        for line in PAGE.read_text().splitlines()
+        if line.startswith("| `") and len(cells := line.strip("|").split("|")) == len(COLUMNS) + 1
+    }
+    return rows[verb][column]
+
+
+def settle(verb, comes_to, column):
+    if WRITE:
+        with (PAGE.parent / f".cells-{os.getpid()}.jsonl").open("a") as file:
+            file.write(json.dumps([verb, column, comes_to]) + "\n")
+    else:
+        # Which of two racing callers is first is up to them; nobody promises that it goes wrong.
+        assert comes_to == expected(verb, column) or (expected(verb, column) == TWICE and comes_to == PLAIN)
+
+
+@pytest.mark.parametrize("column", FAULTS)
+@pytest.mark.parametrize("verb", VERBS)
+def test_under_a_fault(verb, column, server, faults, matrix, repository, import_folder, wanted):
+    goal = wanted(verb)
+    folder = str(import_folder)
+    timing_out = "late" in column
+    with connect(matrix, server) as client, connect(matrix, server, read=READ_TIMEOUT) as hasty:
+        matrix.VERBS[verb].prepare(client, repository)
+        faults.add(Fault(matrix.VERBS[verb].operation, **FAULTS[column]))
+        comes_to = PLAIN
+        try:
+            matrix.VERBS[verb].run(hasty if timing_out else client, repository, False, folder)
+        except OutcomeUnknown:
+            comes_to = UNKNOWN
+            time.sleep(SLOW if timing_out else 0)
+            matrix.VERBS[verb].run(client, repository, True, folder)
+        if timing_out:
+            time.sleep(SLOW)
+        assert matrix.state(client, repository) == goal
+    settle(verb, comes_to, column)
+
+
+@pytest.mark.parametrize("column", DEATHS)
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_client_is_killed_and_retried(verb, column, server, faults, matrix, repository, import_folder, wanted):
+    goal = wanted(verb)
+    folder = str(import_folder)
+    operation = matrix.VERBS[verb].operation
+    with connect(matrix, server) as client:
+        matrix.VERBS[verb].prepare(client, repository)
+        struck = faults.add(Fault(operation, when=DEATHS[column], action="delay", seconds=20))
+        arguments = [verb, server.endpoint, server.access_key_id, server.secret_access_key, repository, folder]
+        child = subprocess.Popen([sys.executable, matrix.__file__, *arguments])
+        assert struck.wait(20)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        faults.clear()  # what was held back takes effect now, as a server's work does that outlives its client
+        time.sleep(0.3)
+        matrix.VERBS[verb].run(client, repository, True, folder)
+        assert matrix.state(client, repository) == goal
+    settle(verb, PLAIN, column)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_two_at_once(verb, server, faults, matrix, repository, import_folder, wanted):
+    goal = wanted(verb)
+    start = threading.Barrier(2)
+
+    def run(client):
+        start.wait()
+        try:
+            matrix.VERBS[verb].run(client, repository, False, str(import_folder))
+        except errors.LakeFSError as error:
+            return type(error).__name__
+        return None
+
+    with connect(matrix, server) as one, connect(matrix, server) as two:
+        matrix.VERBS[verb].prepare(one, repository)
+        with ThreadPoolExecutor(2) as pool:
+            failed = [name for name in pool.map(run, (one, two)) if name]
+        same = matrix.state(one, repository) == goal
+    settle(verb, PLAIN if same and not failed else TWICE if not failed else ", ".join(failed), "two at once")
+
+
+BARE = {"WriteAuditPublish": None, "cherry_pick_once": 2, "start_import_once": None}
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if BARE.get(v, 1)])
+def test_nothing_but_the_bare_call_when_all_goes_well(verb, server, faults, matrix, repository, import_folder):
+    with connect(matrix, server) as client:
+        matrix.VERBS[verb].prepare(client, repository)
+        looks = 1 if verb in ("revert_once", "merge_pull_request_once") else 0  # the test's own look for the id
+        before = sum(faults.calls.values())
+        matrix.VERBS[verb].run(client, repository, False, str(import_folder))
+        assert sum(faults.calls.values()) - before - looks == BARE.get(verb, 1)
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if BARE.get(v, 1)])
+def test_at_most_two_looks_after_a_lost_reply(verb, server, faults, matrix, repository, import_folder):
+    with connect(matrix, server) as client:
+        matrix.VERBS[verb].prepare(client, repository)
+        looks = 1 if verb in ("revert_once", "merge_pull_request_once") else 0
+        faults.add(Fault(matrix.VERBS[verb].operation, when="after", action="reset"))
+        before = sum(faults.calls.values())
+        matrix.VERBS[verb].run(client, repository, False, str(import_folder))
+        sends = 2 if verb in ("ensure_branch", "ensure_tag", "ensure_repository", "delete_branch_if_exists") else 1
+        assert sum(faults.calls.values()) - before - looks <= sends + BARE.get(verb, 1) - 1 + 2
+
+
+def test_the_page_has_every_cell():
+    if not WRITE:
+        assert all(expected(verb, column) for verb in VERBS for column in COLUMNS)
+        assert re.search(r"^# ", PAGE.read_text(), re.MULTILINE)

@@ -1,0 +1,168 @@
+"""The verbs of the matrix: what each needs, does, and leaves behind; also run in processes that are killed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lakefs_ops import Config, LakeFSClient, Retries, Timeouts, errors
+from lakefs_ops.api.imports import ImportLocation
+from lakefs_ops.flows import once
+from lakefs_ops.flows.conditions import ImportDone
+from lakefs_ops.flows.publish import WriteAuditPublish
+from lakefs_ops.flows.waiting import wait
+
+KEY = "dag/run"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb.
+
+    Attributes:
+        operation: the operation that the faults hit.
+        prepare: makes what it works on.
+        run: calls it; takes the client, the repository, whether it is a retry, and the folder to import from.
+    """
+
+    operation: str
+    prepare: Callable[[LakeFSClient, str], None]
+    run: Callable[[LakeFSClient, str, bool, str], Any]
+
+
+def put(client: LakeFSClient, repository: str, branch: str, path: str, content: str) -> None:
+    client.objects.upload(repository, branch, path, content.encode())
+
+
+def nothing(client: LakeFSClient, repository: str) -> None:
+    pass
+
+
+def staged(client: LakeFSClient, repository: str) -> None:
+    put(client, repository, "main", "a", "1")
+
+
+def work_on_dev(client: LakeFSClient, repository: str) -> None:
+    client.branches.create(repository, name="dev", source="main")
+    put(client, repository, "dev", "a", "1")
+    client.commits.create(repository, "dev", message="work", metadata={"by": "us"})
+
+
+def committed(client: LakeFSClient, repository: str) -> None:
+    staged(client, repository)
+    client.commits.create(repository, "main", message="work")
+
+
+def pull_open(client: LakeFSClient, repository: str) -> None:
+    work_on_dev(client, repository)
+    client.pulls.create(repository, title="Dev", source_branch="dev", destination_branch="main")
+
+
+def revert(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
+    undone = next(c for c in client.refs.log(repository, "main") if c.message == "work")
+    once.revert_once(client, repository, "main", undone.id, key=KEY, message="undo", retried=retried)
+
+
+def import_folder(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
+    paths = [ImportLocation(type="common_prefix", path=f"local://{folder}/", destination="in/")]
+    started = once.start_import_once(
+        client, repository, "main", paths=paths, key=KEY, message="import", retried=retried, settle=3
+    )
+    if started.import_id:
+        wait(ImportDone(repository=repository, branch="main", id=started.import_id), client, timeout=20, interval=0.2)
+
+
+def merge_pull(client: LakeFSClient, repository: str, retried: bool, folder: str) -> str:
+    pull = client.pulls.list(repository, status="all").first()
+    assert pull is not None
+    return once.merge_pull_request_once(client, repository, pull.id)
+
+
+def publish(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
+    run = WriteAuditPublish(client, repository, key=KEY, tag="published", retried=retried)
+    run.open()
+    put(client, repository, run.branch, "a", "1")
+    run.audit()
+    run.publish()
+
+
+VERBS = {
+    "ensure_branch": Verb(
+        "createBranch", nothing, lambda c, r, again, f: once.ensure_branch(c, r, "run", source="main", retried=again)
+    ),
+    "ensure_tag": Verb("createTag", nothing, lambda c, r, again, f: once.ensure_tag(c, r, "v1", ref="main")),
+    "ensure_repository": Verb(
+        "createRepository",
+        nothing,
+        lambda c, r, again, f: once.ensure_repository(c, f"{r}-x", storage_namespace=f"local://{r}-x"),
+    ),
+    "commit_once": Verb(
+        "commit", staged, lambda c, r, again, f: once.commit_once(c, r, "main", key=KEY, message="land", retried=again)
+    ),
+    "merge_once": Verb(
+        "mergeIntoBranch",
+        work_on_dev,
+        lambda c, r, again, f: once.merge_once(c, r, "dev", "main", key=KEY, message="publish", retried=again),
+    ),
+    "revert_once": Verb("revertBranch", committed, revert),
+    "cherry_pick_once": Verb(
+        "cherryPick",
+        work_on_dev,
+        lambda c, r, again, f: once.cherry_pick_once(c, r, "main", "dev", key=KEY, retried=again),
+    ),
+    "delete_branch_if_exists": Verb(
+        "deleteBranch", work_on_dev, lambda c, r, again, f: once.delete_branch_if_exists(c, r, "dev")
+    ),
+    "start_import_once": Verb("importStart", nothing, import_folder),
+    "pull_request_once": Verb(
+        "createPullRequest",
+        work_on_dev,
+        lambda c, r, again, f: once.pull_request_once(
+            c, r, source_branch="dev", destination_branch="main", title="Dev", key=KEY, retried=again
+        ),
+    ),
+    "merge_pull_request_once": Verb("mergePullRequest", pull_open, merge_pull),
+    "WriteAuditPublish": Verb("mergeIntoBranch", nothing, publish),
+}
+
+
+def connect(endpoint: str, key: str, secret: str, *, read: float = 20.0) -> LakeFSClient:
+    """Return a client that does not wait long between attempts."""
+    return LakeFSClient(
+        config=Config(
+            endpoint=endpoint,
+            access_key_id=key,
+            secret_access_key=secret,
+            retries=Retries(count=4, first_wait=0.01, longest_wait=0.05),
+            timeouts=Timeouts(connect=5, read=read),
+        )
+    )
+
+
+def state(client: LakeFSClient, repository: str) -> dict[str, Any]:
+    """Return what a repository holds, without what differs from run to run: ids, dates, names of repositories."""
+    branches = {}
+    for branch in client.branches.list(repository):
+        branches[branch.id] = {
+            "objects": {o.path: o.checksum for o in client.objects.list(repository, branch.id)},
+            "uncommitted": [change.path for change in client.branches.diff(repository, branch.id)],
+            "log": [(c.message.partition(" ")[0], len(c.parents)) for c in client.refs.log(repository, branch.id)],
+        }
+    tags = {
+        tag.id: [c.message for c in client.refs.log(repository, tag.id, limit=1)]
+        for tag in client.tags.list(repository)
+    }
+    pulls = [(p.title, p.status) for p in client.pulls.list(repository, status="all")]
+    try:
+        other = client.repositories.get(f"{repository}-x").default_branch
+    except errors.RepositoryNotFound:
+        other = None
+    return {"branches": branches, "tags": tags, "pulls": pulls, "other": other}
+
+
+if __name__ == "__main__":
+    verb, endpoint, key, secret, repository, folder = sys.argv[1:]
+    with connect(endpoint, key, secret) as client:
+        VERBS[verb].run(client, repository, False, folder)
