@@ -332,6 +332,8 @@ class _Run:
             if "pause" in step:
                 if self.replay.patient or waits_for_the_clock(step):
                     time.sleep(step["pause"])
+                else:
+                    time.sleep(1 - time.time() % 1)  # ids of commits hold the second: it was another one behind a pause
                 continue
             try:
                 self._until_as_recorded(step)

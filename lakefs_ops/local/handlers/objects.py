@@ -221,16 +221,17 @@ def delete_many(request: Request) -> Answer:
     refusal: Refusal | None = None
     status = 0
     try:
-        repository = request.writable(force=request.get("force", False))
         name = request.path["branch"]
+        request.lake.repository(request.path["repository"])
         names.check_branch(name)
-        branches = Branches(request.lake, repository)
-        if branches.find(name) is None:
-            return as_json({"errors": []})
         for number, path in enumerate(paths):
             if not path:
                 return as_json({"errors": []})
             names.check_path(path, f"path[{number}]")
+        repository = request.writable(force=request.get("force", False))
+        branches = Branches(request.lake, repository)
+        if branches.find(name) is None:
+            return as_json({"errors": []})
         branches.check_writable(name)
         with request.lake.database.writing():
             for path in paths:
