@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 from lakefs_ops.local.server import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
+from lakefs_ops.local.store.check import Check
+from lakefs_ops.local.store.database import InUse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-import", action="append", default=[], metavar="DIR", help="imports may read from this folder"
     )
+    parser.add_argument("--check", type=Path, metavar="DIR", help="do not serve: see whether a data directory is whole")
+    parser.add_argument("--deep", action="store_true", help="with --check: read the bytes of all objects too")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM, or check a data directory.
 
     Returns:
-        The exit status: 0, or 1 when it could not start.
+        The exit status: 0, or 1 when it could not start, or the data directory is not whole.
     """
+    if arguments.check is not None:
+        return _check(arguments.check, deep=arguments.deep)
     server = LocalLakeFS(
         arguments.data,
         port=arguments.port,
@@ -57,6 +63,21 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         server.stop()
     return 0
+
+
+def _check(directory: Path, *, deep: bool) -> int:
+    wrong = 0
+    try:
+        check = Check(directory, deep=deep)
+        for problem in check.problems():
+            wrong += 1
+            _say(problem, error=True)
+    except (FileNotFoundError, InUse) as error:
+        _say(f"lakefs-ops: {error}", error=True)
+        return 1
+    seen = ", ".join(f"{number:,} {what}" for what, number in check.seen.items())
+    _say(f"{wrong:,} problem{'s' * (wrong != 1)} in {directory}: {seen}")
+    return 1 if wrong else 0
 
 
 def _may_listen(arguments: argparse.Namespace) -> bool:

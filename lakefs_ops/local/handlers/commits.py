@@ -9,6 +9,7 @@ from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Refusal
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.check import remember_dangling
 from lakefs_ops.local.store.commits import Commit, commit_id
 from lakefs_ops.local.store.lake import new_id
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
@@ -83,14 +84,14 @@ def create_record(request: Request) -> Answer:
         raise Invalid("commit id: invalid value: validation error")
     if request.lake.commits.find(repository.uid, expected):
         raise Conflicting("commit already exists: not unique")
-    request.lake.commits.store(
-        repository.uid,
-        Commit(
-            expected, parents, fields["committer"], fields["message"], fields["creation_date"],
-            fields["creation_date"] * 1_000_000_000, fields["metarange_id"], dict(fields.get("metadata") or {}),
-            fields["generation"], fields["version"],
-        ),
+    made = Commit(
+        expected, parents, fields["committer"], fields["message"], fields["creation_date"],
+        fields["creation_date"] * 1_000_000_000, fields["metarange_id"], dict(fields.get("metadata") or {}),
+        fields["generation"], fields["version"],
     )  # fmt: skip
+    with request.lake.database.writing():
+        request.lake.commits.store(repository.uid, made)
+        remember_dangling(request.lake, repository.uid, made)
     return nothing()
 
 

@@ -34,7 +34,12 @@ class Blobs:
 
     def path(self, checksum: str, size: int) -> Path:
         """Return where the file with these bytes is, if there is one."""
-        return self._directory / checksum[:2] / f"{checksum}-{size:x}"
+        return self.path_in(self._directory, checksum, size)
+
+    @staticmethod
+    def path_in(directory: Path, checksum: str, size: int) -> Path:
+        """Return where the file with these bytes is below a directory, if there is one."""
+        return directory / checksum[:2] / f"{checksum}-{size:x}"
 
     def holds(self, checksum: str, size: int) -> bool:
         """Whether there is a file with these bytes."""

@@ -155,8 +155,13 @@ class Branches:
     # what is uncommitted --------------------------------------------------------------------------------
 
     def stage(self, name: str, path: str, entry: Entry | None) -> None:
-        """Write or (None) remove an object on a branch, uncommitted."""
+        """Write or (None) remove an object on a branch, uncommitted.
+
+        Raises:
+            Missing: there is no such branch, perhaps not any more.
+        """
         with self.lake.database.writing() as connection:
+            self.get(name, f"branch '{name}' not found")
             connection.execute(
                 "INSERT OR REPLACE INTO staging VALUES (?, ?, ?, ?)",
                 (self.repository.uid, name, path, None if entry is None else encode(entry)),

@@ -43,6 +43,10 @@ CREATE TABLE IF NOT EXISTS ranges (id TEXT PRIMARY KEY, data BLOB NOT NULL);
 """
 
 
+FILE = "lakefs.db"
+"""The name of the database in the data directory."""
+
+
 class InUse(Refusal):
     """Another process has the data directory open."""
 
@@ -59,7 +63,7 @@ class Database:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._file = directory / "lakefs.db"
+        self._file = directory / FILE
         self._lock_file = (directory / "lock").open("w")
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,7 +74,11 @@ class Database:
         self._all: list[sqlite3.Connection] = []
         self._registry = threading.Lock()
         self._writer = threading.RLock()
-        self.connection.executescript(SCHEMA)
+        try:
+            self.connection.executescript(SCHEMA)
+        except sqlite3.DatabaseError:
+            self.close()
+            raise
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -80,11 +88,11 @@ class Database:
             found = sqlite3.connect(
                 self._file, isolation_level=None, check_same_thread=False, timeout=60, cached_statements=256
             )
+            with self._registry:
+                self._all.append(found)
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32768", "temp_store=MEMORY"):
                 found.execute(f"PRAGMA {pragma}")
             self._local.connection = found
-            with self._registry:
-                self._all.append(found)
         return found
 
     @contextmanager

@@ -103,6 +103,16 @@ def ends_range(path: str) -> bool:
     return zlib.crc32(path.encode("utf-8", "surrogatepass")) % RECORDS == 0
 
 
+def range_id(data: bytes) -> str:
+    """Return the id of a range."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def meta_range_id(data: bytes) -> str:
+    """Return the id of a meta-range."""
+    return hashlib.sha256(b"meta-range:" + data).hexdigest()
+
+
 class Trees:
     """Meta-ranges and ranges of all repositories.
 
@@ -227,17 +237,17 @@ class Trees:
     def _write_range(self, records: Records) -> Range:
         rows = [(path, *entry) for path, entry in zip(records.paths, records.entries, strict=True)]
         data = json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-        range_id = hashlib.sha256(data).hexdigest()
+        id = range_id(data)
         with self._database.writing() as connection:
-            connection.execute("INSERT OR IGNORE INTO ranges VALUES (?, ?)", (range_id, data))
-        _keep(self._ranges, range_id, records, CACHED_RANGES)
-        return Range(range_id, records.paths[0], records.paths[-1], len(records.paths))
+            connection.execute("INSERT OR IGNORE INTO ranges VALUES (?, ?)", (id, data))
+        _keep(self._ranges, id, records, CACHED_RANGES)
+        return Range(id, records.paths[0], records.paths[-1], len(records.paths))
 
     def _write_meta_range(self, ranges: list[Range]) -> str:
         if not ranges:
             return EMPTY
         data = json.dumps(ranges, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-        tree = hashlib.sha256(b"meta-range:" + data).hexdigest()
+        tree = meta_range_id(data)
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO meta_ranges VALUES (?, ?)", (tree, data))
         _keep(self._meta_ranges, tree, ranges, CACHED_META_RANGES)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lakefs_ops.local.errors import Conflicting, Contended, Invalid, Missing, NoChanges, Refusal
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.check import remember_dangling
 from lakefs_ops.local.store.commits import Commit, new_commit
 from lakefs_ops.local.store.lake import Lake, Repository
 from lakefs_ops.local.store.merging import Merged, merge
@@ -96,6 +97,8 @@ class Versions:
                 parents=(head,), committer=self.user, message=message, meta_range_id=tree, metadata=metadata, date=date
             )
             lake.commits.store(self.repository.uid, made)
+            if source_metarange is not None:
+                remember_dangling(lake, self.repository.uid, made)
             branches.move(branch, made.id)
             if sealed is None:
                 branches.drop_staged(branch)
@@ -177,6 +180,7 @@ class Versions:
 
     def _point(self, branch: str, made: Commit) -> None:
         self.lake.commits.store(self.repository.uid, made)
+        remember_dangling(self.lake, self.repository.uid, made)
         self.branches.move(branch, made.id)
         self.branches.drop_staged(branch)
 
