@@ -1,8 +1,9 @@
 """The main job, shown: write, audit, publish through Airflow and through Dagster, on an embedded lakeFS.
 
 ``make demo``, or ``python -m example_dags.demo``. Each host publishes a month of real weather, then refuses a
-spoiled one. It ends with what each run did, the commits of `main`, and where to look; the exit status is 0 only if
-everything came out as it must.
+spoiled one. Then a task is killed after its merge took effect, before it learned of it, and is tried again. It ends
+with what each run did, the commits of `main`, and where to look; the exit status is 0 only if everything came out as
+it must.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from example_dags.reporting import Outcome, read_events
 from lakefs_ops import LakeFSClient
 from lakefs_ops.api.common import Commit
 from lakefs_ops.errors import LakeFSError
+from lakefs_ops.local.faults import Fault, Faults
 
 ROOT = Path(__file__).parent.parent
 GOOD, SPOILED = weather.DATA / "monthly", weather.DATA / "spoiled"
@@ -34,6 +36,10 @@ HOSTS: Mapping[str, Sequence[tuple[str, Path]]] = {
     "Airflow": [("2013-01", GOOD), ("2013-03", SPOILED)],
     "Dagster": [("2013-02", GOOD), ("2013-03", SPOILED)],
 }
+RETRIED = "Killed and tried again"
+KILLED = "2013-04"
+"""The month that is published by a task which is killed and tried again."""
+
 GRACE = 2.0
 """Seconds that a host's process gets to end by itself."""
 
@@ -174,20 +180,47 @@ def run_host(
     else:
         environment |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
         environment |= {f"LAKEFS_{name.upper()}": value for name, value in server.items()}
-    module = f"example_dags.run_{host.lower()}"
     words = [f"{month}={inbox}" for month, inbox in batches]
-    log = home.parent / f"{host.lower()}.log"
+    return run_module(f"run_{host.lower()}", words, environment, home.parent / f"{host.lower()}.log", say)
+
+
+def run_module(
+    module: str, words: Sequence[str], environment: Mapping[str, str], log: Path, say: Callable[[str], None]
+) -> list[Outcome]:
+    """Run one of the examples' programs, and return what became of each batch."""
     outcomes = []
-    with log.open("w") as errors, process([sys.executable, "-m", module, *words], environment, errors) as child:
+    command = [sys.executable, "-m", f"example_dags.{module}", *words]
+    with log.open("a") as errors, process(command, environment, errors) as child:
         for event in read_events(child.stdout or ()):
             if isinstance(event, Outcome):
                 outcomes.append(event)
             else:
                 say(event)
         status = child.wait()
-    if status or len(outcomes) != len(words):
-        raise DemoFailed(f"the process of {host} ended with status {status}; its log is {shown(log)}")
+    if status or len(outcomes) != sum("=" in word for word in words):
+        raise DemoFailed(f"the process of {module} ended with status {status}; its log is {shown(log)}")
     return outcomes
+
+
+def run_killed(
+    repository: str, server: Mapping[str, str], faults: Faults, logs: Path, say: Callable[[str], None]
+) -> list[Outcome]:
+    """Kill a task while the reply to its merge is on the way, and try it again."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LAKE")}
+    environment = clean | {"WEATHER_REPOSITORY": repository, "PYTHONPATH": str(ROOT)}
+    environment |= {f"LAKEFS_{name.upper()}": value for name, value in server.items()}
+    log, words = logs / "publish.log", [f"{KILLED}={GOOD}"]
+    held = faults.add(Fault("mergeIntoBranch", when="after", action="delay", seconds=60))
+    command = [sys.executable, "-m", "example_dags.run_publish", *words]
+    with log.open("w") as errors, process(command, environment, errors) as child:
+        say("the first try, until it merges")
+        if not held.wait(30):
+            raise DemoFailed(f"the task never came to its merge; its log is {shown(log)}")
+        say("the merge took effect; its reply is lost, and the task is killed")
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    faults.clear()
+    return run_module("run_publish", ["--retried", *words], environment, log, lambda part: say(f"the next try: {part}"))
 
 
 @contextmanager
@@ -232,7 +265,12 @@ def problems(
     client: LakeFSClient, repository: str, history: Sequence[str], outcomes: Mapping[str, Sequence[Outcome]]
 ) -> Iterator[str]:
     """Compare what lakeFS holds with what it must hold; give one sentence for each difference."""
-    published = list(history)
+    published = [*history, KILLED]
+    if [outcome.state for outcome in outcomes[RETRIED]] != ["published"]:
+        yield f"{KILLED} must be published by the second try"
+    merges = [c for c in client.refs.log(repository, "main") if KILLED in c.message and len(c.parents) > 1]
+    if len(merges) != 1:
+        yield f"main must have one merge of {KILLED}, but has {len(merges)}"
     for host, batches in HOSTS.items():
         for (month, inbox), outcome in zip(batches, outcomes[host], strict=True):
             expected = "published" if inbox == GOOD else "refused"
@@ -290,6 +328,8 @@ def show(data: Path, *, serve: bool) -> bool:
             for host, batches in HOSTS.items():
                 with Step(f"{host}: {' and '.join(describe_batch(month, inbox) for month, inbox in batches)}") as step:
                     outcomes[host] = run_host(host, batches, repository, server, logs / host.lower(), step.say)
+            with Step(f"{KILLED} by a task that is killed and tried again") as step:
+                outcomes[RETRIED] = run_killed(repository, server, local.faults, logs, step.say)
             for host, results in outcomes.items():
                 for outcome in results:
                     show_outcome(host, outcome, client, repository)
@@ -319,11 +359,14 @@ def show_end(wrong: Sequence[str], data: Path, logs: Path, endpoint: str) -> Non
         for sentence in wrong:
             print(f"    - {sentence}")
     else:
-        good = [month for batches in HOSTS.values() for month, inbox in batches if inbox == GOOD]
-        text = f"main holds 2012, {' and '.join(good)}, and nothing of the spoiled batches, whose branches are kept"
+        good = [month for batches in HOSTS.values() for month, inbox in batches if inbox == GOOD] + [KILLED]
+        text = (
+            f"main holds 2012 and {', '.join(good)}, each by one merge,"
+            " and nothing of the spoiled batches, whose branches are kept"
+        )
         print(f"\n  {paint('As it must be:', 'bold', 'green')} {text}")
     show_return(data, endpoint)
-    print(f"  what Airflow and Dagster logged: {shown(logs)}/")
+    print(f"  what the tasks logged: {shown(logs)}/")
 
 
 def show_return(data: Path, endpoint: str) -> None:

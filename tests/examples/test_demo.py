@@ -62,10 +62,11 @@ def test_the_demo_shows_that_everything_came_out_as_it_must(data):
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert "As it must be:" in output
-    assert output.count("PUBLISHED") == 2
+    assert output.count("PUBLISHED") == 3
     assert output.count("REFUSED") == 2
     assert output.count("look at http://127.0.0.1:") == 2
-    assert output.count("|\\") == 2
+    assert output.count("|\\") == 3
+    assert "its reply is lost, and the task is killed" in output
     assert re.search(r"lakefs-ops local --data .*lakefs --port \d+", output)
     assert time.monotonic() - begun < 90
 
@@ -81,9 +82,12 @@ def test_the_verdict_notices_what_did_not_come_out(lake):
         host: [Outcome(month, "published", f"{host}-{month}-{inbox.name}") for month, inbox in batches]
         for host, batches in demo.HOSTS.items()
     }
+    outcomes[demo.RETRIED] = [Outcome(demo.KILLED, "failed", "wap")]
     found = "\n".join(demo.problems(lake.client, lake.repository, lake.history, outcomes))
     assert "Dagster: 2013-03 must be refused, but was published" in found
     assert "Airflow: the branch Airflow-2013-03-spoiled must be kept" in found
+    assert "2013-04 must be published by the second try" in found
+    assert "main must have one merge of 2013-04, but has 0" in found
     assert "main must hold daily/2013-02.csv" in found
     assert "main must not hold raw/2013-03.csv" in found
-    assert "main must have 6 commits, but has 3" in found
+    assert "main must have 8 commits, but has 3" in found
