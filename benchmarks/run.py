@@ -123,18 +123,20 @@ def table(medians):
         yield f"| {row.what} | {shown(ours, row.quantity)} | {peer} | {name} | {text} | {goal} | {verdict} |"
 
 
-def machine():
+def machine(load):
     model = platform.processor() or platform.machine()
     with Path("/proc/cpuinfo").open() as lines:
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    # On a busy machine the rows that fill both cores (download, listing) lose most.
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_implementation()} {platform.python_version()}, "
-        f"{platform.system()}, {model}, {os.cpu_count()} cores.\n{versions}."
+        f"{platform.system()}, {model}, {os.cpu_count()} cores, load {load:.1f} before the run.\n{versions}."
     )
 
 
 def main():
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     server = subprocess.Popen(
         [sys.executable, HERE / "server.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -150,7 +152,7 @@ def main():
         "Written by `make bench`: medians of interleaved runs, each in a process of its own on one core, with one\n"
         "loopback server for all on another. Ratios above 1 mean that ours is that many times faster or smaller,\n"
         "where the goal says `>=`. Only ratios carry over to another machine.\n\n"
-        f"{machine()}\n\n{text}\n"
+        f"{machine(load)}\n\n{text}\n"
     )
 
 
