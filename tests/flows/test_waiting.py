@@ -5,8 +5,11 @@ import threading
 import pytest
 
 from lakefs_ops import Config, LakeFSClient, Retries, errors
+from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.flows import conditions
-from lakefs_ops.flows.waiting import WaitTimedOut, wait
+from lakefs_ops.flows.once import start_import_once
+from lakefs_ops.flows.waiting import ConditionFailed, WaitTimedOut, wait
+from lakefs_ops.local import LocalLakeFS
 
 
 def test_the_first_look_only_remembers(lakefs, lakefs_repository, write):
@@ -94,3 +97,91 @@ def test_wait_can_be_stopped_by_its_progress_callback(lakefs, lakefs_repository)
             conditions.NewCommit(repository=lakefs_repository, branch="main"), lakefs.client, timeout=9, on_look=on_look
         )
     assert stop.is_set()
+
+
+def test_commits_are_matched_by_metadata_message_and_prefix(lakefs, lakefs_repository, write):
+    client, repository = lakefs.client, lakefs_repository
+    start = client.branches.get(repository, "main").commit_id
+    by_metadata = conditions.CommitMatches(
+        repository=repository, branch="main", metadata={"source": "gauge"}, after=start
+    )
+    by_message = conditions.CommitMatches(repository=repository, branch="main", message="^Daily", after=start)
+    by_prefix = conditions.CommitMatches(repository=repository, branch="main", prefix="in/", after=start)
+    all_three = [by_metadata, by_message, by_prefix]
+    client.objects.upload(repository, "main", "out/1", b"1")
+    client.commits.create(repository, "main", message="Other")
+    looks = [condition.look(client) for condition in all_three]
+    assert [look.state for look in looks] == ["waiting"] * 3
+    client.objects.upload(repository, "main", "in/1", b"1")
+    wanted = client.commits.create(repository, "main", message="Daily 1", metadata={"source": "gauge"}).id
+    client.objects.upload(repository, "main", "out/2", b"1")
+    client.commits.create(repository, "main", message="Other")
+    for look in looks:
+        verdict = look.condition.look(client)
+        assert (verdict.state, verdict.found) == ("met", {"commit_id": wanted}), "it came between two looks"
+
+
+def test_a_prefix_a_tag_a_branch_and_a_difference_are_waited_for(lakefs, lakefs_repository, write):
+    client, repository = lakefs.client, lakefs_repository
+    waited = {
+        "prefix": conditions.PrefixHolds(repository=repository, ref="main", prefix="p", objects=2, size_bytes=4),
+        "tag": conditions.TagExists(repository=repository, tag="v1"),
+        "branch": conditions.BranchExists(repository=repository, branch="dev"),
+    }
+    assert {name: c.look(client).state for name, c in waited.items()} == dict.fromkeys(waited, "waiting")
+    write(p1="12", p2="34")
+    client.tags.create(repository, id="v1", ref="main")
+    client.branches.create(repository, name="dev", source="main")
+    assert {name: c.look(client).state for name, c in waited.items()} == dict.fromkeys(waited, "met")
+    gone = conditions.BranchExists(repository=repository, branch="dev", gone=True)
+    same = conditions.NoDifference(repository=repository, left_ref="main", right_ref="dev")
+    assert (gone.look(client).state, same.look(client).state) == ("waiting", "met")
+    write("dev", a="1")
+    client.commits.create(repository, "dev", message="one")
+    assert "differ, first at 'a'" in same.look(client).reason
+    client.branches.delete(repository, "dev")
+    assert gone.look(client).state == "met"
+
+
+def test_a_pull_request_is_waited_for(lakefs, lakefs_repository, write):
+    client, repository = lakefs.client, lakefs_repository
+    client.branches.create(repository, name="dev", source="main")
+    write("dev", a="1")
+    client.commits.create(repository, "dev", message="one")
+    ids = [
+        client.pulls.create(repository, title=t, source_branch="dev", destination_branch="main").id for t in ("a", "b")
+    ]
+    merged, closed = (conditions.PullRequestEnded(repository=repository, pull_request=id) for id in ids)
+    assert merged.look(client).state == "waiting"
+    commit_id = client.pulls.merge(repository, ids[0]).reference
+    client.pulls.update(repository, ids[1], status="closed")
+    assert merged.look(client).found == {"status": "merged", "commit_id": commit_id}
+    assert closed.look(client).state == "failed"
+    assert closed.model_copy(update={"closed_counts": True}).look(client).state == "met"
+    with pytest.raises(ConditionFailed, match="is closed"):
+        wait(closed, client, timeout=5)
+
+
+def test_an_import_is_waited_for(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "x.csv").write_text("1")
+    with (
+        LocalLakeFS(allow_import=[folder]) as server,
+        LakeFSClient(
+            server.endpoint, access_key_id=server.access_key_id, secret_access_key=server.secret_access_key
+        ) as client,
+    ):
+        client.repositories.create(name="lake", storage_namespace="local://lake")
+
+        def start(path):
+            location = ImportLocation(type="common_prefix", path=f"local://{path}/", destination="in/")
+            started = start_import_once(
+                client, "lake", "main", paths=[location], key=str(path), message="import", settle=0
+            )
+            return conditions.ImportDone(repository="lake", branch="main", id=started.import_id)
+
+        verdict = wait(start(folder), client, timeout=20, interval=0.1)
+        assert verdict.found["commit_id"] == client.branches.get("lake", "main").commit_id
+        with pytest.raises(ConditionFailed, match=r"import .* failed: import error"):
+            wait(start(folder / "nowhere"), client, timeout=20, interval=0.1)
