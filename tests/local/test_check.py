@@ -66,7 +66,7 @@ def test_a_directory_that_is_served(tmp_path, capsys):
 DAMAGES = {
     "a lost range": ("DELETE FROM ranges WHERE rowid = 1", ": it is missing"),
     "a spoilt range": ("UPDATE ranges SET data = CAST(replace(data, '000', '001') AS BLOB)", "another digest"),
-    "a spoilt meta-range": ("UPDATE meta_ranges SET data = CAST(replace(data, '20]', '21]') AS BLOB)", "another digest"),
+    "a spoilt meta-range": ("UPDATE meta_ranges SET data = CAST(replace(data, '20]', '2]') AS BLOB)", "another digest"),
     "a lost meta-range": ("DELETE FROM meta_ranges", "its meta-range"),
     "a changed commit": ("UPDATE commits SET message = 'x' WHERE message = 'one'", "its id is not that"),
     "a lost commit": ("DELETE FROM commits WHERE message = 'one'", "its parent"),

@@ -1,43 +1,12 @@
 """What was answered is there after the server was killed and started again on the same directory."""
 
-import signal
 import subprocess
 import sys
 
 import pytest
 
-from lakefs_ops import LakeFSClient, errors
-from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
-
-
-class Server:
-    """A server in a process of its own."""
-
-    def __init__(self, data):
-        self.data = data
-        self.process = None
-
-    def start(self):
-        command = [sys.executable, "-m", "lakefs_ops.local", "--data", str(self.data), "--port", "0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        endpoint = self.process.stdout.readline().strip()
-        return LakeFSClient(endpoint, access_key_id=ACCESS_KEY_ID, secret_access_key=SECRET_ACCESS_KEY)
-
-    def kill(self):
-        self.end(signal.SIGKILL)
-
-    def end(self, number):
-        self.process.send_signal(number)
-        self.process.wait(10)
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path / "data")
-    yield server
-    if server.process.poll() is None:
-        server.kill()
+from lakefs_ops import errors
+from lakefs_ops.local import LocalLakeFS
 
 
 WRITES = {
@@ -53,25 +22,36 @@ WRITES = {
 }
 
 
-def test_a_kill_after_any_answered_write_loses_nothing(server):
+def test_a_kill_after_any_answered_write_loses_nothing(process):
     for write in WRITES.values():
-        with server.start() as client:
+        with process.start().client() as client:
             write(client)
-            server.kill()
-    with server.start() as client:
+            process.kill()
+    with process.start().client() as client:
         assert client.objects.get("lake", "v1", "b") == b"2"
         with pytest.raises(errors.ObjectNotFound):
             client.objects.stat("lake", "main", "a")
         assert client.objects.get("lake", "main~1", "a") == b"1" * 100_000
         log = [commit.message for commit in client.refs.log("lake", "main")]
         assert log == ["Merge 'dev' into 'main'", "two", "one", "Repository created"]
-    server.end(signal.SIGTERM)
-    assert server.process.returncode == 0
+    assert process.end() == ""
+    assert process.process.returncode == 0
 
 
 def test_one_server_at_a_time_has_a_directory(tmp_path):
     with LocalLakeFS(tmp_path), pytest.raises(OSError, match="another process serves"):
         LocalLakeFS(tmp_path).start()
+
+
+def test_another_process_is_refused_a_directory_that_is_served(process):
+    command = [sys.executable, "-m", "lakefs_ops.local", "--data", str(process.start().data), "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"lakefs-ops: cannot start: another process serves {process.data}; stop it, or choose another directory\n"
+    )
+    with process.client() as client:
+        assert not list(client.repositories.list())
 
 
 def test_the_well_known_keys_are_for_this_machine_alone():
