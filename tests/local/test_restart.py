@@ -8,7 +8,6 @@ import pytest
 from lakefs_ops import errors
 from lakefs_ops.local import LocalLakeFS
 
-
 WRITES = {
     "repository": lambda c: c.repositories.create(name="lake", storage_namespace="local://lake"),
     "upload": lambda c: c.objects.upload("lake", "main", "a", b"1" * 100_000),
