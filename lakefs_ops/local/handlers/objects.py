@@ -99,7 +99,11 @@ def _upload(request: Request) -> Answer:
         _user_metadata(request),
         request.upload_type or listing.DEFAULT_TYPE,
     )
-    branches.stage(name, path, entry)
+    with request.lake.database.writing():
+        # Asked once more, for another upload may have come first.
+        if request.get("If-None-Match") is not None and branches.entry(Resolved(branches.head(name), name), path):
+            raise Unmet("path already exists")
+        branches.stage(name, path, entry)
     value = listing.stats(path, _shown(request, repository, entry))
     form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
     if form and not request.upload_type:
