@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.config import Config
     from lakefs_ops.flows.conditions import Condition, Verdict
+    from lakefs_ops.flows.looking import SharedLooks
 
 LOOKS_AT_ONCE = 16
 """How many looks a process makes at the same time; the others wait for their turn."""
@@ -54,7 +55,7 @@ class LakeFSHook(BaseHook):
         super().__init__(**kwargs)
         self.lakefs_conn_id = lakefs_conn_id
         self._client: LakeFSClient | None = None
-        self._look_client: LakeFSClient | None = None
+        self._looks: SharedLooks | None = None
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -133,16 +134,16 @@ class LakeFSHook(BaseHook):
         Raises:
             LakeFSError: the look failed.
         """
-        if self._look_client is None:
+        if self._looks is None:
             from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 
             from airflow_provider.hooks.connection import read_config
 
             connection = await get_async_connection(self.lakefs_conn_id, hook=self)
             extra = await get_async_extra_dejson(connection)
-            self._look_client = _shared_client(_for_looks(read_config(connection, extra)))
+            self._looks = _shared_looks(_for_looks(read_config(connection, extra)))
         pool = _look_pool(os.getpid())
-        return await asyncio.get_running_loop().run_in_executor(pool, condition.look, self._look_client)
+        return await asyncio.get_running_loop().run_in_executor(pool, self._looks.look, condition)
 
     def get_base_url(self) -> str:
         """Return the server's address, without ``/api/v1``."""
@@ -280,13 +281,12 @@ def _for_looks(config: Config) -> Config:
 
 
 @lru_cache(maxsize=32)
-def _shared_client(config: Config) -> LakeFSClient:
-    """Return one client for all hooks with the same configuration."""
+def _shared_looks(config: Config) -> SharedLooks:
+    """Return one client's looks for all hooks with the same configuration; they share listings of branches."""
     from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.flows.looking import SharedLooks
 
-    client = LakeFSClient(config=config)
-    atexit.register(client.close)
-    return client
+    return SharedLooks(LakeFSClient(config=config))
 
 
 @cache

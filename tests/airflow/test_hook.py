@@ -138,8 +138,8 @@ def test_looks_share_one_client_with_short_timeouts(lakefs_repository: str) -> N
         return [verdict.state for verdict in verdicts]
 
     assert set(asyncio.run(look_at_once())) == {"waiting"}
-    assert first._look_client is second._look_client
-    config = first._look_client.config
+    assert first._looks is second._looks
+    config = first._looks.client.config
     assert (config.timeouts.connect, config.timeouts.read, config.retries.count) == (5.0, 20.0, 0)
 
 

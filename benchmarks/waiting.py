@@ -1,0 +1,64 @@
+"""What a thousand waiting conditions cost one process: looks at branches, shared and one by one.
+
+::
+
+    python benchmarks/waiting.py
+
+Each round looks at 1,000 branches once, in 16 threads, against the embedded server in a process of its own. Waiting
+at an interval of 30 s costs one round every 30 s.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from lakefs_ops import LakeFSClient
+from lakefs_ops.flows.conditions import NewCommit
+from lakefs_ops.flows.looking import SharedLooks
+
+COUNT, INTERVAL, ROUNDS = 1000, 30.0, 5
+
+
+def main() -> None:
+    command = [sys.executable, "-m", "lakefs_ops.local", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        endpoint = server.stdout.readline().strip()
+        try:
+            measure(endpoint)
+        finally:
+            server.terminate()
+
+
+def measure(endpoint: str) -> None:
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    with LakeFSClient(endpoint, access_key_id="AKIAIOSFOLQUICKSTART", secret_access_key=secret) as client:
+        client.repositories.create(name="lake", storage_namespace="local://lake")
+        head = client.branches.get("lake", "main").commit_id
+        for number in range(COUNT):
+            client.branches.create("lake", name=f"run-{number}", source="main")
+        conditions = [NewCommit(repository="lake", branch=f"run-{n}", after=head) for n in range(COUNT)]
+        shared = SharedLooks(client)
+        print(f"{COUNT} conditions, one look each, {ROUNDS} rounds")
+        for name, look in (("one by one", lambda c: c.look(client)), ("shared", shared.look)):
+            seconds, cpu = [], []
+            for _ in range(ROUNDS):
+                wall, own = time.perf_counter(), time.process_time()
+                with ThreadPoolExecutor(16) as pool:
+                    assert all(verdict.state == "waiting" for verdict in pool.map(look, conditions))
+                seconds.append(time.perf_counter() - wall)
+                cpu.append(time.process_time() - own)
+                time.sleep(2.1)
+            middle = sorted(cpu)[ROUNDS // 2]
+            print(
+                f"  {name:11} {sorted(seconds)[ROUNDS // 2]:6.3f} s a round,"
+                f" {1000 * middle / COUNT:.3f} ms of CPU a look,"
+                f" {100 * middle / INTERVAL:.2f} % of a core at an interval of {INTERVAL:g} s"
+            )
+
+
+if __name__ == "__main__":
+    main()
