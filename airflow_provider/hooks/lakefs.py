@@ -286,7 +286,9 @@ def _shared_looks(config: Config) -> SharedLooks:
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.looking import SharedLooks
 
-    return SharedLooks(LakeFSClient(config=config))
+    client = LakeFSClient(config=config)
+    atexit.register(client.close)
+    return SharedLooks(client)
 
 
 @cache
