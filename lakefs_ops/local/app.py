@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
+import re
 import secrets
 import time
 import uuid
@@ -28,6 +30,7 @@ from lakefs_ops.local.specification import (
     Operation,
     PlainInvalid,
     check_body,
+    fits,
     read_parameters,
     specification,
 )
@@ -55,6 +58,9 @@ MAX_BODY = 64 << 20
 """How large a JSON body may be, in bytes."""
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8; escaping=values"
+_HALVES = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
 UPLOADS = frozenset({"uploadObject"})
 
 
@@ -152,6 +158,9 @@ class Application:
             return answer, True
         except Refusal as refusal:
             return _refused(refusal), False
+        if not fits(operation.body, request.body):
+            name = operation.name[0].upper() + operation.name[1:]
+            return as_text(f"Error unmarshalling body '{name}' as JSON\n", 400), True
         if operation.name in UPLOADS:
             await receive_upload(request, receive, self.pool)
         rules = self.faults.call(operation.name, names)
@@ -253,12 +262,36 @@ def _decode(body: bytes) -> Any:
     """Decode the first JSON value of a body; what follows it is ignored."""
     text = body.decode("utf-8", "replace").lstrip()
     told = "request body has an error: failed to decode request body: "
+
+    def number(digits: str) -> int | float:
+        found = float(digits)
+        if math.isinf(found):
+            raise Invalid(f"{told}json: cannot unmarshal number {digits[:32]} into Go value of type float64")
+        return int(digits) if digits.lstrip("-").isdigit() else found
+
+    def constant(name: str) -> None:
+        where = "in numeric literal" if name.startswith("-") else "looking for beginning of value"
+        raise Invalid(f"{told}invalid character '{name.lstrip('-')[0]}' {where}")
+
     try:
-        return json.JSONDecoder().raw_decode(text)[0]
+        decoder = json.JSONDecoder(parse_int=number, parse_float=number, parse_constant=constant)
+        value = decoder.raw_decode(text)[0]
+        return _without_halves(value) if "\\ud" in text.lower() else value
     except json.JSONDecodeError as error:
         raise Invalid(told + _go_words(text, error)) from None
     except RecursionError:
         raise Invalid(f"{told}exceeded max depth") from None
+
+
+def _without_halves(value: Any) -> Any:
+    """Put U+FFFD in the place of halves of characters, which no text can hold."""
+    if isinstance(value, str):
+        return _HALVES.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_halves(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_halves(name): _without_halves(item) for name, item in value.items()}
+    return value
 
 
 def _go_words(text: str, error: json.JSONDecodeError) -> str:
@@ -293,7 +326,8 @@ def _unauthorized_paths(paths: list[str]) -> bytes:
 
 async def _send(answer: Answer, send: Send, pool: ThreadPoolExecutor, *, head: bool) -> None:
     headers = [
-        (key.lower().encode("latin-1"), value.encode("latin-1", "replace")) for key, value in answer.headers.items()
+        (key.lower().encode("latin-1"), _CONTROL.sub(b" ", value.encode("latin-1", "replace")).strip())
+        for key, value in answer.headers.items()
     ]
     body = answer.body
     whole = isinstance(body, bytes)

@@ -162,7 +162,7 @@ def _convert(name: str, text: str, schema: Mapping[str, Any], told: str) -> tupl
     if kind == "integer":
         if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
             raise Invalid(f"{told}value {text}: an invalid integer: invalid syntax")
-        number = int(text)
+        number = int(text) if len(text.lstrip("+-0")) < 20 else _INT64
         if not -_INT64 <= number < _INT64:
             raise Invalid(f"{told}value {text}: an invalid integer: value out of range")
         _check(number, schema, told)
@@ -225,6 +225,25 @@ def check_body(operation: Operation, value: Any) -> None:
         f"request body has an error: doesn't match schema{f' #/components/schemas/{operation.body}' if named else ''}: "
     )
     _check_value(value, operation.body, "", told, schemas)
+
+
+def fits(schema: str | Mapping[str, Any] | None, value: Any) -> bool:
+    """Return whether all whole numbers of a checked body can be held, written as such and in 64 bits."""
+    if schema is None or value is None:
+        return True
+    if isinstance(schema, str):
+        schema = specification()[1].get(schema) or {"type": schema}
+    if not all(fits(part, value) for part in schema.get("allOf", ())):
+        return False
+    kind = schema.get("type")
+    if kind == "integer":
+        return isinstance(value, int) and -_INT64 <= value < _INT64
+    if kind == "array":
+        return all(fits(schema.get("items", {}), item) for item in value)
+    if kind == "object":
+        shapes = schema.get("properties", {})
+        return all(fits(shapes[name], item) for name, item in value.items() if name in shapes)
+    return True
 
 
 def _check_value(value: Any, schema: str | Mapping[str, Any], at: str, told: str, schemas: Mapping[str, Any]) -> None:

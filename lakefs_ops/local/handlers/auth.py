@@ -76,7 +76,7 @@ def delete_user(request: Request) -> Answer:
 
 def create_user(request: Request) -> Answer:
     """Answer ``createUser``: there is one user already."""
-    name = request.fields["id"]
+    name = request.fields.get("id", "")
     if "%" in name:
         raise Invalid("User name cannot contain '%'")
     if request.fields.get("invite_user"):

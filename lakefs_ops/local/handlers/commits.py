@@ -10,7 +10,7 @@ from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.check import remember_dangling
-from lakefs_ops.local.store.commits import Commit, commit_id
+from lakefs_ops.local.store.commits import Commit, commit_id, moment_of
 from lakefs_ops.local.store.lake import new_id
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
 
@@ -86,7 +86,7 @@ def create_record(request: Request) -> Answer:
         raise Conflicting("commit already exists: not unique")
     made = Commit(
         expected, parents, fields["committer"], fields["message"], fields["creation_date"],
-        fields["creation_date"] * 1_000_000_000, fields["metarange_id"], dict(fields.get("metadata") or {}),
+        moment_of(fields["creation_date"]), fields["metarange_id"], dict(fields.get("metadata") or {}),
         fields["generation"], fields["version"],
     )  # fmt: skip
     with request.lake.database.writing():

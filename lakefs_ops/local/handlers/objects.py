@@ -349,13 +349,17 @@ def get(request: Request) -> Answer:
     return Answer(status, b"".join(body) if length <= SMALL else body, headers)
 
 
+def _too_large(digits: str) -> bool:
+    return len(digits.lstrip("0")) > len(str(LARGEST)) or int(digits or 0) > LARGEST
+
+
 def _part(wanted: str | None, size: int, common: dict[str, str]) -> tuple[int, int, int, dict[str, str]]:
     """Return the status, the first byte, the number of bytes and the headers of the wanted part."""
     if wanted is None:
         return 200, 0, size, {}
     text = "Requested Range Not Satisfiable"
     found = _RANGE.fullmatch(wanted)
-    if found is None or found.group(0) == "bytes=-" or max(int(part or 0) for part in found.groups()) > LARGEST:
+    if found is None or found.group(0) == "bytes=-" or any(map(_too_large, found.groups())):
         raise Unsatisfiable(text, headers=common)
     first, last = found.groups()
     if not first:

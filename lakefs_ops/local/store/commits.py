@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lakefs_ops.local.store.database import Database
 
 CACHED = 4096
+NANOSECONDS = 1_000_000_000
+LARGEST = (1 << 63) - 1
 
 
 class Commit(NamedTuple):
@@ -81,6 +83,11 @@ def _text(value: str) -> bytes:
     return b"\x01" + _number(len(data)) + data
 
 
+def moment_of(date: int) -> int:
+    """Return a date in nanoseconds; what is beyond 64 bits is at their end."""
+    return max(-LARGEST, min(LARGEST, date * NANOSECONDS))
+
+
 def new_commit(
     *,
     parents: tuple[Commit, ...],
@@ -100,8 +107,9 @@ def new_commit(
         metadata: keys and values.
         date: its date in Unix seconds, now by default.
     """
-    moment = time.time_ns() if date is None else date * 1_000_000_000
-    created = moment // 1_000_000_000
+    now = time.time_ns()
+    created = now // NANOSECONDS if date is None else date
+    moment = now if date is None else moment_of(date)
     ids = tuple(parent.id for parent in parents)
     return Commit(
         commit_id(

@@ -19,6 +19,7 @@ _MODIFIER = re.compile(r"[~^@$]")
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{1,64}")
 _LARGEST = (1 << 63) - 1
+_DIGITS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,8 @@ def _steps(rest: str) -> list[tuple[str, int]]:
                 raise Invalid(INVALID)
             steps.append((sign, 0))
             continue
-        if (digits and not re.fullmatch(r"-?\d+", digits, re.ASCII)) or abs(int(digits or 1)) > _LARGEST:
+        whole = not digits or re.fullmatch(r"-?\d+", digits, re.ASCII)
+        if not whole or len(digits.lstrip("-0")) > _DIGITS or abs(int(digits or 1)) > _LARGEST:
             raise Invalid(f"could not parse modifier {part}: {INVALID}")
         steps.append((sign, int(digits or 1)))
     return steps
