@@ -26,6 +26,8 @@ from lakefs_ops.local.faults import Broken, Faults, administer, break_off, strik
 from lakefs_ops.local.handlers import HANDLERS, INLINE
 from lakefs_ops.local.http import Answer, Request, as_json, as_text
 from lakefs_ops.local.identity import Identity
+from lakefs_ops.local.pages import answer as answer_page
+from lakefs_ops.local.pages import serves as serves_page
 from lakefs_ops.local.specification import (
     Operation,
     PlainInvalid,
@@ -136,6 +138,8 @@ class Application:
         path = raw.partition(b"?")[0].decode("latin-1")
         if path == FAULTS and self.faults_endpoint:
             return await self._faults(scope, receive), True
+        if serves_page(path):
+            return await self._page(scope, path, receive), True
         if not path.startswith(f"{API}/"):
             return self._outside(scope["method"], path), True
         try:
@@ -200,6 +204,16 @@ class Application:
             else:
                 return operation, names
         raise Missing("invalid API endpoint")
+
+    async def _page(self, scope: MutableMapping[str, Any], path: str, receive: Receive) -> Answer:
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        query = scope["query_string"].decode("latin-1")
+        try:
+            body = await _read(receive)
+        except Refusal as refusal:
+            return _refused(refusal)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.pool, answer_page, self, scope["method"], path, query, headers, body)
 
     def _outside(self, method: str, path: str) -> Answer:
         if path == "/_health" and method in ("GET", "HEAD"):

@@ -1,0 +1,32 @@
+"""The list of repositories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lakefs_ops.local.http import Answer
+from lakefs_ops.local.pages.frame import badge, document, heading, moment, paging, table
+from lakefs_ops.local.pages.html import Markup, h
+from lakefs_ops.local.pages.visit import Visit, address
+
+
+def listed(visit: Visit) -> Answer:
+    """Show the repositories by name."""
+    found, following = visit.ask_list("listRepositories")
+
+    def row(repository: dict[str, Any]) -> Markup:
+        name = h("a", repository["id"], href=address("repositories", repository["id"], "objects"), class_="name")
+        return h(
+            "tr",
+            h("td", name, " ", badge("read-only") if repository["read_only"] else None),
+            h("td", h("span", repository["default_branch"], class_="ref")),
+            h("td", repository["storage_namespace"], class_="mono dim"),
+            h("td", moment(repository["creation_date"]), class_="end"),
+        )
+
+    rows = table(
+        ("Repository", "Default branch", "Storage namespace", "Created"),
+        map(row, found),
+        "There is no repository yet: create one through the API, or start the server with sample data.",
+    )
+    return document(visit, "Repositories", heading("Repositories"), rows, paging(visit, following, "repositories"))
