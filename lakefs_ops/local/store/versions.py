@@ -97,7 +97,7 @@ class Versions:
                 parents=(head,), committer=self.user, message=message, meta_range_id=tree, metadata=metadata, date=date
             )
             lake.commits.store(self.repository.uid, made)
-            if tree in (source_metarange, head.meta_range_id):
+            if source_metarange is not None:
                 remember_dangling(lake, self.repository.uid, made)
             branches.move(branch, made.id)
             if sealed is None:
