@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 BENCH  := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format bench bench-server clean
 
 help:  ## what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## set up .venv with Airflow, Dagster and the tools
 
@@ -36,6 +36,9 @@ format: install  ## let ruff format the code
 
 bench: $(BENCH)/.installed  ## side by side with lakefs-sdk and lakefs; writes benchmarks/RESULTS.md
 	@$(BENCH)/bin/python benchmarks/run.py
+
+bench-server: install  ## the embedded server, with 10,000 to 1,000,000 objects; writes benchmarks/SERVER.md
+	@$(BIN)/python benchmarks/embedded.py --objects 10000 --objects 100000 --objects 1000000
 
 $(BENCH)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(BENCH)
