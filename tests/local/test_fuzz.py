@@ -390,3 +390,11 @@ def test_what_was_found(sender, repository, method, address, body, status, text)
 def test_a_range_beyond_all_numbers(sender, repository):
     headers = [("Authorization", sender.authorization), ("Range", f"bytes={'9' * 5000}-")]
     assert sender.send("GET", f"/api/v1{HERE}/refs/main/objects?path=a", headers, b"")[0] == 416
+
+
+def test_a_refused_merge_of_a_made_up_meta_range_is_no_damage(server, sender, repository, tmp_path):
+    assert ask(sender, "POST", f"{COMMITS}?source_metarange=made-up", {"message": "1"})[0] == 201
+    assert ask(sender, "POST", f"{HERE}/refs/main/merge/main", {"allow_empty": True})[0] == 410
+    sender.close()
+    server.stop()
+    assert list(Check(tmp_path).problems()) == []

@@ -155,6 +155,7 @@ class Versions:
             if squash:
                 made = made._replace(generation=max(head.generation, theirs.generation) + 1)
             self.lake.commits.store(uid, made)  # it stays, even if a hook refuses it (contract, 2.8)
+            remember_dangling(self.lake, uid, made)
             return made, head, theirs
 
         return self._land(destination, plan, hook)
