@@ -11,8 +11,6 @@ from lakefs_ops.local import LocalLakeFS
 
 HERE = Path(__file__).parent
 RECORDINGS = sorted((HERE / "recordings").rglob("*.json"))
-#: Scenarios that do not pass yet. It only shrinks: one listed here that passes is a failure.
-NOT_YET = frozenset((HERE / "not_yet.txt").read_text("utf-8").split())
 
 
 def name_of(file: Path) -> str:
@@ -24,8 +22,7 @@ def parameters():
         scenario = json.loads(file.read_text("utf-8"))
         if scenario.get("defect"):
             continue  # lakeFS is wrong there; test_defects.py has what is right
-        marks = [pytest.mark.xfail(reason="not yet", run=False)] if name_of(file) in NOT_YET else []
-        yield pytest.param(scenario, id=name_of(file), marks=marks)
+        yield pytest.param(scenario, id=name_of(file))
 
 
 @pytest.mark.parametrize("scenario", list(parameters()))
@@ -44,10 +41,6 @@ def replay_against(replayer, server, scenario, imports=None):
         return replay.run(scenario)
     finally:
         replay.close()
-
-
-def test_nothing_is_listed_that_is_not_recorded():
-    assert {name_of(file) for file in RECORDINGS} >= NOT_YET
 
 
 def test_every_recording_is_there():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -132,7 +133,33 @@ def merge(trees: Trees, base: str, source: str, destination: str, strategy: str 
             conflicts.append(change.path)
     if conflicts:
         return Merged(destination, conflicts)
-    return Merged(trees.apply(destination, changes), [])
+    whole = _untouched_ranges(trees, base, source, destination, changes)
+    for span in whole:
+        for path in trees.records(span.id).paths:
+            del changes[path]
+    return Merged(trees.apply(destination, changes, whole), [])
+
+
+def _untouched_ranges(
+    trees: Trees, base: str, source: str, destination: str, changes: Mapping[str, Entry | None]
+) -> list[Range]:
+    """Return the source's ranges that are new and lie beside everything of the destination.
+
+    lakeFS takes them in as they are, so that a merge may hold the records of another tree in other ranges, and then
+    has another meta-range id (1.84, recorded).
+    """
+    known = {span.id for span in trees.ranges(base)}
+    theirs = trees.ranges(destination)
+    found = []
+    for span in trees.ranges(source):
+        if span.id in known:
+            continue
+        at = bisect_left(theirs, span.first, key=lambda other: other.last)
+        if at < len(theirs) and theirs[at].first <= span.last:
+            continue
+        if all(changes.get(path) is not None for path in trees.records(span.id).paths):
+            found.append(span)
+    return found
 
 
 def _same(one: Entry | None, other: Entry | None) -> bool:

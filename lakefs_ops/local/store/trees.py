@@ -11,8 +11,8 @@ import hashlib
 import json
 import zlib
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from lakefs_ops.local.errors import DataGone
@@ -189,14 +189,15 @@ class Trees:
             begin = bisect_left(paths, start) if ranges[at].first < start else 0
             yield from zip(paths[begin:], entries[begin:], strict=True)
 
-    def apply(self, tree: str, changes: Mapping[str, Entry | None]) -> str:
+    def apply(self, tree: str, changes: Mapping[str, Entry | None], whole: Sequence[Range] = ()) -> str:
         """Write a tree with changes applied, and return its id.
 
         Args:
             tree: the tree to begin with.
             changes: an entry for each path to write, None for each to remove.
+            whole: ranges to take in as they are, in order; they overlap nothing of the tree and the changes.
         """
-        if not changes:
+        if not changes and not whole:
             return EMPTY if tree == ROOT else tree
         keys = sorted(changes)
         old = self.ranges(tree)
@@ -204,8 +205,15 @@ class Trees:
         paths: list[str] = []
         entries: list[Entry] = []
         done = 0
+        waiting = deque(whole)
+
+        def reach(path: str) -> None:
+            while waiting and waiting[0].first < path:
+                close()
+                new.append(waiting.popleft())
 
         def add(path: str, entry: Entry) -> None:
+            reach(path)
             paths.append(path)
             entries.append(entry)
             if ends_range(path):
@@ -222,6 +230,7 @@ class Trees:
             is_last = number == len(old) - 1
             upto = len(keys) if is_last and not ends_range(span.last) else bisect_right(keys, span.last, lo=done)
             if upto == done and not paths:
+                reach(span.first)
                 new.append(span)
                 continue
             for path, entry in _overlay(self.records(span.id), keys[done:upto], changes):
@@ -232,6 +241,7 @@ class Trees:
             if written is not None:
                 add(key, written)
         close()
+        new.extend(waiting)
         return self._write_meta_range(new)
 
     def _write_range(self, records: Records) -> Range:
