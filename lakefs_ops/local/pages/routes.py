@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from lakefs_ops.local.errors import Missing, Refusal, Unauthenticated
 from lakefs_ops.local.http import Answer
-from lakefs_ops.local.pages import login, repositories
+from lakefs_ops.local.pages import changes, history, login, references, repositories
 from lakefs_ops.local.pages.frame import document
 from lakefs_ops.local.pages.html import h
 from lakefs_ops.local.pages.visit import Visit
@@ -19,6 +19,12 @@ Page = Callable[[Visit], Answer]
 PAGES: Mapping[str, Page] = {
     "/": lambda visit: login.redirect(login.HOME),
     "/repositories": repositories.listed,
+    "/repositories/{repository}/branches": references.branches,
+    "/repositories/{repository}/changes": changes.uncommitted,
+    "/repositories/{repository}/commits": history.log,
+    "/repositories/{repository}/commits/{commit}": history.commit,
+    "/repositories/{repository}/compare": changes.compare,
+    "/repositories/{repository}/tags": references.tags,
 }
 ASSETS = {"/_assets/style.css": "text/css; charset=utf-8", "/_assets/icon.svg": "image/svg+xml"}
 LOGIN = "/auth/login"
