@@ -165,11 +165,15 @@ class Application:
         if not fits(operation.body, request.body):
             name = operation.name[0].upper() + operation.name[1:]
             return as_text(f"Error unmarshalling body '{name}' as JSON\n", 400), True
-        if operation.name in UPLOADS:
-            await receive_upload(request, receive, self.pool)
-        rules = self.faults.call(operation.name, names)
-        answer = await strike(rules, "before") or await self._handle(operation, request)
-        return await strike(rules, "after", answer) or answer, True
+        try:
+            if operation.name in UPLOADS:
+                await receive_upload(request, receive, self.pool)
+            rules = self.faults.call(operation.name, names)
+            answer = await strike(rules, "before") or await self._handle(operation, request)
+            return await strike(rules, "after", answer) or answer, True
+        finally:
+            if request.upload is not None:
+                request.upload.discard()
 
     async def _handle(self, operation: Operation, request: Request) -> Answer:
         handler = HANDLERS[operation.name]

@@ -27,7 +27,7 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
     The request gets `upload` and `upload_type`, or `upload_problem` when the body cannot be read; lakeFS says so only
     after other refusals.
     """
-    incoming = request.lake.blobs.write()
+    incoming = request.upload = request.lake.blobs.write()
     kind = request.headers.get("content-type", "")
     form: _Form | None = None
     try:
@@ -64,10 +64,6 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
         request.upload_type = form.content_type
     elif kind:
         request.upload_type = kind
-    request.upload = incoming
-    if request.upload_problem is not None:
-        incoming.discard()
-        request.upload = None
 
 
 def _media_type(kind: str) -> tuple[str, dict[str, str]]:

@@ -60,15 +60,6 @@ def new_address(repository: Repository) -> str:
 
 def upload(request: Request) -> Answer:
     """Answer ``uploadObject``."""
-    incoming, problem = request.upload, request.upload_problem
-    try:
-        return _upload(request)
-    finally:
-        if incoming is not None and problem is None:
-            incoming.discard()
-
-
-def _upload(request: Request) -> Answer:
     name, path, force = request.path["branch"], request.values["path"], request.get("force", False)
     repository = request.repository
     names.check_branch(name, "name")
