@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: this machine alone)")
     parser.add_argument("--access-key-id", default=ACCESS_KEY_ID, metavar="KEY", help="the access key")
     parser.add_argument("--secret-access-key", default=SECRET_ACCESS_KEY, metavar="SECRET", help="its secret")
+    parser.add_argument("--sample", action="store_true", help="with a repository of a few objects to look at")
     parser.add_argument("--no-installation", action="store_true", help="wait for the set-up call")
     parser.add_argument("--faults", action="store_true", help="let tests set faults over HTTP, at /_faults")
     parser.add_argument(
@@ -58,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         _say(f"lakefs-ops: cannot start: {error}", error=True)
         return 1
     try:
+        if arguments.sample:
+            server.load_sample()
         _greet(server, arguments)
         stop.wait()
     finally:

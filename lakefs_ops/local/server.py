@@ -14,14 +14,16 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from lakefs_ops.local.app import TRANSPORT, Application
-from lakefs_ops.local.errors import Refusal
+from lakefs_ops.local.errors import Conflicting, Refusal
 from lakefs_ops.local.faults import Faults
 from lakefs_ops.local.identity import Identity
+from lakefs_ops.local.sample import populate
 from lakefs_ops.local.store.lake import Lake
 
 ACCESS_KEY_ID = "AKIAIOSFOLQUICKSTART"
 SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105
 USER = "quickstart"
+SAMPLE = "sample"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -142,6 +144,17 @@ class LocalLakeFS:
             self._thread.join(0.002)
         address = f"[{self._host}]" if ":" in self._host else self._host
         self.endpoint = f"http://{address}:{listening.getsockname()[1]}"
+
+    def load_sample(self, name: str = SAMPLE) -> None:
+        """Make a repository with a few objects to look at, unless there is one of that name."""
+        assert self._lake is not None, "the server is not started"
+        try:
+            repository = self._lake.create_repository(
+                name, f"local://{name}", default_branch="main", read_only=False, bare=False
+            )
+        except Conflicting:
+            return
+        populate(self._lake, repository, USER)
 
     def stop(self) -> None:
         """Stop the server, and remove a temporary directory; a second call does nothing."""

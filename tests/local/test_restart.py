@@ -56,3 +56,16 @@ def test_another_process_is_refused_a_directory_that_is_served(process):
 def test_the_well_known_keys_are_for_this_machine_alone():
     with pytest.raises(ValueError, match="choose an access key"):
         LocalLakeFS(host="0.0.0.0")
+
+
+def test_a_sample_is_loaded_once(tmp_path):
+    for _ in range(2):
+        with LocalLakeFS(tmp_path) as server:
+            server.load_sample()
+            keys = {"access_key_id": server.access_key_id, "secret_access_key": server.secret_access_key}
+            with LakeFSClient(server.endpoint, **keys) as client:
+                assert [c.message for c in client.refs.log("sample", "main")] == [
+                    "Add sample data",
+                    "Repository created",
+                ]
+                assert client.objects.get("sample", "main", "README.md")
