@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lakefs_ops import errors
+from lakefs_ops import LakeFSClient, errors
 from lakefs_ops.local import LocalLakeFS
 
 WRITES = {

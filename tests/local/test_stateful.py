@@ -578,7 +578,7 @@ class Machine(RuleBasedStateMachine):
             assert self.call("GET", "refs", ref, "objects", "stat", path=path)[0] == answer[0]
             assert self.call("HEAD", "refs", ref, "objects", path=path)[0] == answer[0]
 
-    @operation(
+    @operation(6,
         ref=expressions, prefix=one_of(PREFIXES), after=one_of(("", "", "", *PATHS)),
         delimiter=one_of(DELIMITERS), amount=amounts, plain=flags,
     )  # fmt: skip
@@ -766,7 +766,7 @@ class Machine(RuleBasedStateMachine):
             assert answer[1]["parents"] == result.parents
             assert answer[1]["metadata"] == result.metadata
 
-    @operation(
+    @operation(3,
         ref=expressions, first_parent=flags, amount=amounts, limit=flags,
         mode=one_of(("all", "after", "stop", "objects", "prefixes")), other=expressions,
         chosen=several(1, 3),
@@ -863,7 +863,7 @@ class Machine(RuleBasedStateMachine):
         elif answer[0] == 409:
             assert answer[1] == {"reference": ""}
 
-    @operation(branch=odd_branches, ref=expressions, parent=one_of((0, 0, 0, 1, 1, 2, 3, -1)), empty=flags)
+    @operation(3, branch=odd_branches, ref=expressions, parent=one_of((0, 0, 0, 1, 1, 2, 3, -1)), empty=flags)
     def revert(self, branch, ref, parent, empty):
         ref = self.expression(ref)
         fields = {"ref": ref, "parent_number": parent, "allow_empty": empty}
@@ -893,7 +893,7 @@ class Machine(RuleBasedStateMachine):
             head, tree = result
             self.made(made, parents=[head], tree=tree, message=f"Revert {ref}", metadata={}, name=branch)
 
-    @operation(branch=odd_branches, ref=expressions, parent=one_of((None, None, None, 1, 1, 2, 3, 0)), plain=flags)
+    @operation(3, branch=odd_branches, ref=expressions, parent=one_of((None, None, None, 1, 1, 2, 3, 0)), plain=flags)
     def cherry_pick(self, branch, ref, parent, plain):
         ref = self.expression(ref)
         fields = {"ref": ref}
@@ -970,7 +970,7 @@ class Machine(RuleBasedStateMachine):
 
     # differences
 
-    @operation(
+    @operation(4,
         left=expressions, right=expressions, direct=flags, prefix=one_of(PREFIXES),
         after=one_of(("", "", "", *PATHS)), delimiter=one_of(DELIMITERS), amount=amounts,
     )  # fmt: skip

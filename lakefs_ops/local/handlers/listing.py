@@ -12,7 +12,7 @@ from lakefs_ops.local.store.trees import Entry
 T = TypeVar("T")
 
 LAST = "\U0010ffff"
-"""Sorts behind every character of a path."""
+"""The largest character: what begins with a text sorts before the text and it, as good as always."""
 
 DEFAULT_TYPE = "application/octet-stream"
 
@@ -38,20 +38,22 @@ def grouped(
     Yields:
         a path and its value, or a group and None.
     """
-    start = max(prefix, after)
+    start, passed = max(prefix, after), ""
     if after and delimiter and (skip_extensions or _is_group(after, prefix, delimiter)):
-        start = max(start, after + LAST)
+        start, passed = max(start, after + LAST), after
     while True:
         for path, value in read(start):
             if not path.startswith(prefix):
                 if path > prefix:
                     return
                 continue
+            if passed and path.startswith(passed):
+                continue  # the largest character itself sorts behind `LAST`
             at = path.find(delimiter, len(prefix)) if delimiter else -1
             if at >= 0:
-                group = path[: at + len(delimiter)]
-                yield group, None
-                start = group + LAST
+                passed = path[: at + len(delimiter)]
+                yield passed, None
+                start = passed + LAST
                 break
             if path != after:
                 yield path, value
