@@ -31,7 +31,7 @@ EMPTY = "00fb7eff1a97c500eb3ca8d2ef5464131d6b6a5f9512e41eba97843522213b66"
 ROOT = ""
 """The meta-range id of a repository's first commit (lakeFS 1.84, recorded)."""
 
-CACHED_RANGES = 512
+CACHED_RANGES = 256
 CACHED_META_RANGES = 64
 
 
