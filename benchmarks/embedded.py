@@ -196,10 +196,10 @@ class Bench:
 
     def measure(self):
         """Yield what is measured and its figure."""
-        yield "commit of one change, ms", milliseconds(self.a_commit(1), 11)
+        yield "commit of one change, ms", milliseconds(self.a_commit(1), 41)
         yield "commit of 1,000 changes, ms", milliseconds(self.a_commit(1000), 3)
-        yield "merge of one change, ms", milliseconds(self.a_merge, 9)
-        yield "diff of one change, ms", milliseconds(self.a_diff, 9)
+        yield "merge of one change, ms", milliseconds(self.a_merge, 41)
+        yield "diff of one change, ms", milliseconds(self.a_diff, 41)
         yield "listing all, 1,000 a page, ms", milliseconds(self.a_listing, 3)
         yield "creation of a branch, ms", milliseconds(self.a_branch, 31)
         yield "GET of a branch, one connection, per s", rate(lambda: self.call("GET", f"{self.lake}/branches/main"), 3)

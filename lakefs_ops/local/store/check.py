@@ -114,8 +114,6 @@ class Check:
             for before, span in pairwise(ranges):
                 if before.last >= span.first:
                     yield f"meta-range {id}: range {span.id} begins before {before.id} ends"
-                if not ends_range(before.last):
-                    yield f"meta-range {id}: range {before.id} ends where no range ends"
             for span in ranges:
                 if self._spans.setdefault(span.id, span) != span:
                     yield f"meta-range {id}: it says of range {span.id} what another one does not"
