@@ -370,3 +370,36 @@ def eventually(condition):
             return True
         time.sleep(0.05)
     return False
+
+
+def test_an_import_asks_the_hooks_of_a_commit(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "x.csv").write_text("1")
+    with LocalLakeFS(allow_import=[folder]) as server:
+        repository = Repository(server)
+        with repository.session:
+            repository.script('if action.commit.message == "bad" then error("not today") end')
+            assert repository.commit("the script itself").ok
+
+            def run_import(message):
+                body = {
+                    "paths": [{"type": "common_prefix", "path": f"local://{folder}/", "destination": "in/"}],
+                    "commit": {"message": message},
+                }
+                started = repository.call("POST", "/branches/main/import", json=body).json()["id"]
+                for _ in range(100):
+                    status = repository.call("GET", "/branches/main/import", params={"id": started}).json()
+                    if status["completed"] or "error" in status:
+                        break
+                    time.sleep(0.1)
+                return status
+
+            refused = run_import("bad")
+            assert "pre-commit hook aborted" in refused["error"]["message"], refused
+            assert "in/x.csv" not in repository.paths("main")
+            done = run_import("good")
+            assert done["completed"], done
+            assert "in/x.csv" in repository.paths("main")
+            runs = repository.call("GET", "/actions/runs").json()["results"]
+            assert sorted(run["status"] for run in runs) == ["completed", "completed", "failed"]

@@ -5,7 +5,7 @@ Hooks run outside of any transaction, so that they may ask the server. On read-o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lakefs_ops.local.actions.events import Event, new_run_id
@@ -97,6 +97,21 @@ class Moves:
         if what == "revert":
             Runs(self._request.lake, self._repository.uid).set_commit(run_ids[0], made.id)
         self._behind_commit(f"post-{what}", branch, made)
+        return made
+
+    def replace(
+        self, branch: str, content: Callable[[str], str], *, message: str, metadata: Mapping[str, str]
+    ) -> Commit:
+        """Replace the content as `Versions.replace` does, with the hooks of a commit."""
+        if not self._hooked:
+            return self._versions.replace(branch, content, message=message, metadata=metadata)
+
+        def hook(made: Commit, head: Commit) -> None:
+            event = self._of_commit("pre-commit", branch, made, source_ref=branch)
+            self._run_before(event, Resolved(head, branch))
+
+        made = self._versions.replace(branch, content, message=message, metadata=metadata, hook=hook)
+        self._behind_commit("post-commit", branch, made)
         return made
 
     # branches and tags ----------------------------------------------------------------------------------

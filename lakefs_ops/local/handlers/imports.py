@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from lakefs_ops.local.actions.moves import Moves
 from lakefs_ops.local.errors import Forbidden
 from lakefs_ops.local.handlers.commits import shown as shown_commit
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.imports import Imports, Source
 from lakefs_ops.local.store.tasks import timestamp
-from lakefs_ops.local.store.versions import Versions
 
 
 def _imports(request: Request) -> Imports:
@@ -26,7 +26,7 @@ def start(request: Request) -> Answer:
     imports.check(sources)
     Branches(request.lake, imports.repository).get(request.path["branch"])
     id = imports.begin(
-        Versions(request.lake, imports.repository, request.server.identity.committer),
+        Moves(request, imports.repository).replace,
         request.path["branch"],
         sources,
         request.addresses(imports.repository),

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +16,19 @@ from urllib.parse import unquote
 
 from lakefs_ops.local.errors import Conflicting, Forbidden, Invalid, Missing, Refusal
 from lakefs_ops.local.store.addresses import SCHEME, Addresses, split
+from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.lake import Lake, Repository, new_id
 from lakefs_ops.local.store.tasks import INTERRUPTED, KEPT, Tasks
 from lakefs_ops.local.store.trees import Entry
-from lakefs_ops.local.store.versions import STRATEGY_KEY, Versions
+from lakefs_ops.local.store.versions import STRATEGY_KEY
 
 logger = logging.getLogger("lakefs_ops.local")
 
 KIND = "import"
+
+Replace = Callable[..., Commit]
+"""Gives a branch another content, as `Versions.replace` does; with hooks, if there are any."""
+
 LAST_IMPORT = ".lakefs.last.import.timestamp"
 CANCELED = "import error: Canceled"
 REFRESH = 0.5
@@ -80,7 +85,7 @@ class Imports:
 
     def begin(
         self,
-        versions: Versions,
+        replace: Replace,
         branch: str,
         sources: Sequence[Source],
         addresses: Addresses,
@@ -100,7 +105,7 @@ class Imports:
             try:
                 found = self._ingest(id, sources, addresses, ingested)
                 self._check_writable(found, force=force)
-                made = self._commit(versions, branch, sources, found, message, metadata)
+                made = self._commit(replace, branch, sources, found, message, metadata)
                 outcome = {"completed": True, "commit": made}
             except Canceled:
                 return
@@ -176,7 +181,7 @@ class Imports:
 
     def _commit(
         self,
-        versions: Versions,
+        replace: Replace,
         branch: str,
         sources: Sequence[Source],
         found: Mapping[str, Entry],
@@ -199,7 +204,7 @@ class Imports:
 
         marks = {**metadata, STRATEGY_KEY: "source-wins"}
         try:
-            made = versions.replace(branch, content, message=message or "Import objects", metadata=marks)
+            made = replace(branch, content, message=message or "Import objects", metadata=marks)
         except Refusal as refused:
             raise Refusal(f"merge import: {refused.message}") from None
         with self.lake.database.writing():

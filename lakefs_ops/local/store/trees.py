@@ -1,8 +1,8 @@
 """What a commit holds: sorted, immutable ranges of records under a meta-range, both named by their content.
 
-A range ends behind each record whose path hashes to a multiple of `RECORDS`, so where ranges end depends on the
-paths alone. Equal content has equal ranges, whatever its history: a commit rewrites only the ranges that it touches,
-and differences and merges skip the ranges that two trees share.
+A range ends behind each record whose path hashes to a multiple of `RECORDS`, so where ranges end depends on the paths
+alone, but for ranges that a merge took in as they were. So equal content mostly has equal ranges: a commit rewrites
+only the ranges that it touches, and differences and merges skip the ranges that two trees share.
 """
 
 from __future__ import annotations

@@ -18,9 +18,6 @@ STRATEGIES = ("", "dest-wins", "source-wins")
 STRATEGY_KEY = ".lakefs.merge.strategy"
 DIRTY = "uncommitted changes (dirty branch)"
 
-Hook = Callable[[Commit], None]
-"""Called with the commit to be, before a branch points at it; raises to refuse."""
-
 Asked = Callable[[Commit, Commit], None]
 """Called outside of any transaction with the commit to be and the one that is merged, or its parent; it may refuse."""
 
@@ -288,15 +285,6 @@ class Versions:
             raise NoChanges("update branch: no changes")
         return EMPTY if merged.tree == ROOT else merged.tree
 
-    def _advance(
-        self, branch: str, head: Commit, tree: str, message: str, metadata: Mapping[str, str], hook: Hook | None
-    ) -> Commit:
-        made = self._child(head, tree, message, metadata)
-        if hook is not None:
-            hook(made)
-        self._point(branch, made)
-        return made
-
     def replace(
         self,
         branch: str,
@@ -304,7 +292,7 @@ class Versions:
         *,
         message: str,
         metadata: Mapping[str, str],
-        hook: Hook | None = None,
+        hook: Asked | None = None,
     ) -> Commit:
         """Give a branch another content by a commit, also when nothing changes.
 
@@ -315,11 +303,14 @@ class Versions:
             metadata: the commit's metadata.
             hook: called with the commit before the branch points at it.
         """
-        with self.lake.database.writing():
+
+        def plan() -> Planned:
             head = self.branches.head(branch)
             if self.branches.is_dirty(branch):
                 raise Invalid(DIRTY)
-            return self._advance(branch, head, content(head.meta_range_id), message, metadata, hook)
+            return self._child(head, content(head.meta_range_id), message, metadata), head, head
+
+        return self._land(branch, plan, hook)
 
     def hard_reset(self, branch: str, ref: str) -> None:
         """Let a branch point at another commit; what is uncommitted stays, unless it was sealed."""
