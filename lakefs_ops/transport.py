@@ -457,16 +457,19 @@ class ResponseStream:
             ConnectionFailed: the connection broke before the end.
             TimedOut: the server fell silent.
         """
-        raw, endpoint = self._response.raw, _origin(self._response.url or "")
         try:
-            return cast("bytes", raw.read(None if size < 0 else size, decode_content=True))
+            return cast("bytes", self._response.raw.read(None if size < 0 else size, decode_content=True))
         except _LIBRARY_ERRORS as error:
-            failure: errors.LakeFSError = self._transport._failure(self._call, error, self._patience, endpoint)
+            failure: errors.LakeFSError = self._transport._failure(self._call, error, self._patience, self._endpoint)
         except (ValueError, LookupError) as error:
             what = f"its answer cannot be read ({type(error).__name__})"
-            failure = self._transport._not_a_lakefs(self._call, what, endpoint)
+            failure = self._transport._not_a_lakefs(self._call, what, self._endpoint)
         self.close()
         raise failure
+
+    @property
+    def _endpoint(self) -> str:
+        return _origin(self._response.url or "")
 
     def close(self) -> None:
         """Give the connection back."""
