@@ -155,6 +155,25 @@ def test_the_client_is_killed_and_retried(verb, column, server, faults, matrix, 
     settle(verb, PLAIN, column)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "operation", ["createBranch", "uploadObject", "commit", "mergeIntoBranch", "createTag", "deleteBranch"]
+)
+def test_a_publish_is_killed_at_each_step(operation, when, server, faults, matrix, repository, import_folder, wanted):
+    goal = wanted("WriteAuditPublish")
+    struck = faults.add(Fault(operation, when=when, action="delay", seconds=20))
+    arguments = [server.endpoint, server.access_key_id, server.secret_access_key, repository, str(import_folder)]
+    child = subprocess.Popen([sys.executable, matrix.__file__, "WriteAuditPublish", *arguments])
+    assert struck.wait(20)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    faults.clear()
+    time.sleep(0.3)
+    with connect(matrix, server) as client:
+        matrix.VERBS["WriteAuditPublish"].run(client, repository, True, str(import_folder))
+        assert matrix.state(client, repository) == goal
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_two_at_once(verb, server, faults, matrix, repository, import_folder, wanted):
     goal = wanted(verb)
