@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import TypeAlias
 
-VOID = frozenset({"br", "circle", "img", "input", "link", "meta", "path"})
+VOID = frozenset({"br", "img", "input", "link", "meta"})
 _FORBIDDEN = frozenset({"script", "style", "iframe", "object", "embed"})
 _HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Signs that cannot be seen, or that turn the text around them."""
