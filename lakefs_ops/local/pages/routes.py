@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from lakefs_ops.local.errors import Missing, Refusal, Unauthenticated
 from lakefs_ops.local.http import Answer
-from lakefs_ops.local.pages import changes, history, login, references, repositories
+from lakefs_ops.local.pages import changes, history, login, objects, references, repositories, work
 from lakefs_ops.local.pages.frame import document
 from lakefs_ops.local.pages.html import h
 from lakefs_ops.local.pages.visit import Visit
@@ -19,11 +19,19 @@ Page = Callable[[Visit], Answer]
 PAGES: Mapping[str, Page] = {
     "/": lambda visit: login.redirect(login.HOME),
     "/repositories": repositories.listed,
+    "/repositories/{repository}": objects.browse,
+    "/repositories/{repository}/actions": work.runs,
+    "/repositories/{repository}/actions/{run_id}": work.run,
     "/repositories/{repository}/branches": references.branches,
     "/repositories/{repository}/changes": changes.uncommitted,
     "/repositories/{repository}/commits": history.log,
     "/repositories/{repository}/commits/{commit}": history.commit,
     "/repositories/{repository}/compare": changes.compare,
+    "/repositories/{repository}/object": objects.single,
+    "/repositories/{repository}/objects": objects.browse,
+    "/repositories/{repository}/pulls": work.pulls,
+    "/repositories/{repository}/pulls/{pull_request}": work.pull,
+    "/repositories/{repository}/raw": objects.raw,
     "/repositories/{repository}/tags": references.tags,
 }
 ASSETS = {"/_assets/style.css": "text/css; charset=utf-8", "/_assets/icon.svg": "image/svg+xml"}
