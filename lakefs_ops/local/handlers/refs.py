@@ -13,7 +13,7 @@ from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.lake import Repository
-from lakefs_ops.local.store.merging import Change, diff
+from lakefs_ops.local.store.merging import Change, diff, same
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
 from lakefs_ops.local.store.trees import Entry
 from lakefs_ops.local.store.versions import STRATEGIES, MergeConflict
@@ -155,17 +155,11 @@ def diff_refs(request: Request) -> Answer:
                 mine = next(left_changes, None)
             if mine is None or mine.path != change.path:
                 yield change
-            elif not _same(mine.right, change.right):
+            elif not same(mine.right, change.right):
                 conflicts.add(change.path)
                 yield Change(change.path, mine.right or change.left, change.right)
 
     return listing.differences(request, three_dot, right_stats=stats, conflicts=conflicts.__contains__)
-
-
-def _same(one: Entry | None, other: Entry | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one.identity == other.identity
 
 
 def _compare(left: Iterator[tuple[str, Entry]], right: Iterator[tuple[str, Entry]]) -> Iterator[Change]:

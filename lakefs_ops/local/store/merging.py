@@ -127,7 +127,7 @@ def merge(trees: Trees, base: str, source: str, destination: str, strategy: str 
     changes: dict[str, Entry | None] = {}
     conflicts: list[str] = []
     for change in diff(trees, base, source):
-        if change.path not in ours or _same(change.right, ours[change.path]) or strategy == "source-wins":
+        if change.path not in ours or same(change.right, ours[change.path]) or strategy == "source-wins":
             changes[change.path] = change.right
         elif strategy != "dest-wins":
             conflicts.append(change.path)
@@ -162,7 +162,8 @@ def _untouched_ranges(
     return found
 
 
-def _same(one: Entry | None, other: Entry | None) -> bool:
+def same(one: Entry | None, other: Entry | None) -> bool:
+    """Whether two sides hold equal objects, or neither holds one."""
     if one is None or other is None:
         return one is other
     return one.identity == other.identity

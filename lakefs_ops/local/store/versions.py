@@ -185,16 +185,6 @@ class Versions:
     def _three_way(self, base: Commit, source: Commit, destination: Commit, strategy: str = "") -> Merged:
         return merge(self.lake.trees, base.meta_range_id, source.meta_range_id, destination.meta_range_id, strategy)
 
-    def parent_of(self, commit: Commit, number: int, said: str) -> Commit:
-        """Return a commit's parent by its number, from 1.
-
-        Raises:
-            Invalid: it has no such parent.
-        """
-        if number > len(commit.parents):
-            raise Invalid(said)
-        return self.lake.commits.get(self.repository.uid, commit.parents[number - 1])
-
     def _named(self, ref: str) -> Commit:
         names.check_ref(ref)
         try:
