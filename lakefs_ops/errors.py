@@ -228,7 +228,8 @@ class MergeConflict(Conflict):
     """409: both sides changed the same objects.
 
     Attributes:
-        paths: the objects in conflict, as far as they could be read; empty when they could not.
+        paths: the objects in conflict of a merge, as far as they could be read; empty when they could not, and for
+            a revert or a cherry-pick, of which lakeFS does not tell.
     """
 
     paths: Sequence[str] = ()

@@ -221,7 +221,8 @@ class Branches(Group):
 
         Raises:
             NoChanges: the commit's changes are not there any more.
-            MergeConflict: later commits changed the same objects.
+            MergeConflict: later commits changed the same objects; ``paths`` is empty, for lakeFS does not tell
+                which, and no diff of two refs does.
             DirtyBranch: the branch has uncommitted changes.
             RefNotFound: the commit does not exist.
         """
@@ -241,12 +242,13 @@ class Branches(Group):
         parent_number: int | None = None,
         commit_overrides: CommitOverrides | None = None,
         force: bool | None = None,
+        carry_metadata: bool = True,
     ) -> Commit:
         """Apply another commit's changes by a new one (``cherryPick``).
 
-        A fault of lakeFS 1.84: when the picked commit has metadata and the call does not override them, the server
-        writes its two marks into its cached copy of that commit, whose id then is not found for ten minutes. Give
-        ``commit_overrides`` with the commit's own metadata; `lakefs_ops.flows.once` does.
+        The new commit has the picked one's message and metadata, unless others are given. A fault of lakeFS 1.84:
+        when it copies the metadata itself, it spoils its cached copy of the picked commit, whose id then is not found
+        for ten minutes. So the commit is read first, one request, and its metadata sent along.
 
         Args:
             repository: the repository's id.
@@ -255,13 +257,26 @@ class Branches(Group):
             parent_number: for a merge commit, the parent to compare with, from 1.
             commit_overrides: message and metadata instead of the picked commit's own.
             force: also in a read-only repository.
+            carry_metadata: read the picked commit and send its metadata along, unless ``commit_overrides`` has some.
+                False sends the request as it stands, and leaves copying to the server.
 
         Raises:
-            MergeConflict: the branch changed the same objects.
+            MergeConflict: the branch changed the same objects; ``paths`` is empty, for lakeFS does not tell which, and
+                no diff of two refs does.
             DirtyBranch: the branch has uncommitted changes.
             NoChanges: the commit itself changes nothing.
             RefNotFound: the commit does not exist.
         """
+        if carry_metadata and (commit_overrides is None or commit_overrides.metadata is None):
+            names = {"repository": repository, "commitId": ref}
+            picked = self._send(
+                Call("getCommit", "GET", "/repositories/{repository}/commits/{commitId}", names, Commit)
+            )
+            # By its id, for a branch may have moved on meanwhile.
+            ref = picked.id
+            if picked.metadata:
+                message = commit_overrides.message if commit_overrides else None
+                commit_overrides = CommitOverrides(message=message, metadata=picked.metadata)
         names = {"repository": repository, "branch": branch}
         body = CherryPickCreation.body(
             ref=reference("ref", ref), parent_number=parent_number, commit_overrides=commit_overrides, force=force

@@ -8,8 +8,15 @@ from typing import TypeAlias
 
 from pydantic import Field
 
-from lakefs_ops.call import Page, Sender
+from lakefs_ops.call import Call, Listing, Page, QueryValue, Sender, query
+from lakefs_ops.errors import MergeConflict
 from lakefs_ops.model import Entry, Model, utc
+from lakefs_ops.uri import Links
+
+MOST_SEARCHED = 10_000
+"""How many differences are searched for the paths of a conflict: ten requests at most."""
+SHOWN_PATHS = 10
+"""How many conflicting paths a message names."""
 
 ObjectUserMetadata: TypeAlias = dict[str, str]
 """Keys and values that a user gave to an object."""
@@ -169,6 +176,37 @@ class Diff(Entry):
 
 class DiffList(Page[Diff]):
     """One page of differences."""
+
+
+def diff_refs(repository: str, left_ref: str, right_ref: str, **options: QueryValue) -> Call[DiffList]:
+    """Return the call for the differences between two refs."""
+    names = {"repository": repository, "leftRef": left_ref, "rightRef": right_ref}
+    path = "/repositories/{repository}/refs/{leftRef}/diff/{rightRef}"
+    return Call("diffRefs", "GET", path, names, DiffList, query(**options))
+
+
+def with_paths(
+    sender: Sender, conflict: MergeConflict, repository: str, source_ref: str, destination_branch: str
+) -> MergeConflict:
+    """Return a merge's conflict with its paths, which lakeFS does not name: the diff of the two refs does.
+
+    Raises:
+        LakeFSError: the diff failed.
+    """
+    diff = Listing(sender, diff_refs(repository, destination_branch, source_ref), limit=MOST_SEARCHED)
+    paths = tuple(entry.path for entry in diff if entry.type == "conflict")
+    if not paths:
+        return conflict
+    shown = ", ".join(paths[:SHOWN_PATHS])
+    if len(paths) > SHOWN_PATHS:
+        shown += f" and {len(paths) - SHOWN_PATHS} more"
+    page = Links(conflict.endpoint).compare(repository, destination_branch, source_ref)
+    text = (
+        f"{source_ref!r} cannot be merged into {destination_branch!r} of {repository!r}: both changed {shown};"
+        f" both are as they were. Compare: {page};"
+        " settle the paths, or choose the strategy source-wins or dest-wins"
+    )
+    return MergeConflict(text, **{**conflict.__dict__, "paths": paths})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from types import NoneType
 
-from lakefs_ops.api.common import Group, MergeResult
+from lakefs_ops.api.common import Group, MergeResult, with_paths
 from lakefs_ops.call import Call, Listing, Page, query
+from lakefs_ops.errors import LakeFSError, MergeConflict
 from lakefs_ops.model import Model, moment
 
 _PULLS = "/repositories/{repository}/pulls"
@@ -189,10 +191,18 @@ class Pulls(Group):
 
         Raises:
             PullRequestNotOpen: it is closed or merged.
-            MergeConflict: both sides changed the same objects; it stays open.
+            MergeConflict: both sides changed the same objects; it stays open. ``paths`` names them as for
+                `lakefs_ops.api.refs.Refs.merge`.
             NoChanges: the source brings nothing; it stays open.
             DirtyBranch: the destination has uncommitted changes.
             HookFailed: a hook refused.
         """
         names = {"repository": repository, "pull_request": pull_request}
-        return self._send(Call("mergePullRequest", "PUT", f"{_PULL}/merge", names, MergeResult))
+        try:
+            return self._send(Call("mergePullRequest", "PUT", f"{_PULL}/merge", names, MergeResult))
+        except MergeConflict as refused:
+            conflict = refused
+        with suppress(LakeFSError):
+            pull = self.get(repository, pull_request)
+            conflict = with_paths(self._sender, conflict, repository, pull.source_branch, pull.destination_branch)
+        raise conflict

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
-from lakefs_ops.api.common import Commit, CommitList, Diff, DiffList, Group
+from lakefs_ops.api.common import Commit, CommitList, Diff, Group, diff_refs, with_paths
 from lakefs_ops.api.common import MergeResult as MergeResult
 from lakefs_ops.call import Call, Listing, query, reference
+from lakefs_ops.errors import LakeFSError, MergeConflict
 from lakefs_ops.model import Model
 
 _MERGE = "/repositories/{repository}/refs/{sourceRef}/merge/{destinationBranch}"
@@ -126,10 +128,9 @@ class Refs(Group):
             >>> [d.path for d in client.refs.diff("lake", "main", "dev") if d.type == "conflict"]  # doctest: +SKIP
             ['daily/2015-01.csv']
         """
-        call = Call(
-            "diffRefs", "GET", "/repositories/{repository}/refs/{leftRef}/diff/{rightRef}",
-            {"repository": repository, "leftRef": left_ref, "rightRef": right_ref}, DiffList,
-            query(type=type, prefix=prefix, delimiter=delimiter, include_right_stats=include_right_stats),
+        call = diff_refs(
+            repository, left_ref, right_ref,
+            type=type, prefix=prefix, delimiter=delimiter, include_right_stats=include_right_stats,
         )  # fmt: skip
         return Listing(self._sender, call, after=after, limit=limit)
 
@@ -162,7 +163,8 @@ class Refs(Group):
             squash_merge: keep the source out of the commit's parents.
 
         Raises:
-            MergeConflict: both sides changed the same objects.
+            MergeConflict: both sides changed the same objects; ``paths`` names those among the first 10,000
+                differences, which are listed for it, and is empty if that fails.
             NoChanges: the source brings nothing.
             DirtyBranch: the destination has uncommitted changes.
             HookFailed: a hook refused.
@@ -177,7 +179,13 @@ class Refs(Group):
             message=message, metadata=metadata, strategy=strategy,
             force=force, allow_empty=allow_empty, squash_merge=squash_merge,
         )  # fmt: skip
-        return self._send(Call("mergeIntoBranch", "POST", _MERGE, names, MergeResult, body=body))
+        try:
+            return self._send(Call("mergeIntoBranch", "POST", _MERGE, names, MergeResult, body=body))
+        except MergeConflict as refused:
+            conflict = refused
+        with suppress(LakeFSError):
+            conflict = with_paths(self._sender, conflict, repository, source_ref, destination_branch)
+        raise conflict
 
     def merge_base(self, repository: str, source_ref: str, destination_branch: str) -> FindMergeBaseResult:
         """Return where two refs parted (``findMergeBase``).

@@ -42,7 +42,6 @@ from lakefs_ops import errors
 from lakefs_ops.api.branches import CommitOverrides
 from lakefs_ops.api.common import CommitCreation
 from lakefs_ops.flows.attempts import (
-    ATTEMPT,
     KEY,
     LOOK_BACK,
     UNKNOWN,
@@ -58,9 +57,6 @@ if TYPE_CHECKING:
     from lakefs_ops.api.imports import ImportLocation
     from lakefs_ops.api.repositories import Repository
     from lakefs_ops.client import LakeFSClient
-
-SHOWN_PATHS = 10
-"""How many conflicting paths a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +183,7 @@ def merge_once(
         found = find_commit(client, repository, destination_branch, key)
         return found.id if found else None
 
-    try:
-        return once(client, send, look, retried=retried, guarded=not (allow_empty or force or squash_merge))
-    except errors.MergeConflict as conflict:
-        raise _with_paths(client, conflict, repository, source_ref, destination_branch) from None
+    return once(client, send, look, retried=retried, guarded=not (allow_empty or force or squash_merge))
 
 
 def revert_once(
@@ -261,8 +254,8 @@ def cherry_pick_once(
 ) -> Commit:
     """Apply another commit's changes by a new one, once for the key.
 
-    The picked commit is read first, one request, and its metadata is sent along: without it lakeFS 1.84 writes into
-    the original in its cache, and the original's id stops working for some minutes (recorded).
+    The picked commit is read first, one request, for its metadata are sent along with the key, as
+    `lakefs_ops.api.branches.Branches.cherry_pick` does.
 
     Args:
         client: the client.
@@ -281,8 +274,7 @@ def cherry_pick_once(
         OutcomeUnknown: no answer in time, and no trace of it.
     """
     picked = client.commits.get(repository, ref)
-    own = {name: value for name, value in (picked.metadata or {}).items() if name not in (KEY, ATTEMPT)}
-    overrides = CommitOverrides(message=message, metadata={**own, **marks(key, metadata)})
+    overrides = CommitOverrides(message=message, metadata={**(picked.metadata or {}), **marks(key, metadata)})
 
     def send() -> Commit:
         return client.branches.cherry_pick(
@@ -452,9 +444,6 @@ def merge_pull_request_once(client: LakeFSClient, repository: str, pull_request:
 
     try:
         return once(client, lambda: client.pulls.merge(repository, pull_request).reference, look, retried=False)
-    except errors.MergeConflict as conflict:
-        pull = client.pulls.get(repository, pull_request)
-        raise _with_paths(client, conflict, repository, pull.source_branch, pull.destination_branch) from None
     except errors.BadRequest:
         if (merged := look()) is not None:
             return merged
@@ -607,28 +596,6 @@ def _taken(
         f"branch {branch!r} exists in {repository!r}, not at {source!r} but at commit {_described(head)};"
         " choose another name, or delete it if nobody needs it",
     )
-
-
-def _with_paths(
-    client: LakeFSClient, conflict: errors.MergeConflict, repository: str, source_ref: str, destination: str
-) -> errors.MergeConflict:
-    """Complete a conflict with the paths, which the server does not name."""
-    try:
-        diff = client.refs.diff(repository, destination, source_ref)
-        paths = [entry.path for entry in diff if entry.type == "conflict"]
-    except errors.LakeFSError:
-        return conflict
-    shown = ", ".join(paths[:SHOWN_PATHS]) + (
-        f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
-    )
-    text = (
-        f"{source_ref!r} cannot be merged into {destination!r} of {repository!r}: both changed {shown};"
-        f" both are as they were. Compare: {client.links.compare(repository, destination, source_ref)};"
-        " settle the paths, or choose the strategy source-wins or dest-wins"
-    )
-    restated = _restated(conflict, text)
-    restated.paths = tuple(paths)
-    return restated
 
 
 E_ = TypeVar("E_", bound=errors.ApiError)

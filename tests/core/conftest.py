@@ -203,6 +203,9 @@ class Method:
         """The call that the method sends with these arguments; of a listing that of one page."""
         recorder = Recorder()
         page = {n: arguments.pop(n) for n in ("amount",) if n in arguments}
+        if self.operation == "cherryPick":
+            # Without it, the picked commit is read first.
+            arguments.setdefault("carry_metadata", False)
         result = getattr(_group(self.group)(recorder), self.name)(**arguments)
         if isinstance(result, Listing):
             result.page(**page)

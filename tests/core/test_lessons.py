@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -128,10 +129,32 @@ def test_an_empty_condition_on_protection_rules_is_refused(recorder: Any) -> Non
 
 @pytest.mark.parametrize("body", [b'{"reference":""}', b'{"message":"conflict found"}', b"", b"{}"])
 def test_a_conflict_with_and_without_words(client: Any, player: Any, body: bytes) -> None:
-    player.answers.append((409, JSON, body))
-    with pytest.raises(errors.MergeConflict) as refusal:
+    player.answers += [(409, JSON, body), (404, JSON, b'{"message":"not found"}')]
+    with pytest.raises(errors.MergeConflict, match="compare the two refs") as refusal:
         client.refs.merge("lake", "dev", "main")
     assert refusal.value.paths == ()
+    assert refusal.value.__cause__ is None
+    assert refusal.value.__context__ is None
+
+
+def test_a_long_diff_is_searched_for_conflicts_up_to_a_limit(client: Any, player: Any) -> None:
+    def answer(request: Any) -> tuple[int, dict[str, str], bytes]:
+        if request.method == "POST":
+            return 409, JSON, b'{"reference":""}'
+        query = dict(parse_qsl(request.target.partition("?")[2]))
+        start, amount = int(query.get("after", -1)) + 1, int(query["amount"])
+        entries = [
+            {"type": "added" if n % 500 else "conflict", "path": f"{n}", "path_type": "object"}
+            for n in range(start, start + amount)
+        ]
+        more = {"has_more": True, "next_offset": entries[-1]["path"], "results": amount, "max_per_page": 1000}
+        return 200, JSON, json.dumps({"pagination": more, "results": entries}).encode()
+
+    player.always = answer
+    with pytest.raises(errors.MergeConflict, match=r"both changed 0, 500, .* 4500 and 10 more;") as refusal:
+        client.refs.merge("lake", "dev", "main")
+    assert refusal.value.paths == tuple(str(n) for n in range(0, 10_000, 500))
+    assert len(player.asked) == 1 + 10
 
 
 @pytest.mark.parametrize("status", [200, 201, 204])
@@ -167,8 +190,40 @@ def test_metadata_that_cannot_travel_in_a_header_is_refused(recorder: Any, key: 
         Objects(recorder).upload("lake", "main", "a", b"", metadata={key: "v"})
 
 
-def test_a_pick_may_carry_the_metadata_that_save_the_picked_commit(client: Any, player: Any) -> None:
-    """Without, the server spoils its cached copy of that commit (`lakefs_ops.flows.once` sends them)."""
+PICKED = {
+    "id": "7" * 64, "parents": [], "committer": "c", "message": "m", "creation_date": 1, "meta_range_id": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "metadata", "sent"),
+    [
+        (None, {"k": "v"}, {"metadata": {"k": "v"}}),
+        (CommitOverrides(message="new"), {"k": "v"}, {"message": "new", "metadata": {"k": "v"}}),
+        (CommitOverrides(message="new"), {}, {"message": "new"}),
+        (None, None, None),
+    ],
+)
+def test_a_pick_carries_the_metadata_of_the_picked_commit(
+    client: Any, player: Any, overrides: CommitOverrides | None, metadata: Any, sent: Any
+) -> None:
+    """Without them the server spoils its cached copy of that commit."""
+    picked = json.dumps(PICKED | {"metadata": metadata}).encode()
+    player.answers += [(200, JSON, picked), (201, JSON, picked)]
+    client.branches.cherry_pick("lake", "main", ref="dev", commit_overrides=overrides)
+    read, pick = player.asked
+    assert read.target == "/api/v1/repositories/lake/commits/dev"
+    assert json.loads(pick.body) == {"ref": PICKED["id"]} | ({"commit_overrides": sent} if sent else {})
+
+
+def test_a_pick_may_leave_the_metadata_to_the_server(client: Any, player: Any) -> None:
+    player.answers.append((201, JSON, json.dumps(PICKED).encode()))
+    client.branches.cherry_pick("lake", "main", ref="dev", carry_metadata=False)
+    (asked,) = player.asked
+    assert json.loads(asked.body) == {"ref": "dev"}
+
+
+def test_a_pick_with_metadata_of_its_own_reads_nothing(client: Any, player: Any) -> None:
     player.answers.append((409, JSON, b'{"message":"update branch: conflict found"}'))
     with pytest.raises(errors.MergeConflict):
         client.branches.cherry_pick("lake", "main", ref="x", commit_overrides=CommitOverrides(metadata={"k": "v"}))

@@ -14,13 +14,15 @@ from lakefs_ops.call import Listing
 from lakefs_ops.model import Entry, Model
 
 # Arguments whose name is not the wire's in snake case: an upload's body and media type are arguments of their own, its
-# metadata are headers; a body that is a list has no name on the wire; and `limit` means a listing's length here.
+# metadata are headers; a body that is a list has no name on the wire; and `limit` means a listing's length here. A pick
+# reads the picked commit first, unless it is told not to.
 RENAMED = {
     ("uploadObject", "content"): None,
     ("uploadObject", "content_type"): None,
     ("uploadObject", "metadata"): None,
     ("setBranchProtectionRules", "rules"): None,
     ("logCommits", "limit_amount"): "limit",
+    ("cherryPick", "carry_metadata"): None,
 }
 
 # What does not set a state, so that a repeat after an answer was lost does something else than the first.
