@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from lakefs_ops.api.common import Ref
     from lakefs_ops.client import LakeFSClient
 
-CleanUp = Literal["success", "never"]
+CleanUp = Literal["success", "never"] | timedelta
 
 VERIFIED_CHANGES = 10_000
 """Up to how many changes a publish is compared with what was audited, unless the caller decides."""
@@ -112,7 +113,8 @@ class WriteAuditPublish:
         verify: compare the merge with its two sides (see `lakefs_ops.flows.verify`); by default when at most
             `VERIFIED_CHANGES` objects changed.
         retried: an earlier attempt with this key may have been made, so each step looks first.
-        clean_up: delete the run's branch after ``success``, or ``never``.
+        clean_up: delete the run's branch after ``success``, or ``never``; or keep it so long, and let each publish
+            sweep up the branches of runs that are older (see `sweep`).
 
     Attributes:
         audited: the id of the commit that was audited, None before.
@@ -221,6 +223,8 @@ class WriteAuditPublish:
             ensure_tag(self.client, self.repository, self.tag, ref=self.published)
         if self.clean_up == "success":
             self.close()
+        elif isinstance(self.clean_up, timedelta):
+            deque(sweep(self.client, self.repository, older_than=self.clean_up, into=self.into), maxlen=0)
         return self.published
 
     def _merge(self, audited: str) -> str:

@@ -105,3 +105,17 @@ def test_the_sweeper_takes_what_dead_runs_left_and_nothing_else(lakefs, lakefs_r
     assert list(publish.sweep(client, lakefs_repository, older_than=ahead, dry_run=True)) == [dead.branch]
     assert list(publish.sweep(client, lakefs_repository, older_than=ahead)) == [dead.branch]
     assert [b.id for b in client.branches.list(lakefs_repository)] == ["main", "mine", fresh.branch]
+
+
+def test_branches_can_be_kept_for_a_while(lakefs, lakefs_repository):
+    client = lakefs.client
+
+    def run(key, days):
+        with publish.WriteAuditPublish(client, lakefs_repository, key=key, clean_up=timedelta(days=days)) as run:
+            client.objects.upload(lakefs_repository, run.branch, key, b"1")
+        return run.branch
+
+    first, second = run("first", 1), run("second", 1)
+    assert [b.id for b in client.branches.list(lakefs_repository)] == ["main", first, second]
+    run("third", -1)
+    assert [b.id for b in client.branches.list(lakefs_repository)] == ["main"]

@@ -9,10 +9,10 @@ from lakefs_ops.flows import publish, verify
 @pytest.fixture
 def sides(lakefs, lakefs_repository, write):
     client = lakefs.client
-    write("main", z="same")
+    write("main", z="old")
     client.commits.create(lakefs_repository, "main", message="base")
     client.branches.create(lakefs_repository, name="dev", source="main")
-    write("dev", m="same", n="new")
+    write("dev", m="added", n="new")
     source = client.commits.create(lakefs_repository, "dev", message="copy")
     client.objects.delete(lakefs_repository, "main", "z")
     destination = client.commits.create(lakefs_repository, "main", message="delete")
@@ -37,6 +37,26 @@ def test_a_lost_object_is_named(lakefs, lakefs_repository, sides, write):
         verify.verify_merge(client, lakefs_repository, lossy.id, source=source.id)
     assert caught.value.paths == ("m",)
     assert isinstance(caught.value, errors.LakeFSError)
+
+
+def test_a_merge_holds_what_it_should_or_is_said_not_to(lakefs, lakefs_repository, write):
+    """On a real lakeFS 1.84 the fault strikes here, on the embedded one it does not."""
+    client = lakefs.client
+    write("main", z="same")
+    client.commits.create(lakefs_repository, "main", message="base")
+    client.branches.create(lakefs_repository, name="dev", source="main")
+    write("dev", m="same")
+    source = client.commits.create(lakefs_repository, "dev", message="copy")
+    client.objects.delete(lakefs_repository, "main", "z")
+    client.commits.create(lakefs_repository, "main", message="delete")
+    merged = client.refs.merge(lakefs_repository, "dev", "main").reference
+    try:
+        verify.verify_merge(client, lakefs_repository, merged, source=source.id)
+        said = ()
+    except verify.MergeIncomplete as incomplete:
+        said = incomplete.paths
+    held = {entry.path for entry in client.objects.list(lakefs_repository, merged)}
+    assert {"m"} - held == set(said)
 
 
 @pytest.mark.parametrize(("strategy", "winner"), [("source-wins", b"dev"), ("dest-wins", b"main")])
