@@ -6,10 +6,12 @@ a server, and the transport is the only place that knows HTTP.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import IO, Generic, Protocol, TypeVar
@@ -32,6 +34,14 @@ QueryValue = str | int | bool | Iterable[str] | None
 
 _NEGATIVE_MODIFIER = re.compile(r"[~^]-")
 _REF_NOUNS = frozenset({"ref", "sourceRef", "leftRef", "rightRef", "commitId", "destinationBranch"})
+_NAMING = frozenset(
+    {
+        "after", "branch", "commit", "commit_id", "default_branch", "dest_path", "destination_branch", "id", "location",
+        "name", "path", "pattern", "prefix", "principalId", "ref", "source", "source_branch", "source_metarange",
+        "src_path", "src_ref", "stop_at", "storage_namespace", "task_id", "username",
+    }
+)  # fmt: skip
+"""What a message repeats of a query and a body."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -43,7 +53,7 @@ class Call(Generic[T_co]):
         operation: the operation's name in the lakeFS specification, such as ``getBranch``.
         method: the HTTP method.
         path: the address below ``/api/v1`` as in the specification, with names in braces.
-        names: what to put into the braces: repository, branch ...; error messages show them too.
+        names: what to put into the braces: repository, branch ...
         result: what a success is parsed into: a `Model`, ``str``, ``bytes`` or ``NoneType``.
         query: names and values of the query, in order, not yet quoted.
         body: bytes, an open binary file, or an iterator of bytes.
@@ -77,13 +87,25 @@ class Call(Generic[T_co]):
         """Whether the transport may send it again when no answer came."""
         return self.idempotent or self.method in ("GET", "HEAD")
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What it is about, for messages: what the address names, and the query and the body."""
+        about = dict(self.names)
+        about |= {name: value for name, value in self.query if name in _NAMING}
+        body = None
+        if isinstance(self.body, bytes) and "Content-Type" not in self.headers:
+            with suppress(ValueError, RecursionError):
+                body = json.loads(self.body)
+        if isinstance(body, dict):
+            about |= {name: value for name, value in body.items() if name in _NAMING and isinstance(value, str)}
+        return about
+
     def with_query(self, **values: QueryValue) -> Call[T_co]:
         """Return the same call with further query parameters."""
         return replace(self, query=self.query + query(**values))
 
     def __str__(self) -> str:
-        about = ", ".join(f"{noun} {name!r}" for noun, name in self.names.items())
-        return f"{self.operation}({about})"
+        return f"{self.operation}({', '.join(f'{noun} {name!r}' for noun, name in self.about.items())})"
 
 
 class Sender(Protocol):

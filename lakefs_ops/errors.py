@@ -127,7 +127,8 @@ class ApiError(LakeFSError):
         operation: the operation's name in the specification.
         endpoint: the server that was asked.
         request_id: the server's id of the request, to find it in its log; None when it gave none.
-        names: what the call was about, such as ``{"repository": "lake", "branch": "main"}``.
+        names: what the call was about, such as ``{"repository": "lake", "branch": "main"}``: what its address, its
+            query and its body name.
         retry_after: seconds after which the server wants to be asked again, None when it does not say.
     """
 

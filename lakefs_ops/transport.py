@@ -63,6 +63,8 @@ MAX_UNSIZED = 1 << 28
 """The largest answer without a length that is kept in memory, in bytes; a stream has no limit."""
 LONGEST_RETRY_AFTER = 3600.0
 """The longest pause that a server's ``Retry-After`` is believed, in seconds."""
+SHOWN_OF_STRANGERS = 200
+"""How much a message repeats of what is no lakeFS, in characters."""
 MAX_HOPS = 3
 """How often a store may redirect."""
 
@@ -247,7 +249,7 @@ class Transport:
                 return response
             target = response.headers.get("Location")
             try:
-                refusal = self._refusal(call, response, endpoint)
+                refusal = self._refusal(call, response, endpoint, store=True)
             finally:
                 response.close()
             if not target or response.status_code not in _REDIRECTS or not _again(body):
@@ -337,8 +339,11 @@ class Transport:
             return cast("T", body)
         kind = response.headers.get("Content-Type", "no content type")
         if result is NoneType or result is str:
-            if "html" in kind and body.lstrip().startswith(b"<"):
+            first = body.lstrip()[:1]
+            if "html" in kind and first == b"<":
                 raise self._not_a_lakefs(call, f"it answered {response.status_code} with a page ({kind})")
+            if result is str and first in (b"{", b"[", b"<"):
+                raise self._not_a_lakefs(call, f"it answered {response.status_code} with {kind} instead of a text")
             return cast("T", None if result is NoneType else body.decode("utf-8", "replace"))
         model: type[Model] = result
         try:
@@ -351,7 +356,9 @@ class Transport:
 
     # what went wrong -----------------------------------------------------------------------------------
 
-    def _refusal(self, call: Call[Any], response: requests.Response, endpoint: str) -> errors.LakeFSError:
+    def _refusal(
+        self, call: Call[Any], response: requests.Response, endpoint: str, *, store: bool = False
+    ) -> errors.LakeFSError:
         """Turn an answer that is no success into an error."""
         try:
             body = response.raw.read(MAX_ERROR_BODY, decode_content=True)
@@ -361,17 +368,17 @@ class Transport:
         if status < 400 and status != 304:
             target = _origin(response.headers.get("Location") or "")
             return self._not_a_lakefs(call, f"it answered {status} and sends us to {target or 'nowhere'}", endpoint)
-        reason = _reason(body)
-        if reason is None and "html" in kind:
-            if status < 500 and errors.error_class(status, "") is not errors.Busy:
-                return self._not_a_lakefs(call, f"it answered {status} with a page ({kind})", endpoint)
-            reason = f"a page ({kind})"
+        reason, familiar = _reason(status, kind, body)
+        expected = familiar or (store and "html" not in kind)
+        # What stands before a lakeFS may say in its own words that it is not to be had now.
+        if not expected and status < 500 and errors.error_class(status, "") is not errors.Busy:
+            return self._not_a_lakefs(call, f"it answered {status} with {reason[:SHOWN_OF_STRANGERS]}", endpoint)
         return errors.from_answer(
             status,
-            reason if reason is not None else body[:1000].decode("utf-8", "replace").strip(),
+            reason,
             operation=call.operation,
             endpoint=endpoint,
-            names=call.names,
+            names=call.about,
             request_id=response.headers.get("X-Request-ID"),
             retry_after=_retry_after(response.headers.get("Retry-After")),
         )
@@ -513,16 +520,24 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}" if host else ""
 
 
-def _reason(body: bytes) -> str | None:
-    """Return the server's text: an error of lakeFS, or plain words; None when it is neither."""
+def _reason(status: int, kind: str, body: bytes) -> tuple[str, bool]:
+    """Return the server's words, and whether they can be a lakeFS's."""
+    text = body.decode("utf-8", "replace").strip()
+    if "html" in kind and not text.startswith("{"):
+        return f"a page ({kind})", False
     try:
         # Some answers hold two JSON values (lakeFS 1.84, recorded); the first is the error.
-        value, _ = json.JSONDecoder().raw_decode(body.decode())
+        value, _ = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return None
+        value = None
     if isinstance(value, dict) and isinstance(value.get("message"), str):
-        return cast("str", value["message"])
-    return "" if isinstance(value, dict) else None
+        return value["message"], True
+    if isinstance(value, dict) and (not value or "reference" in value):
+        # A merge in conflict answers with an empty result.
+        return "", True
+    # Plain words of a lakeFS are about parameters, not about what is missing; its JSON may have been cut off.
+    alien = isinstance(value, dict | list) or text.startswith("<") or (status == 404 and text[:1] not in ("", "{"))
+    return text[:1000], not alien
 
 
 def _retry_after(value: str | None) -> float | None:

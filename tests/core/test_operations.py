@@ -168,6 +168,25 @@ def test_names_survive_the_double_decoding_of_the_server(
         assert {n: unquote(unquote_plus(found[n])) for n in path.values()} == dict.fromkeys(path.values(), HARD)
 
 
+# What is required and a text in a query or a body, and yet no name of what is asked for; some are secrets.
+NO_NAMES = {
+    "access_key_id", "branches_meta_range_id", "checksum", "code", "commits_meta_range_id", "committer", "content_type",
+    "key", "message", "metarange_id", "permission", "physical_address", "redirect_uri", "secret_access_key", "state",
+    "tags_meta_range_id", "title", "type",
+}  # fmt: skip
+
+
+def test_messages_name_what_is_asked_for(operation: str, expected: Expected, methods_of: dict[str, list[Any]]) -> None:
+    body = expected.body_value(required=True)
+    values = expected.values("query", required=True) | (body if isinstance(body, dict) else {})
+    names = {name for name, value in values.items() if isinstance(value, str) and name not in NO_NAMES}
+    for method in methods_of[operation]:
+        call = method.call(**python_names(method, expected.arguments(required=True)))
+        assert call.about.keys() >= names
+        assert not (call.about.keys() - call.names.keys()) & NO_NAMES
+        assert all(repr(call.about[name]) in str(call) for name in names)
+
+
 def test_queries_survive(operation: str, expected: Expected, methods_of: dict[str, list[Any]]) -> None:
     texts = [n for (where, n), p in expected.parameters.items() if where == "query" and p["schema"] == "string"]
     for method in methods_of[operation]:

@@ -62,10 +62,19 @@ def then_close(data):
         (bytes_of(204), errors.NotALakeFS),
         (bytes_of(200, b"null"), errors.NotALakeFS),
         (bytes_of(200, b"[" * 200_000), errors.NotALakeFS),
-        (bytes_of(404, b"[" * 60_000), errors.NotFound),
+        (bytes_of(404, b"[" * 60_000), errors.NotALakeFS),
+        (bytes_of(404, b'{"detail":"Not Found"}'), errors.NotALakeFS),
+        (bytes_of(404, b"404 page not found\n"), errors.NotALakeFS),
+        (bytes_of(403, b"<Error><Code>AccessDenied</Code></Error>"), errors.NotALakeFS),
+        (bytes_of(401, b'["unauthorized"]'), errors.NotALakeFS),
+        (bytes_of(502, b'{"error":"bad gateway"}'), errors.Unavailable),
+        (bytes_of(429, b'{"error":"slow down"}'), errors.Busy),
+        (bytes_of(404, b'{"message":"branch not found"}'), errors.BranchNotFound),
+        (bytes_of(404, b'{"message":"cut of'), errors.NotFound),
+        (bytes_of(404), errors.NotFound),
         (bytes_of(200, b'{"id": "m\xff\xfe", "commit_id": "7"}'), errors.NotALakeFS),
         (bytes_of(400, b'{"message": "m\xff\xfe"}'), errors.BadRequest),
-        (bytes_of(400, b'{"message": 7}'), errors.BadRequest),
+        (bytes_of(400, b'{"message": 7}'), errors.NotALakeFS),
         (bytes_of(400, b"plain words"), errors.BadRequest),
         (bytes_of(401, b'{"message": "no"}\n{"errors": []}'), errors.AuthenticationFailed),
         (bytes_of(409), errors.Conflict),
@@ -124,6 +133,9 @@ def test_a_page_is_not_taken_for_a_success_without_content(connect, wire):
     with pytest.raises(errors.NotALakeFS):
         client.branches.delete("lake", "old")
     with pytest.raises(errors.NotALakeFS):
+        client.branches.create("lake", name="new", source="main")
+    wire.say(bytes_of(201, b'{"ok": true}'))
+    with pytest.raises(errors.NotALakeFS, match="instead of a text"):
         client.branches.create("lake", name="new", source="main")
 
 
