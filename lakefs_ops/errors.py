@@ -15,6 +15,7 @@
         │   ├── NoChanges               nothing to commit or merge
         │   ├── DirtyBranch             uncommitted changes are in the way
         │   ├── NoMergeBase             the two refs have no commit in common
+        │   ├── StorageNamespaceInUse   another repository keeps its data there, or did
         │   └── PullRequestNotOpen
         ├── AuthenticationFailed  401   (403 for a session that has expired)
         ├── PermissionDenied      403   (401 where the server knows the user)
@@ -157,6 +158,10 @@ class NoMergeBase(BadRequest):
     """500 ``no merge base``: the two refs have no commit in common."""
 
 
+class StorageNamespaceInUse(BadRequest):
+    """400: another repository keeps its data there, or did before it was deleted."""
+
+
 class PullRequestNotOpen(BadRequest):
     """400 ``bad pull request status``: it is closed or merged."""
 
@@ -296,6 +301,7 @@ _BY_TEXT: tuple[tuple[int, re.Pattern[str], type[ApiError]], ...] = tuple(
     for status, text, cls in (
         (400, "no changes$", NoChanges),
         (400, "uncommitted changes", DirtyBranch),
+        (400, "storage namespace already in use$", StorageNamespaceInUse),
         (400, "operation not supported$", NotSupported),
         (400, "^bad pull request status", PullRequestNotOpen),
         (401, "^insufficient permissions", PermissionDenied),

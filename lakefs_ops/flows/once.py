@@ -22,10 +22,13 @@ a merge in conflict                    `MergeConflict` with the paths; both bran
 a branch exists at the wanted commit   done; at another: `AlreadyExists`, who moved it last and when
 a tag, a repository exists             done if it is the one wanted, else `AlreadyExists`
 a branch to delete is gone             done
+two callers with one key at once       one effect; for an import, a cherry-pick, a pull request only if
+                                       both are ``exclusive`` (`lakefs_ops.flows.claims`)
 =====================================  ==============================================================
 
 The server refuses a repeated commit or merge by itself ("no changes"), unless the caller allows empty ones, squashes
-or forces; a repeated cherry-pick makes an empty commit (lakeFS 1.84, recorded).
+or forces. A repeated cherry-pick makes an empty commit, and so does a repeated revert that has emptied the branch
+(lakeFS 1.84, seen).
 
 What cannot be prevented: a commit takes all that is uncommitted on its branch, so two writers on one branch
 commit each other's objects. Give each its own branch.
@@ -34,7 +37,7 @@ commit each other's objects. Give each its own branch.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -51,12 +54,16 @@ from lakefs_ops.flows.attempts import (
     once,
     waits,
 )
+from lakefs_ops.flows.claims import exclusively
+from lakefs_ops.flows.conditions import ImportDone
+from lakefs_ops.flows.waiting import wait
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import Commit
     from lakefs_ops.api.imports import ImportLocation
     from lakefs_ops.api.repositories import Repository
     from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.flows.conditions import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +243,8 @@ def revert_once(
     def look() -> bool | None:
         return find_commit(client, repository, branch, key) is not None or None
 
-    once(client, send, look, retried=retried, guarded=not allow_empty)
+    # lakeFS 1.84 makes a second commit of a revert that has emptied the branch, so its "no changes" is no guard.
+    once(client, send, look, retried=retried, guarded=False)
 
 
 def cherry_pick_once(
@@ -250,6 +258,7 @@ def cherry_pick_once(
     message: str | None = None,
     metadata: Mapping[str, str] | None = None,
     retried: bool = False,
+    exclusive: bool = False,
     force: bool | None = None,
 ) -> Commit:
     """Apply another commit's changes by a new one, once for the key.
@@ -267,6 +276,7 @@ def cherry_pick_once(
         message: the new commit's message, the picked one's by default.
         metadata: further keys and values, beside the picked commit's own.
         retried: an earlier attempt with this key may have been made, so look for it first.
+        exclusive: another caller with this key may be at it at the same moment, so claim the key first.
         force: also in a read-only repository.
 
     Raises:
@@ -284,7 +294,10 @@ def cherry_pick_once(
     def look() -> Commit | None:
         return find_commit(client, repository, branch, key)
 
-    return once(client, send, look, retried=retried, guarded=False)
+    def act() -> Commit:
+        return once(client, send, look, retried=retried, guarded=False)
+
+    return exclusively(client, repository, key, act, look, source=branch) if exclusive else act()
 
 
 def ensure_repository(
@@ -307,6 +320,16 @@ def ensure_repository(
             return client.repositories.create(
                 name=name, storage_namespace=storage_namespace, default_branch=default_branch
             )
+        except errors.StorageNamespaceInUse as refused:
+            # Of two at once, the loser is told so before the winner's repository is there (lakeFS 1.84).
+            try:
+                there = client.repositories.get(name)
+            except errors.RepositoryNotFound:
+                again(left, refused)
+                continue
+            if there.storage_namespace == storage_namespace:
+                return there
+            raise
         except errors.AlreadyExists as refused:
             there = client.repositories.get(name)
             if there.storage_namespace == storage_namespace:
@@ -361,8 +384,8 @@ def start_import_once(
     locations = list(paths)
 
     def look() -> Started | None:
-        for wait in (0.0, settle):
-            time.sleep(wait)
+        for pause in (0.0, settle):
+            time.sleep(pause)
             found = find_commit(client, repository, branch, key)
             if found is not None:
                 return Started(commit=found)
@@ -376,6 +399,69 @@ def start_import_once(
     return once(client, send, look, retried=retried, guarded=False)
 
 
+def import_once(
+    client: LakeFSClient,
+    repository: str,
+    branch: str,
+    *,
+    paths: Iterable[ImportLocation],
+    key: str,
+    message: str,
+    timeout: float,
+    metadata: Mapping[str, str] | None = None,
+    retried: bool = False,
+    exclusive: bool = False,
+    force: bool | None = None,
+    settle: float = 15.0,
+    interval: float = 1.0,
+    on_look: Callable[[Verdict], None] | None = None,
+) -> str:
+    """Import, once for the key, and wait for it.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch to import to; it must have no uncommitted changes.
+        paths: what to import, and where to.
+        key: names the logical step.
+        message: the message of the commit that it makes.
+        timeout: seconds to wait for it at most.
+        metadata: further keys and values to keep with it.
+        retried: an earlier attempt with this key may have been made, so look for its commit first.
+        exclusive: another caller with this key may be at it at the same moment, so claim the key first.
+        force: also in a read-only repository.
+        settle: as of `start_import_once`.
+        interval: seconds between two looks how far it is.
+        on_look: called with each verdict, to show progress.
+
+    Returns:
+        The id of its commit, or of the one that an earlier attempt made.
+
+    Raises:
+        OutcomeUnknown: no answer to its start, and no commit so far.
+        WaitTimedOut: it is at work still.
+        ConditionFailed: the server gave it up.
+    """
+
+    def look() -> str | None:
+        found = find_commit(client, repository, branch, key)
+        return found.id if found else None
+
+    def act() -> str:
+        started = start_import_once(
+            client, repository, branch, paths=paths, key=key, message=message, metadata=metadata, retried=retried,
+            force=force, settle=settle,
+        )  # fmt: skip
+        if started.commit is not None:
+            return started.commit.id
+        done = ImportDone(repository=repository, branch=branch, id=started.import_id or "")
+        return str(wait(done, client, timeout=timeout, interval=interval, on_look=on_look).found["commit_id"])
+
+    if not exclusive:
+        return act()
+    return exclusively(client, repository, key, act, look, source=branch, patience=max(settle, timeout))
+
+
 def pull_request_once(
     client: LakeFSClient,
     repository: str,
@@ -386,6 +472,7 @@ def pull_request_once(
     key: str,
     description: str = "",
     retried: bool = False,
+    exclusive: bool = False,
 ) -> str:
     """Open a pull request, once for the key, which its description carries in a line of its own.
 
@@ -398,6 +485,7 @@ def pull_request_once(
         key: names the logical step.
         description: what it is about.
         retried: an earlier attempt with this key may have been made, so look for it first.
+        exclusive: another caller with this key may be at it at the same moment, so claim the key first.
 
     Returns:
         The id of the pull request.
@@ -420,7 +508,10 @@ def pull_request_once(
                 return pull.id
         return None
 
-    return once(client, send, look, retried=retried, guarded=False)
+    def act() -> str:
+        return once(client, send, look, retried=retried, guarded=False)
+
+    return exclusively(client, repository, key, act, look, source=destination_branch) if exclusive else act()
 
 
 def merge_pull_request_once(client: LakeFSClient, repository: str, pull_request: str) -> str:

@@ -17,6 +17,7 @@ from lakefs_ops import errors
 # that it is for (all when empty), the class. The first row that fits counts, and each row is there for an answer.
 TABLE: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (304, "", "getObject", errors.NotModified),
+    (400, "failed to create repository: .*: storage namespace already in use", "", errors.StorageNamespaceInUse),
     (400, "(commit: |update branch( \\w+)?: )no changes", "", errors.NoChanges),
     (400, "(main: )?uncommitted changes \\(dirty branch\\)", "", errors.DirtyBranch),
     (400, "cannot use source MetaRange on a branch with uncommitted changes", "commit", errors.DirtyBranch),

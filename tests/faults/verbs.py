@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lakefs_ops import Config, LakeFSClient, Retries, Timeouts, errors
 from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.flows import once
-from lakefs_ops.flows.conditions import ImportDone
 from lakefs_ops.flows.publish import WriteAuditPublish
-from lakefs_ops.flows.waiting import wait
 
 KEY = "dag/run"
 
@@ -25,11 +24,13 @@ class Verb:
         operation: the operation that the faults hit.
         prepare: makes what it works on.
         run: calls it; takes the client, the repository, whether it is a retry, and the folder to import from.
+        exclusive: the same for callers that know of others with their key; None where ``run`` is safe for them.
     """
 
     operation: str
     prepare: Callable[[LakeFSClient, str], None]
     run: Callable[[LakeFSClient, str, bool, str], Any]
+    exclusive: Callable[[LakeFSClient, str, bool, str], Any] | None = None
 
 
 def put(client: LakeFSClient, repository: str, branch: str, path: str, content: str) -> None:
@@ -51,6 +52,8 @@ def work_on_dev(client: LakeFSClient, repository: str) -> None:
 
 
 def committed(client: LakeFSClient, repository: str) -> None:
+    put(client, repository, "main", "base", "0")
+    client.commits.create(repository, "main", message="base")
     staged(client, repository)
     client.commits.create(repository, "main", message="work")
 
@@ -65,13 +68,23 @@ def revert(client: LakeFSClient, repository: str, retried: bool, folder: str) ->
     once.revert_once(client, repository, "main", undone.id, key=KEY, message="undo", retried=retried)
 
 
-def import_folder(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
+def import_folder(client: LakeFSClient, repository: str, retried: bool, folder: str, **more: bool) -> None:
     paths = [ImportLocation(type="common_prefix", path=f"local://{folder}/", destination="in/")]
-    started = once.start_import_once(
-        client, repository, "main", paths=paths, key=KEY, message="import", retried=retried, settle=3
-    )
-    if started.import_id:
-        wait(ImportDone(repository=repository, branch="main", id=started.import_id), client, timeout=20, interval=0.2)
+    once.import_once(
+        client, repository, "main", paths=paths, key=KEY, message="import", retried=retried, timeout=20, interval=0.2,
+        settle=3, **more,
+    )  # fmt: skip
+
+
+def pick(client: LakeFSClient, repository: str, retried: bool, folder: str, **more: bool) -> None:
+    once.cherry_pick_once(client, repository, "main", "dev", key=KEY, retried=retried, **more)
+
+
+def open_pull(client: LakeFSClient, repository: str, retried: bool, folder: str, **more: bool) -> str:
+    return once.pull_request_once(
+        client, repository, source_branch="dev", destination_branch="main", title="Dev", key=KEY, retried=retried,
+        **more,
+    )  # fmt: skip
 
 
 def merge_pull(client: LakeFSClient, repository: str, retried: bool, folder: str) -> str:
@@ -107,22 +120,12 @@ VERBS = {
         lambda c, r, again, f: once.merge_once(c, r, "dev", "main", key=KEY, message="publish", retried=again),
     ),
     "revert_once": Verb("revertBranch", committed, revert),
-    "cherry_pick_once": Verb(
-        "cherryPick",
-        work_on_dev,
-        lambda c, r, again, f: once.cherry_pick_once(c, r, "main", "dev", key=KEY, retried=again),
-    ),
+    "cherry_pick_once": Verb("cherryPick", work_on_dev, pick, partial(pick, exclusive=True)),
     "delete_branch_if_exists": Verb(
         "deleteBranch", work_on_dev, lambda c, r, again, f: once.delete_branch_if_exists(c, r, "dev")
     ),
-    "start_import_once": Verb("importStart", nothing, import_folder),
-    "pull_request_once": Verb(
-        "createPullRequest",
-        work_on_dev,
-        lambda c, r, again, f: once.pull_request_once(
-            c, r, source_branch="dev", destination_branch="main", title="Dev", key=KEY, retried=again
-        ),
-    ),
+    "import_once": Verb("importStart", nothing, import_folder, partial(import_folder, exclusive=True)),
+    "pull_request_once": Verb("createPullRequest", work_on_dev, open_pull, partial(open_pull, exclusive=True)),
     "merge_pull_request_once": Verb("mergePullRequest", pull_open, merge_pull),
     "WriteAuditPublish": Verb("mergeIntoBranch", nothing, publish),
 }
@@ -163,6 +166,6 @@ def state(client: LakeFSClient, repository: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    verb, endpoint, key, secret, repository, folder = sys.argv[1:]
+    verb, way, endpoint, key, secret, repository, folder = sys.argv[1:]
     with connect(endpoint, key, secret) as client:
-        VERBS[verb].run(client, repository, False, folder)
+        getattr(VERBS[verb], way)(client, repository, False, folder)

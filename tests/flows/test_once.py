@@ -123,13 +123,15 @@ def test_racing_merges_of_different_keys_all_land(client, lakefs, lakefs_reposit
 
 
 def test_a_revert_whose_reply_is_lost(client, proxy, lakefs, lakefs_repository, write):
+    write(base="0")
+    commit(client, lakefs_repository, key="base")
     write(a="1")
     made = commit(client, lakefs_repository)
     proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches/main/revert")
     once.revert_once(client, lakefs_repository, "main", made.id, key="undo")
-    assert log(lakefs, lakefs_repository) == [f"Revert {made.id}", "land", "Repository created"]
+    assert log(lakefs, lakefs_repository) == [f"Revert {made.id}", "land", "land", "Repository created"]
     once.revert_once(client, lakefs_repository, "main", made.id, key="undo")
-    assert len(log(lakefs, lakefs_repository)) == 3
+    assert len(log(lakefs, lakefs_repository)) == 4
 
 
 def test_a_cherry_pick_whose_reply_is_lost_keeps_the_metadata(client, proxy, lakefs, lakefs_repository, dev):
