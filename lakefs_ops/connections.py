@@ -183,6 +183,12 @@ class _Bounded:
         finally:
             self._held = None
 
+    def putheader(self, header: Any, *values: Any) -> None:
+        # Without the checks of http.client: the transport and the configuration have made them.
+        for value in values:
+            text = value if isinstance(value, bytes) else str(value).encode("latin-1")
+            self._output(b"%b: %b" % (header.encode("ascii"), text))  # type: ignore[attr-defined]
+
     def send(self, data: Any) -> None:
         if self._held is None:
             self._send_now(data)
@@ -325,6 +331,12 @@ _hide_signatures = _HideSignatures()
 
 class _Session(requests.Session):
     """Leaves redirects to the transport, which knows where credentials may go."""
+
+    def send(self, request: Any, **kwargs: Any) -> requests.Response:
+        if not self.trust_env:
+            # Known since the session was made.
+            kwargs["proxies"] = self.proxies
+        return super().send(request, **kwargs)
 
     def get_redirect_target(self, resp: Any) -> None:
         return None

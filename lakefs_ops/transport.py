@@ -445,6 +445,7 @@ class ResponseStream:
         patience.deadline = None
         self._transport, self._call, self._response, self._patience = transport, call, response, patience
         self.headers: Mapping[str, str] = response.headers
+        self._encoded = "Content-Encoding" in response.headers
         self.status = response.status_code
 
     def __enter__(self) -> ResponseStream:
@@ -465,7 +466,8 @@ class ResponseStream:
             TimedOut: the server fell silent.
         """
         try:
-            return cast("bytes", self._response.raw.read(None if size < 0 else size, decode_content=True))
+            raw = self._response.raw
+            return cast("bytes", raw.read(None if size < 0 else size, decode_content=self._encoded))
         except _LIBRARY_ERRORS as error:
             failure: errors.LakeFSError = self._transport._failure(self._call, error, self._patience, self._endpoint)
         except (ValueError, LookupError) as error:
