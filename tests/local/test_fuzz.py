@@ -1,6 +1,6 @@
 """Requests that no client would send: not one answer that tells of the inside, and nothing broken behind them.
 
-``LAKEFS_OPS_FUZZ=10000`` sends that many, ``LAKEFS_OPS_SEED`` other ones.
+``LAKEFS_OPS_FUZZ=100000`` sends that many instead of 10,000, ``LAKEFS_OPS_SEED`` other ones.
 """
 
 import base64
@@ -18,7 +18,7 @@ from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 from lakefs_ops.local.specification import specification
 from lakefs_ops.local.store.check import Check
 
-REQUESTS = int(os.environ.get("LAKEFS_OPS_FUZZ", "2000"))
+REQUESTS = int(os.environ.get("LAKEFS_OPS_FUZZ", "10000"))
 SEED = os.environ.get("LAKEFS_OPS_SEED", "1")
 
 OPERATIONS = json.loads(files("lakefs_ops.local").joinpath("specification.json").read_text())["operations"]

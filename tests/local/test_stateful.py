@@ -1,6 +1,6 @@
 """Random operations against the server and against a lakeFS kept in dictionaries: same results, same refusals.
 
-``LAKEFS_OPS_STEPS=20000`` runs that many steps instead of a few hundred.
+``LAKEFS_OPS_STEPS=20000`` runs that many steps instead of some thousands.
 """
 
 import base64
@@ -25,7 +25,7 @@ from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 
 STEPS = int(os.environ.get("LAKEFS_OPS_STEPS", "0"))
 STEPS_AT_ONCE = 150
-EXAMPLES = max(1, STEPS // STEPS_AT_ONCE) if STEPS else 12
+EXAMPLES = max(1, STEPS // STEPS_AT_ONCE) if STEPS else 30
 
 _repositories = itertools.count(1)
 
