@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import sys
@@ -28,9 +29,9 @@ STORAGE = {
 }  # fmt: skip
 
 
-def stats(path: str, size: int = 1024) -> dict:
+def stats(path: str, size: int = 1024, checksum: str = "a" * 32) -> dict:
     return {
-        "path": path, "path_type": "object", "physical_address": "local://bench/data/" + path, "checksum": "a" * 32,
+        "path": path, "path_type": "object", "physical_address": "local://bench/data/" + path, "checksum": checksum,
         "size_bytes": size, "mtime": 1_700_000_000, "metadata": {}, "content_type": "application/octet-stream",
     }  # fmt: skip
 
@@ -45,6 +46,14 @@ def page(after: str, amount: int) -> bytes:
         "has_more": more, "next_offset": names[-1] if more else "", "results": len(names), "max_per_page": 1000
     }  # fmt: skip
     return json.dumps({"pagination": pagination, "results": [stats(n) for n in names]}).encode()
+
+
+@lru_cache
+def large_md5() -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for _ in range(LARGE // len(BLOCK)):
+        digest.update(BLOCK)
+    return digest.hexdigest()
 
 
 REF = json.dumps({"id": "main", "commit_id": "7" * 64}).encode()
@@ -145,11 +154,12 @@ class Connection(asyncio.BufferedProtocol):
         elif tail[-1] == "ls":
             self.send(200, page(query.get("after", [""])[0], int(query.get("amount", ["100"])[0] or 100)))
         elif tail[-1] == "stat":
-            self.send(200, json.dumps(stats(name, LARGE if name == "large" else 1024)).encode())
+            large = name == "large"
+            self.send(200, json.dumps(stats(name, LARGE, large_md5()) if large else stats(name)).encode())
         elif tail[-1] == "delete":
             self.send(200, b'{"errors": []}')
         elif tail[-1] == "objects" and method == "POST":
-            self.send(201, json.dumps(stats(name, self.length)).encode())
+            self.send(201, json.dumps(stats(name, self.length, "not computed")).encode())
         elif tail[-1] == "objects" and method == "DELETE":
             self.send(204, b"")
         elif tail[-1] == "objects":
@@ -185,6 +195,7 @@ async def main():
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     page("", 1000)
+    large_md5()
     server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

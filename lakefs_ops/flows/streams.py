@@ -234,7 +234,7 @@ class ObjectWriter(io.RawIOBase):
         """
         if self.closed:
             return
-        from lakefs_ops.flows.transfer import upload_file
+        from lakefs_ops.flows.uploads import upload_file
 
         try:
             self._file.seek(0)

@@ -567,10 +567,10 @@ def test_a_reader_takes_up_a_broken_answer(client, wire, answer):
 class Presigning:
     """A lakeFS whose store is ``store``, and that store."""
 
-    def __init__(self, answer, store, *, multipart=False):
+    def __init__(self, answer, store, *, multipart=False, encryption=None):
         self.answer, self.store = answer, store
-        self.objects, self.parts, self.linked, self.aborted = {}, {}, [], []
-        self.multipart = multipart
+        self.objects, self.checksums, self.parts, self.linked, self.aborted = {}, {}, {}, [], []
+        self.multipart, self.encryption = multipart, encryption
         self.refuse = False
         storage = {
             "blockstore_type": "s3", "blockstore_namespace_example": "", "blockstore_namespace_ValidityRegex": "",
@@ -583,8 +583,16 @@ class Presigning:
         content = self.objects[path]
         return {
             "path": path, "path_type": "object", "physical_address": "s3://x", "mtime": 1, "content_type": "text/x",
-            "checksum": hashlib.md5(content).hexdigest(), "size_bytes": len(content),
+            "checksum": self.checksums.get(path, hashlib.md5(content).hexdigest()), "size_bytes": len(content),
         }  # fmt: skip
+
+    def tags(self, content):
+        """What the store says of its bytes: with a key of its own or AES256 an MD5, otherwise what looks like one."""
+        if self.encryption in (None, "AES256"):
+            tag = hashlib.md5(content).hexdigest()
+        else:
+            tag = hashlib.md5(b"a key" + content).hexdigest()
+        return {"ETag": f'"{tag}"'} | ({"x_amz_server_side_encryption": self.encryption} if self.encryption else {})
 
     def lakefs(self, request, _connection):
         path = parse_qs(urlsplit(request.target).query).get("path", [""])[0]
@@ -596,6 +604,7 @@ class Presigning:
             return self.answer(200, place)
         if tail == ["staging", "backing"]:
             self.linked.append(json.loads(request.body))
+            self.checksums[path] = self.linked[-1]["checksum"]
             return self.answer(200, self.stats(path))
         if tail == ["staging", "pmpu"]:
             count = int(parse_qs(urlsplit(request.target).query)["parts"][0])
@@ -626,10 +635,11 @@ class Presigning:
                 self.parts[int(name.split("/")[1])] = request.body
             else:
                 self.objects[name] = request.body
-            return self.answer(200, ETag=f'"{hashlib.md5(request.body).hexdigest()}"')
+            return self.answer(200, **self.tags(request.body))
         first, last = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
         body = self.objects[name][first : last + 1]
-        return self.answer(206, body, Content_Range=f"bytes {first}-{last}/*", Content_Type="binary/octet-stream")
+        said = self.tags(self.objects[name]) | {"Content_Range": f"bytes {first}-{last}/*"}
+        return self.answer(206, body, Content_Type="binary/octet-stream", **said)
 
 
 @pytest.fixture
@@ -672,6 +682,48 @@ def test_large_files_go_in_parts(client, presigning, tmp_path):
     assert not fake.aborted
     transfer.upload_file(client, "lake", "main", "b", b"small")
     assert fake.objects["b"] == b"small"
+
+
+@pytest.mark.parametrize("encryption", ["aws:kms", "aws:kms:dsse"])
+@pytest.mark.parametrize("content", [CONTENT, b""], ids=["bytes", "nothing"])
+def test_a_store_that_encrypts_has_etags_that_are_no_md5(client, presigning, tmp_path, encryption, content):
+    fake = presigning(encryption=encryption)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(content)
+    stats = transfer.upload_file(client, "lake", "main", "a", source)
+    assert stats.checksum == hashlib.md5(content).hexdigest(), "what was sent, not what the store calls it"
+    transfer.download_file(client, "lake", "main", "a", target, part_size=400_000)
+    assert target.read_bytes() == content
+    assert fake.linked[0]["size_bytes"] == len(content)
+
+
+def test_an_object_that_others_linked_under_an_etag(client, presigning, tmp_path):
+    fake = presigning(encryption="aws:kms")
+    transfer.upload_file(client, "lake", "main", "a", CONTENT, verify=False)
+    assert fake.checksums["a"] != hashlib.md5(CONTENT).hexdigest(), "the ETag of the store"
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "target", part_size=400_000)
+    assert (tmp_path / "target").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("encryption", [None, "AES256", "aws:kms"])
+def test_what_the_store_mixed_up_is_noticed(client, presigning, tmp_path, encryption):
+    fake = presigning(encryption=encryption)
+    transfer.upload_file(client, "lake", "main", "a", CONTENT)
+    fake.objects["a"] = CONTENT[::-1]
+    with pytest.raises(transfer.ChecksumMismatch):
+        transfer.download_file(client, "lake", "main", "a", tmp_path / "target", part_size=400_000)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_large_file_is_hashed_beside_the_sending(there, tmp_path):
+    source, content = tmp_path / "source", os.urandom(5_000_000)
+    source.write_bytes(content)
+    before = threading.active_count()
+    stats = transfer.upload_file(there.client, there.repository, "main", "large", source)
+    assert stats.checksum == hashlib.md5(content).hexdigest()
+    assert threading.active_count() <= before + 1, "its thread has ended"
+    transfer.download_file(there.client, there.repository, "main", "large", tmp_path / "target", part_size=600_000)
+    assert (tmp_path / "target").read_bytes() == content
 
 
 def test_an_upload_in_parts_that_fails_is_given_up(client, presigning, tmp_path):
