@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,11 +42,10 @@ def diff(trees: Trees, left: str, right: str, start: str = "") -> Iterator[Chang
     """
     if left == right:
         return
-    a, b = _Cursor(trees, left, start), _Cursor(trees, right, start)
+    ours, theirs = trees.ranges(left), trees.ranges(right)
+    shared = {span.id for span in ours}.intersection([span.id for span in theirs])
+    a, b = (_Cursor(trees, [s for s in spans if s.id not in shared], start) for spans in (ours, theirs))
     while True:
-        while a.span is not None and b.span is not None and a.at_start and b.at_start and a.span.id == b.span.id:
-            a.skip()
-            b.skip()
         one, two = a.path, b.path
         if one is None and two is None:
             return
@@ -63,38 +62,34 @@ def diff(trees: Trees, left: str, right: str, start: str = "") -> Iterator[Chang
 class _Cursor:
     """A place in a tree; ranges are read only when something in them is asked for."""
 
-    def __init__(self, trees: Trees, tree: str, start: str) -> None:
+    def __init__(self, trees: Trees, spans: Iterable[Range], start: str) -> None:
         self._trees = trees
-        self._spans = iter(trees.ranges(tree))
-        self.span: Range | None = None
-        self.at_start = True
-        self._at = 0
-        self.skip()
-        while self.span is not None and self.span.last < start:
-            self.skip()
+        self._spans = iter(spans)
+        self._skip()
+        while self._span is not None and self._span.last < start:
+            self._skip()
         while (path := self.path) is not None and path < start:
             self.take()
 
-    def skip(self) -> None:
+    def _skip(self) -> None:
         """Go to the start of the next range."""
-        self.span = next(self._spans, None)
-        self.at_start, self._at = True, 0
+        self._span = next(self._spans, None)
+        self._at = 0
 
     @property
     def path(self) -> str | None:
-        if self.span is None:
+        if self._span is None:
             return None
-        return self.span.first if self.at_start else self._trees.records(self.span.id).paths[self._at]
+        return self._span.first if self._at == 0 else self._trees.records(self._span.id).paths[self._at]
 
     def take(self) -> Entry:
         """Return the entry here, and go on."""
-        assert self.span is not None
-        records = self._trees.records(self.span.id)
+        assert self._span is not None
+        records = self._trees.records(self._span.id)
         entry = records.entries[self._at]
         self._at += 1
-        self.at_start = False
         if self._at == len(records.paths):
-            self.skip()
+            self._skip()
         return entry
 
 
