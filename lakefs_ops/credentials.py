@@ -101,12 +101,13 @@ class Credentials:
     def _renew(self, login: Login) -> None:
         end: float | None = None
         if self._token is not None:
-            token = self._token()
-            if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-                raise ConfigurationError("the callable given as token did not return one line of text")
+            token, giver = self._token(), "the callable given as token"
         else:
+            giver = "the login"
             answer = login(LoginInformation(access_key_id=self._pair[0], secret_access_key=self._pair[1]))
             token, end = answer.token, answer.token_expiration
+        if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+            raise ConfigurationError(f"{giver} did not return one line of text")
         now, end = time.time(), end or _end_of(token)
         # A token that is over by our clock was made by a server whose clock is behind: its 401 will tell.
         self._renew_at = None if end is None or end <= now else end - min(EARLY, (end - now) / 10)

@@ -287,6 +287,9 @@ class Unavailable(ServerError):
     """502, 503 or 504: the server, or what stands before it, cannot answer now."""
 
 
+TRANSIENT = (TransportError, ServerError, Busy)
+"""Errors that a further attempt may not have; of a write they leave open whether it took effect."""
+
 SHOWN_REASON = 2000
 """How much of the server's text a message repeats, in characters."""
 

@@ -60,11 +60,10 @@ class Model(BaseModel):
         try:
             return cls.model_validate(values).model_dump_json(by_alias=True, exclude_none=True).encode()
         except ValidationError as error:
-            # The messages do not hold the values, which may be secrets.
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            wrong = problems(error)
         except PydanticSerializationError:
-            problems = "a text that is no Unicode"
-        raise InvalidArgument(f"{cls.__name__}: {problems}")
+            wrong = "a text that is no Unicode"
+        raise InvalidArgument(f"{cls.__name__}: {wrong}")
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return [(name, value) for name, value in super().__repr_args__() if value is not None]
@@ -150,6 +149,11 @@ def _adapter(cls: type[E_]) -> TypeAdapter[E_]:
     if cls not in _adapters:
         _adapters[cls] = TypeAdapter(cls)
     return _adapters[cls]
+
+
+def problems(error: ValidationError) -> str:
+    """Say which fields are wrong and why, without their values, which may be secrets."""
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
 
 
 def utc(seconds: float) -> datetime:

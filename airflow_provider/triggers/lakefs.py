@@ -94,8 +94,9 @@ class LakeFSConditionTrigger(BaseTrigger):
         yield event
 
     async def _wait(self) -> TriggerEvent:
+        from lakefs_ops.errors import TRANSIENT
         from lakefs_ops.flows.conditions import load
-        from lakefs_ops.flows.waiting import JITTER, TRANSIENT
+        from lakefs_ops.flows.waiting import JITTER
 
         condition = load(self.condition)
         hook = LakeFSHook(self.lakefs_conn_id)

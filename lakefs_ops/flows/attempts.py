@@ -31,7 +31,6 @@ LOOK_BACK = 1000
 LOST_TO_A_NEIGHBOUR = "no changes"
 """What a commit is told that lost a race on its branch, without the usual ``commit: `` (lakeFS 1.84, recorded)."""
 
-UNKNOWN = (errors.TransportError, errors.ServerError, errors.Busy)
 _FOR_GOOD = (errors.NotSupported, errors.NotALakeFS)
 
 
@@ -77,7 +76,7 @@ def once(
             if error.reason != LOST_TO_A_NEIGHBOUR:
                 raise
             again(left, error)
-        except UNKNOWN as error:
+        except errors.TRANSIENT as error:
             again(left, error)
             if (found := look()) is not None:
                 return found

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from lakefs_ops import errors
+from lakefs_ops.model import problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -382,5 +383,4 @@ def load(data: Mapping[str, Any]) -> Condition:
     try:
         return TypeAdapter[Condition](_Any).validate_python(data)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise errors.InvalidArgument(f"not a condition: {problems}") from None
+        raise errors.InvalidArgument(f"not a condition: {problems(error)}") from None

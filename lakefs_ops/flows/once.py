@@ -47,7 +47,6 @@ from lakefs_ops.api.common import CommitCreation
 from lakefs_ops.flows.attempts import (
     KEY,
     LOOK_BACK,
-    UNKNOWN,
     again,
     find_commit,
     marks,
@@ -339,7 +338,7 @@ def ensure_repository(
                 f"repository {name!r} exists and keeps its data in {there.storage_namespace!r},"
                 f" not in {storage_namespace!r}; choose another name, or use what is there",
             ) from None
-        except UNKNOWN as error:
+        except errors.TRANSIENT as error:
             again(left, error)
 
 
@@ -581,7 +580,7 @@ def ensure_branch(
             if (retried or unknown) and _is_ours(client, repository, branch, there, source, key):
                 return there
             raise _taken(client, refused, repository, branch, there, source) from None
-        except UNKNOWN as error:
+        except errors.TRANSIENT as error:
             again(left, error)
             unknown = True
 
@@ -610,7 +609,7 @@ def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> 
             if there == client.commits.get(repository, ref).id:
                 return there
             raise _restated(refused, f"tag {tag!r} exists and names commit {there}, not {ref!r}") from None
-        except UNKNOWN as error:
+        except errors.TRANSIENT as error:
             again(left, error)
 
 
@@ -632,7 +631,7 @@ def delete_branch_if_exists(client: LakeFSClient, repository: str, branch: str) 
             client.branches.delete(repository, branch)
         except errors.BranchNotFound:
             return unknown
-        except UNKNOWN as error:
+        except errors.TRANSIENT as error:
             again(left, error)
             unknown = True
         else:

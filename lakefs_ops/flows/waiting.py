@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.conditions import Condition, Verdict
 
-TRANSIENT = (errors.TransportError, errors.ServerError, errors.Busy)
-"""Errors of a look that another look may not have."""
-
 JITTER = 0.1
 """By which part of itself an interval varies, so that many waiters do not look at once."""
 
@@ -77,7 +74,7 @@ def wait(
     while True:
         try:
             verdict = condition.look(client)
-        except TRANSIENT:
+        except errors.TRANSIENT:
             failures += 1
             if failures > tolerated:
                 raise

@@ -98,6 +98,13 @@ def test_login_with_a_wrong_pair(connect, wire, bank):
     assert len(wire.requests) == 1
 
 
+def test_a_login_that_gives_no_token(connect, wire, answer):
+    wire.say(answer(200, {"token": "T1\r\nX-Other: 1"}))
+    with pytest.raises(errors.ConfigurationError, match="the login did not return one line of text"):
+        get(connect(login=True))
+    assert len(wire.requests) == 1
+
+
 def test_a_token_is_renewed_before_it_ends(connect, wire, bank, monkeypatch):
     client = connect(login=True)
     get(client)
