@@ -1,7 +1,7 @@
 """The wire: it sends a `Call`, repeats it where a repeat is safe, and parses the answer or raises.
 
-Only this module and `lakefs_ops.connections` know requests, and no exception of requests, urllib3 or pydantic
-leaves it.
+Only this module, `lakefs_ops.connections` and `lakefs_ops.failures` know requests, and no exception of requests,
+urllib3 or pydantic leaves it.
 
 =====================================  =========================================================================
 what a server or a network does        what becomes of it
@@ -20,7 +20,6 @@ refuses a token that can be renewed    renewed and sent again, once
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
@@ -31,20 +30,18 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from types import NoneType
 from typing import Any, TypeVar, cast
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin
 
 import requests
-import urllib3
 from requests.structures import CaseInsensitiveDict
 
-from lakefs_ops import __version__, bodies, connections, errors
+from lakefs_ops import __version__, bodies, connections, errors, failures
 from lakefs_ops.bodies import StreamedBody
 from lakefs_ops.call import Call
 from lakefs_ops.config import API, Config
-from lakefs_ops.connections import OutOfTime, Patience
+from lakefs_ops.connections import Patience
 from lakefs_ops.credentials import AuthenticationToken, Credentials, LoginInformation
 from lakefs_ops.model import Model
 
@@ -55,16 +52,10 @@ logger = logging.getLogger("lakefs_ops")
 USER_AGENT = f"lakefs-ops/{__version__}"
 CHUNK = 1 << 17
 """Bytes that iterating over a stream gives at once; larger ones do not fit the processor's cache."""
-MAX_ERROR_BODY = 1 << 16
-"""How much of an error's body is read, in bytes."""
 MAX_JSON = 1 << 26
 """The largest answer that is parsed, in bytes; a page of 1,000 results has less than a hundredth of it."""
 MAX_UNSIZED = 1 << 28
 """The largest answer without a length that is kept in memory, in bytes; a stream has no limit."""
-LONGEST_RETRY_AFTER = 3600.0
-"""The longest pause that a server's ``Retry-After`` is believed, in seconds."""
-SHOWN_OF_STRANGERS = 200
-"""How much a message repeats of what is no lakeFS, in characters."""
 MAX_HOPS = 3
 """How often a store may redirect."""
 
@@ -76,7 +67,6 @@ _WORTH_A_REPEAT = (
     errors.TimedOut,
 )
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -132,7 +122,7 @@ class Transport:
     def open(self, call: Call[bytes]) -> ResponseStream:
         """Send the call and return the body of its answer as a stream, to be closed by the caller."""
         patience = self._patience(call)
-        return self._repeat(call, patience, lambda response: ResponseStream(self, call, response, patience))
+        return self._repeat(call, patience, lambda response: ResponseStream(self.config, call, response, patience))
 
     def open_at(self, url: str, call: Call[bytes]) -> ResponseStream:
         """Send the call to a store, at an address that the server handed out, without credentials.
@@ -142,7 +132,7 @@ class Transport:
             call: what to send there; its path and query are only for messages.
         """
         patience = self._patience(call)
-        return self._repeat(call, patience, lambda r: ResponseStream(self, call, r, patience), url=url)
+        return self._repeat(call, patience, lambda r: ResponseStream(self.config, call, r, patience), url=url)
 
     def close(self) -> None:
         """Close all connections; the next call opens new ones."""
@@ -235,7 +225,7 @@ class Transport:
             response.close()
             return self._at_store(call, body, patience, urljoin(url, target))
         try:
-            refusal = self._refusal(call, response, self.config.endpoint)
+            refusal = failures.refusal(call, response, self.config.endpoint)
         finally:
             response.close()
         raise refusal
@@ -243,13 +233,13 @@ class Transport:
     def _at_store(self, call: Call[Any], body: Any, patience: Patience, url: str) -> requests.Response:
         """Send the call to a store; follow its redirects, for there is nothing to give away but the address."""
         for _ in range(MAX_HOPS + 1):
-            endpoint = _origin(url)
+            endpoint = failures.origin(url)
             response = self._exchange(self.stores, call, url, {"User-Agent": USER_AGENT}, body, patience)
             if 200 <= response.status_code < 300:
                 return response
             target = response.headers.get("Location")
             try:
-                refusal = self._refusal(call, response, endpoint, store=True)
+                refusal = failures.refusal(call, response, endpoint, store=True)
             finally:
                 response.close()
             if not target or response.status_code not in _REDIRECTS or not _again(body):
@@ -293,11 +283,13 @@ class Transport:
             return session.send(
                 request, stream=True, timeout=(_connect_wait(patience), patience.next_wait()), allow_redirects=False
             )
-        except _LIBRARY_ERRORS as error:
-            failure = self._failure(call, error, patience, _origin(url))
+        except failures.LIBRARY_ERRORS as error:
+            failure = failures.broken(call, error, patience, failures.origin(url), self.config)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             # The HTTP library stumbled over the answer; an error of the body's source is raised as it is.
-            failure = self._not_a_lakefs(call, f"its answer cannot be read ({type(error).__name__})", _origin(url))
+            failure = failures.stranger(
+                call, f"its answer cannot be read ({type(error).__name__})", failures.origin(url)
+            )
         if isinstance(body, StreamedBody) and body.failure is not None:
             raise body.failure
         # Outside the except clauses, so that the library's exception is not even the context of ours.
@@ -323,14 +315,18 @@ class Transport:
             limit = -1 if call.result is bytes or int(length) <= limit else limit
         try:
             body = cast("bytes", raw.read(None if limit < 0 else limit + 1, decode_content=True))
-        except _LIBRARY_ERRORS as error:
-            failure: errors.LakeFSError = self._failure(call, error, patience, self.config.endpoint)
+        except failures.LIBRARY_ERRORS as error:
+            failure: errors.LakeFSError = failures.broken(call, error, patience, self.config.endpoint, self.config)
         except (ValueError, LookupError) as error:
-            failure = self._not_a_lakefs(call, f"its answer cannot be read ({type(error).__name__})")
+            failure = failures.stranger(
+                call, f"its answer cannot be read ({type(error).__name__})", self.config.endpoint
+            )
         else:
             if limit < 0 or len(body) <= limit:
                 return body
-            failure = self._not_a_lakefs(call, f"its answer has more than {limit} bytes and no end in sight")
+            failure = failures.stranger(
+                call, f"its answer has more than {limit} bytes and no end in sight", self.config.endpoint
+            )
         raise failure
 
     def _parse(self, call: Call[T], response: requests.Response, body: bytes) -> T:
@@ -341,9 +337,13 @@ class Transport:
         if result is NoneType or result is str:
             first = body.lstrip()[:1]
             if "html" in kind and first == b"<":
-                raise self._not_a_lakefs(call, f"it answered {response.status_code} with a page ({kind})")
+                raise failures.stranger(
+                    call, f"it answered {response.status_code} with a page ({kind})", self.config.endpoint
+                )
             if result is str and first in (b"{", b"[", b"<"):
-                raise self._not_a_lakefs(call, f"it answered {response.status_code} with {kind} instead of a text")
+                raise failures.stranger(
+                    call, f"it answered {response.status_code} with {kind} instead of a text", self.config.endpoint
+                )
             return cast("T", None if result is NoneType else body.decode("utf-8", "replace"))
         model: type[Model] = result
         try:
@@ -352,80 +352,7 @@ class Transport:
             raise
         except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             text = f"the answer ({response.status_code}, {kind}, {len(body)} bytes) is no {model.__name__}"
-        raise self._not_a_lakefs(call, text)
-
-    # what went wrong -----------------------------------------------------------------------------------
-
-    def _refusal(
-        self, call: Call[Any], response: requests.Response, endpoint: str, *, store: bool = False
-    ) -> errors.LakeFSError:
-        """Turn an answer that is no success into an error."""
-        try:
-            body = response.raw.read(MAX_ERROR_BODY, decode_content=True)
-        except (*_LIBRARY_ERRORS, ValueError, LookupError):
-            body = b""
-        status, kind = response.status_code, response.headers.get("Content-Type") or ""
-        if status < 400 and status != 304:
-            target = _origin(response.headers.get("Location") or "")
-            return self._not_a_lakefs(call, f"it answered {status} and sends us to {target or 'nowhere'}", endpoint)
-        reason, familiar = _reason(status, kind, body)
-        expected = familiar or (store and "html" not in kind)
-        # What stands before a lakeFS may say in its own words that it is not to be had now.
-        if not expected and status < 500 and errors.error_class(status, "") is not errors.Busy:
-            return self._not_a_lakefs(call, f"it answered {status} with {reason[:SHOWN_OF_STRANGERS]}", endpoint)
-        return errors.from_answer(
-            status,
-            reason,
-            operation=call.operation,
-            endpoint=endpoint,
-            names=call.about,
-            request_id=response.headers.get("X-Request-ID"),
-            retry_after=_retry_after(response.headers.get("Retry-After")),
-        )
-
-    def _failure(self, call: Call[Any], error: Exception, patience: Patience, endpoint: str) -> errors.TransportError:
-        """Turn an exception of the HTTP library into one of ours."""
-        cause = _root_cause(error)
-        context = {"operation": call.operation, "endpoint": endpoint}
-        timeouts = self.config.timeouts
-        if isinstance(cause, urllib3.exceptions.EmptyPoolError):
-            text = (
-                f"{call} found all {self.config.pool_size} connections to {endpoint} in use; close streams that are"
-                " no longer read, or raise pool_size"
-            )
-            return errors.TimedOut(text, **context, sent=False)
-        if isinstance(error, requests.exceptions.ProxyError):
-            text = f"{call} did not get through the proxy to {endpoint}: {cause}; check the proxy"
-            return errors.ConnectionFailed(text, **context, sent=False)
-        if isinstance(cause, ConnectionRefusedError) or "refused" in str(cause):
-            text = f"{call} found nothing listening at {endpoint}; is lakeFS running there, and is the endpoint right?"
-            return errors.ConnectionFailed(text, **context, sent=False)
-        if isinstance(cause, urllib3.exceptions.NewConnectionError):
-            text = f"{call} cannot reach {endpoint}: {cause}; check the endpoint and the network"
-            return errors.ConnectionFailed(text, **context, sent=False)
-        if isinstance(cause, urllib3.exceptions.ConnectTimeoutError):
-            seconds = f"{timeouts.connect:g} s"
-            text = f"{call} got no connection to {endpoint} within {seconds}; check the endpoint and the network"
-            return errors.TimedOut(text, **context, sent=False)
-        if isinstance(error, requests.exceptions.SSLError):
-            text = f"{call} found no trusted TLS at {endpoint}: {cause}; check the certificate, `verify` and the scheme"
-            return errors.ConnectionFailed(text, **context, sent=False)
-        if isinstance(cause, OutOfTime | TimeoutError | urllib3.exceptions.TimeoutError) or patience.left == 0:
-            limit = f"{timeouts.total:g} s in all" if patience.left == 0 else f"{timeouts.read:g} s"
-            text = (
-                f"{call} got no answer from {endpoint} within {limit}; it may have taken effect:"
-                " look at the state before sending it again"
-            )
-            return errors.TimedOut(text, **context, sent=True)
-        if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-            return self._not_a_lakefs(call, "it names an address that cannot be used", endpoint)
-        text = f"{call}: the connection to {endpoint} broke: {cause}; it may have taken effect"
-        return errors.ConnectionFailed(text, **context, sent=True)
-
-    def _not_a_lakefs(self, call: Call[Any], what: str, endpoint: str = "") -> errors.NotALakeFS:
-        endpoint = endpoint or self.config.endpoint
-        text = f"{call}: {endpoint} does not answer as a lakeFS: {what}; check the endpoint"
-        return errors.NotALakeFS(text, operation=call.operation, endpoint=endpoint)
+        raise failures.stranger(call, text, self.config.endpoint)
 
 
 class ResponseStream:
@@ -438,12 +365,10 @@ class ResponseStream:
         status: the HTTP status, 200 or 206.
     """
 
-    def __init__(
-        self, transport: Transport, call: Call[bytes], response: requests.Response, patience: Patience
-    ) -> None:
+    def __init__(self, config: Config, call: Call[bytes], response: requests.Response, patience: Patience) -> None:
         # From here on the caller decides how long it takes; the server still has to say something.
         patience.deadline = None
-        self._transport, self._call, self._response, self._patience = transport, call, response, patience
+        self._config, self._call, self._response, self._patience = config, call, response, patience
         self.headers: Mapping[str, str] = response.headers
         self._encoded = "Content-Encoding" in response.headers
         self.status = response.status_code
@@ -468,17 +393,19 @@ class ResponseStream:
         try:
             raw = self._response.raw
             return cast("bytes", raw.read(None if size < 0 else size, decode_content=self._encoded))
-        except _LIBRARY_ERRORS as error:
-            failure: errors.LakeFSError = self._transport._failure(self._call, error, self._patience, self._endpoint)
+        except failures.LIBRARY_ERRORS as error:
+            failure: errors.LakeFSError = failures.broken(
+                self._call, error, self._patience, self._endpoint, self._config
+            )
         except (ValueError, LookupError) as error:
             what = f"its answer cannot be read ({type(error).__name__})"
-            failure = self._transport._not_a_lakefs(self._call, what, self._endpoint)
+            failure = failures.stranger(self._call, what, self._endpoint)
         self.close()
         raise failure
 
     @property
     def _endpoint(self) -> str:
-        return _origin(self._response.url or "")
+        return failures.origin(self._response.url or "")
 
     def close(self) -> None:
         """Give the connection back."""
@@ -510,61 +437,6 @@ def _check_header(call: Call[Any], name: str, value: str) -> None:
         raise errors.InvalidArgument(f"{call}: {name!r} cannot be the name of a header; use letters, digits and -_.")
     if not _LINE.fullmatch(value):
         raise errors.InvalidArgument(f"{call}: the value of {name!r} holds a control character, or is not Latin-1")
-
-
-def _origin(url: str) -> str:
-    """Return the part of an address that may be shown: no credentials, no path, no signature."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}" if host else ""
-
-
-def _reason(status: int, kind: str, body: bytes) -> tuple[str, bool]:
-    """Return the server's words, and whether they can be a lakeFS's."""
-    text = body.decode("utf-8", "replace").strip()
-    if "html" in kind and not text.startswith("{"):
-        return f"a page ({kind})", False
-    try:
-        # Some answers hold two JSON values (lakeFS 1.84, recorded); the first is the error.
-        value, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict) and isinstance(value.get("message"), str):
-        return value["message"], True
-    if isinstance(value, dict) and (not value or "reference" in value):
-        # A merge in conflict answers with an empty result.
-        return "", True
-    # Plain words of a lakeFS are about parameters, not about what is missing; its JSON may have been cut off.
-    alien = isinstance(value, dict | list) or text.startswith("<") or (status == 404 and text[:1] not in ("", "{"))
-    return text[:1000], not alien
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Read a pause in seconds, or until a date; None when there is none."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError, OSError):
-            return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else None
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    """Return the innermost exception that says something."""
-    while True:
-        inner = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, BaseException)), None)
-        if isinstance(inner, tuple):
-            inner = inner[-1]
-        if not isinstance(inner, BaseException):
-            return error
-        error = inner
 
 
 def _after_fork() -> None:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("lakefs_ops", "airflow_provider", "dagster_resources")
 BASE = {"call", "errors", "model", "uri", "config", "lakectl", "bodies", "credentials"}
-WIRE = {"transport", "connections"}
+WIRE = {"transport", "connections", "failures"}
 
 
 def modules() -> list[tuple[str, Path]]:
