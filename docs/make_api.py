@@ -38,7 +38,9 @@ def groups() -> list[tuple[str, type[Any]]]:
 def rows(group: str, cls: type[Any], operations: dict[str, Any]) -> list[str]:
     """One row for each method, in the order of the source."""
     found = []
-    for name, method in vars(cls).items():
+    # A large group is put together from several classes.
+    methods = [pair for part in cls.__mro__ for pair in vars(part).items()]
+    for name, method in methods:
         if name.startswith("_") or not inspect.isfunction(method):
             continue
         doc = inspect.getdoc(method) or ""

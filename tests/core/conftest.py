@@ -26,8 +26,9 @@ from lakefs_ops.config import Config, Retries, Timeouts
 from lakefs_ops.model import Entry
 
 HERE = Path(__file__).parent
+API = HERE.parent.parent / "lakefs_ops" / "api"
 MODULES = sorted(
-    path.stem for path in (HERE.parent.parent / "lakefs_ops" / "api").glob("*.py") if path.stem != "__init__"
+    ".".join(path.relative_to(API).with_suffix("").parts) for path in API.rglob("*.py") if path.stem != "__init__"
 )
 GROUPS = sorted(name for name, value in vars(LakeFSClient).items() if isinstance(value, cached_property))
 
