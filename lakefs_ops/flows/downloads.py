@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
     from lakefs_ops.client import LakeFSClient
 
-CHUNK = 1 << 17
+CHUNK = 1 << 19
 """Bytes read at once by one worker."""
 
 
