@@ -356,6 +356,27 @@ def test_only_variables_for_hooks_are_filled_in(monkeypatch):
     assert "t0ken" not in value.shown
 
 
+def test_a_variable_for_hooks_that_is_not_set(server, monkeypatch):
+    monkeypatch.delenv("LAKEFSACTION_NOT_SET", raising=False)
+    repository = Repository(server)
+    with repository.session:
+        repository.webhook("http://127.0.0.1:9", headers={"X-Key": "{{ ENV.LAKEFSACTION_NOT_SET }}"})
+        refused = repository.commit()
+    assert refused.status_code == 500
+    told = refused.json()["message"]
+    assert told.endswith("extracting headers: reading header: LAKEFSACTION_NOT_SET not found: missing env var")
+
+
+def test_a_new_branch_asks_the_uncommitted_hooks_of_its_source(server):
+    repository = Repository(server)
+    with repository.session:
+        repository.script('error("no more branches")', event="pre-create-branch")
+        refused = repository.call("POST", "/branches", json={"name": "dev", "source": "main"})
+        made = repository.call("POST", "/branches", json={"name": "dev", "source": "main@"})
+    assert (refused.status_code, made.status_code) == (412, 201), refused.text
+    assert "no more branches" in refused.json()["message"]
+
+
 def test_run_ids_sort_as_runs_are_listed(monkeypatch):
     moments = iter([100_000_000_000, 100_500_000_000, 101_000_000_000])
     monkeypatch.setattr(time, "time_ns", lambda: next(moments))

@@ -50,7 +50,10 @@ class Airflow:
             except WrongProperty as wrong:
                 raise WrongProperty(f"airflow hook {told} property: {wrong}") from None
         self._url, self._dag, self._user = given["url"], given["dag_id"], given["username"]
-        self._password = secret(given["password"])
+        try:
+            self._password = secret(given["password"])
+        except WrongProperty as wrong:
+            raise WrongProperty(f"airflow hook password property: {wrong}") from None
         self._timeout = TIMEOUT
         if isinstance(properties.get("timeout"), str):
             try:

@@ -105,7 +105,10 @@ class Lua:
         arguments = properties.get("args") or {}
         if not isinstance(arguments, dict):
             raise WrongProperty("'args' should be a map: wrong value type")
-        self._arguments = filled(arguments)
+        try:
+            self._arguments = filled(arguments)
+        except WrongProperty as wrong:
+            raise WrongProperty(f"error parsing args: {wrong}") from None
         name = "script" if properties.get("script") else "script_path"
         self._script = required(properties, name)
         self._is_path = name == "script_path"

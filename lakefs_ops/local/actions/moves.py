@@ -122,9 +122,10 @@ class Moves:
             return self._branches.create(name, source, hidden=hidden)
         commit = self._branches.check_new(name, source)
         about = {"branch": name, "source_ref": source, "commit_id": commit.id}
-        self._before("pre-create-branch", Resolved(commit), **about)
+        at = self._request.lake.refs.resolve(self._repository.uid, source)  # of a branch, uncommitted actions too
+        self._before("pre-create-branch", at, **about)
         made = self._branches.create(name, source, hidden=hidden)
-        self._behind("post-create-branch", Resolved(made), **{**about, "commit_id": made.id})
+        self._behind("post-create-branch", at, **{**about, "commit_id": made.id})
         return made
 
     def delete_branch(self, name: str) -> None:

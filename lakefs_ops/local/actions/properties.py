@@ -10,7 +10,7 @@ from typing import Any
 ALLOWED = "LAKEFSACTION_"
 """What a variable's name must begin with, for hooks to see it."""
 
-_VARIABLE = re.compile(r"\{\{ *ENV\.([^} ]+) *\}\}")
+_VARIABLE = re.compile(r"\{\{ ?ENV\.(.*?) ?\}\}")
 _DURATION = re.compile(r"([+-]?)((?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -29,10 +29,14 @@ class Secret(str):
 
 
 def secret(text: str) -> Secret:
-    """Put the environment's values into a text: ``{{ ENV.LAKEFSACTION_X }}``; others are empty."""
+    """Put the environment's values into a text: ``{{ ENV.LAKEFSACTION_X }}``; others are empty.
+
+    Raises:
+        WrongProperty: a variable for hooks is not set.
+    """
     found = _VARIABLE.search(text) is not None
     value = Secret(_VARIABLE.sub(lambda match: _variable(match[1]), text))
-    value.shown = "[SECRET]" if found else text
+    value.shown = "*******" if found else text
     return value
 
 
@@ -48,7 +52,11 @@ def filled(value: Any) -> Any:
 
 
 def _variable(name: str) -> str:
-    return os.environ.get(name, "") if name.startswith(ALLOWED) else ""
+    if not name.startswith(ALLOWED):
+        return ""
+    if name not in os.environ:
+        raise WrongProperty(f"{name} not found: missing env var")
+    return os.environ[name]
 
 
 def required(properties: Mapping[str, Any], name: str) -> str:

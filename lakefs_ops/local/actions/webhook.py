@@ -79,7 +79,7 @@ def _query(given: Any) -> list[tuple[str, Secret]]:
             if not isinstance(one, str):
                 what = "array should contains only strings" if several else "single value should be of type string"
                 raise WrongProperty(f"extracting query params: query params {what}: {WRONG}")
-            found.append((str(name), secret(one)))
+            found.append((str(name), _secret(one, "extracting query params: reading query param: ")))
     return found
 
 
@@ -91,4 +91,11 @@ def _headers(given: Any) -> dict[str, Secret]:
     for value in given.values():
         if not isinstance(value, str):
             raise WrongProperty(f"extracting headers: headers array should contains only strings: {WRONG}")
-    return {str(name): secret(value) for name, value in given.items()}
+    return {str(name): _secret(value, "extracting headers: reading header: ") for name, value in given.items()}
+
+
+def _secret(text: str, told: str) -> Secret:
+    try:
+        return secret(text)
+    except WrongProperty as wrong:
+        raise WrongProperty(f"{told}{wrong}") from None
