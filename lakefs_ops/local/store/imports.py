@@ -162,18 +162,34 @@ class Imports:
     ) -> dict[str, Entry]:
         """Return what the sources hold, by the paths it is to have."""
         found: dict[str, Entry] = {}
+        told = time.monotonic()
         try:
             for source in sources:
                 for name, file in _files(source, addresses):
-                    if "error" in self._state(id):
-                        raise Canceled
                     found[_placed(source, name)] = _entry(file)
                     ingested["objects"] += 1
+                    if time.monotonic() - told >= REFRESH:
+                        self._tell(id, ingested["objects"])
+                        told = time.monotonic()
         except FileNotFoundError as missing:
             raise Refusal(f"error on ingest: lstat {missing.filename}: no such file or directory") from None
         except OSError as error:
             raise Refusal(f"error on ingest: open {error.filename}: {(error.strerror or '').lower()}") from None
+        self._going_on(id)
         return found
+
+    def _going_on(self, id: str) -> dict[str, Any]:
+        """Return how an import stands, unless it was canceled."""
+        state = self._state(id)
+        if "error" in state:
+            raise Canceled
+        return state
+
+    def _tell(self, id: str, ingested: int) -> None:
+        """Keep how far an import is: who waits for it sees that it moves."""
+        with self.lake.database.writing():
+            state = self._going_on(id)
+            self._keep(id, state | {"moment": time.time(), "ingested": ingested})
 
     def _check_writable(self, found: Mapping[str, Entry], *, force: bool) -> None:
         if self.repository.read_only and not force:
