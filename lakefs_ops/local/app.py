@@ -141,7 +141,7 @@ class Application:
         if serves_page(path):
             return await self._page(scope, path, receive), True
         if not path.startswith(f"{API}/"):
-            return self._outside(scope["method"], path), True
+            return self._outside(scope["method"], path) or await self._page(scope, path, receive), True
         try:
             operation, names = self._match(scope["method"], path[len(API) + 1 :])
             headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
@@ -219,7 +219,7 @@ class Application:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.pool, answer_page, self, scope["method"], path, query, headers, body)
 
-    def _outside(self, method: str, path: str) -> Answer:
+    def _outside(self, method: str, path: str) -> Answer | None:
         if path == "/_health" and method in ("GET", "HEAD"):
             return as_text(f"alive! {uuid.uuid4()}")
         if path == "/metrics":
@@ -233,7 +233,9 @@ class Application:
             return Answer(307, b'<a href="/auth/login">Temporary Redirect</a>.\n\n', headers)
         if path.startswith(("/iceberg/", "/mds/")):
             return as_text("Not Implemented\n", 501)
-        return _refused(Missing("invalid API endpoint"))
+        if path == API:
+            return _refused(Missing("invalid API endpoint"))
+        return None  # a page, as in lakeFS: lakectl knows by it that an endpoint is wrong
 
 
 def _paths() -> dict[str, dict[str, Any]]:

@@ -256,6 +256,8 @@ def _check_value(value: Any, schema: str | Mapping[str, Any], at: str, told: str
     if kind is None:
         return
     if value is None:
+        if schema.get("nullable"):
+            return
         raise Invalid(f"{here}Value is not nullable")
     if not _is(value, kind):
         article = "an" if kind[0] in "aeio" else "a"

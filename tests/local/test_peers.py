@@ -3,6 +3,8 @@
 import hashlib
 import io
 import itertools
+import json
+from datetime import timedelta
 from importlib.metadata import version
 
 import lakefs
@@ -25,8 +27,13 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def server():
-    with LocalLakeFS() as running:
+def import_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("imports")
+
+
+@pytest.fixture(scope="module")
+def server(import_folder):
+    with LocalLakeFS(allow_import=[import_folder]) as running:
         yield running
 
 
@@ -199,6 +206,24 @@ class TestLakefs:
             main.commit("meanwhile")
         assert main.object("a").reader("r").read() == "3"
 
+    def test_an_import(self, repository, import_folder):
+        (import_folder / "a.txt").write_text("one")
+        (import_folder / "below").mkdir()
+        (import_folder / "below" / "b.txt").write_text("two")
+        main = repository.branch("main")
+        asked = main.import_data("from outside", metadata={"k": "v"})
+        asked.prefix(f"local://{import_folder}/", "in/").object(f"local://{import_folder}/a.txt", "single")
+        asked.start()
+        status = asked.wait(timedelta(milliseconds=100))
+        assert (status.completed, status.ingested_objects, status.error) == (True, 3, None)
+        assert status.commit.id == main.head.id
+        assert [item.path for item in main.objects()] == ["in/a.txt", "in/below/b.txt", "single"]
+        assert main.object("in/below/b.txt").reader("r").read() == "two"
+
+    def test_sample_data(self, client, name):
+        made = lakefs.Repository(name, client=client).create(storage_namespace=f"local://{name}", include_samples=True)
+        assert "README.md" in [item.path for item in made.branch("main").objects()]
+
     def test_presigned_addresses_are_refused(self, repository):
         stored = repository.branch("main").object("a")
         stored.upload("1")
@@ -252,6 +277,26 @@ class TestGenerated:
         sdk.branches_api.revert_branch(name, "main", lakefs_sdk.RevertCreation(ref=merged.reference, parent_number=1))
         assert [entry.path for entry in sdk.objects_api.list_objects(name, "main").results] == ["a/b"]
         sdk.branches_api.reset_branch(name, "main", lakefs_sdk.ResetCreation(type="reset"))
+
+    def test_staging(self, sdk, name):
+        place = sdk.staging_api.get_physical_address(name, "main", "a/b")
+        assert place.presigned_url is None
+        staged = lakefs_sdk.StagingMetadata(staging=place, checksum="0cc1", size_bytes=5, content_type="text/plain")
+        assert '"presigned_url": null' in json.dumps(staged.to_dict())
+        stat = sdk.staging_api.link_physical_address(name, "main", "a/b", staged)
+        assert (stat.path, stat.checksum, stat.size_bytes) == ("a/b", "0cc1", 5)
+        with pytest.raises(lakefs_sdk.exceptions.ServiceException, match="operation not supported"):
+            sdk.staging_api.get_physical_address(name, "main", "a/c", presign=True)
+
+    def test_hooks_and_their_runs(self, sdk, name):
+        hook = {"id": "hello", "type": "lua", "properties": {"script": "print(action.commit.message)"}}
+        action = json.dumps({"name": "told", "on": {"pre-commit": None}, "hooks": [hook]})
+        sdk.objects_api.upload_object(name, "main", "_lakefs_actions/told.yaml", content=action.encode())
+        sdk.commits_api.commit(name, "main", lakefs_sdk.CommitCreation(message="hello"))
+        (run,) = sdk.actions_api.list_repository_runs(name, branch="main").results
+        assert (run.event_type, run.status) == ("pre-commit", "completed")
+        (ran,) = sdk.actions_api.list_run_hooks(name, run.run_id).results
+        assert b"hello" in bytes(sdk.actions_api.get_run_hook_output(name, run.run_id, ran.hook_run_id))
 
     def test_configuration_and_user(self, sdk):
         assert sdk.auth_api.get_current_user().user.id == "quickstart"
@@ -363,6 +408,34 @@ class TestSpec:
             tx.commit("never")
             raise RuntimeError("stop")
         assert not fs.exists(f"{name}/main/b")
+
+    def test_a_transaction_merges_tags_and_reverts(self, fs, repository, name):
+        repository.branch("dev").create("main")
+        fs.pipe_file(f"{name}/dev/a", b"1")
+        repository.branch("dev").commit("on dev")
+        with fs.transaction(name, "main") as tx:
+            fs.pipe_file(f"{name}/{tx.branch.id}/b", b"2")
+            made = tx.commit("on the way")
+            assert tx.rev_parse(made).id == made.id
+            tx.tag(made, f"{name}-v1")
+            tx.merge("dev", tx.branch)
+        assert fs.cat(f"{name}/main/a") == b"1"
+        assert fs.cat(f"{name}/{name}-v1/b") == b"2"
+        with fs.transaction(name, "main") as tx:
+            tx.revert(tx.branch, made)
+        assert fs.exists(f"{name}/main/a")
+        assert not fs.exists(f"{name}/main/b")
+
+    def test_walking_and_moving(self, fs, name):
+        for path in ("a/1", "a/b/2", "c"):
+            fs.pipe_file(f"{name}/main/{path}", b"123")
+        assert [where for where, _, _ in fs.walk(f"{name}/main/a")] == [f"{name}/main/a", f"{name}/main/a/b"]
+        assert fs.glob(f"{name}/main/a/**/2") == [f"{name}/main/a/b/2"]
+        assert fs.du(f"{name}/main/") == 9
+        assert fs.isdir(f"{name}/main/a/b")
+        assert fs.created(f"{name}/main/c") == fs.modified(f"{name}/main/c")
+        fs.mv(f"{name}/main/c", f"{name}/main/d")
+        assert sorted(fs.find(f"{name}/main/")) == [f"{name}/main/{path}" for path in ("a/1", "a/b/2", "d")]
 
     def test_presigned_addresses_are_refused(self, fs, name):
         fs.pipe_file(f"{name}/main/a", b"1")
