@@ -6,9 +6,7 @@ In the order of lakeFS: the address, the request's shape, the credentials, the h
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import math
 import re
 import secrets
 import time
@@ -18,14 +16,15 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, unquote_plus
+from urllib.parse import parse_qs
 
 from lakefs_ops.local.actions.runner import Runner
+from lakefs_ops.local.decoding import decode
 from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
 from lakefs_ops.local.faults import Broken, Faults, administer, break_off, strike
-from lakefs_ops.local.handlers import HANDLERS, INLINE
+from lakefs_ops.local.handlers import ASKING_LATER, HANDLERS, INLINE
 from lakefs_ops.local.http import Answer, Request, as_json, as_text
-from lakefs_ops.local.identity import Identity
+from lakefs_ops.local.identity import REFUSED, Identity
 from lakefs_ops.local.pages import answer as answer_page
 from lakefs_ops.local.pages import serves as serves_page
 from lakefs_ops.local.specification import (
@@ -33,6 +32,7 @@ from lakefs_ops.local.specification import (
     PlainInvalid,
     check_body,
     fits,
+    read_names,
     read_parameters,
     specification,
 )
@@ -60,7 +60,6 @@ MAX_BODY = 64 << 20
 """How large a JSON body may be, in bytes."""
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8; escaping=values"
-_HALVES = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 UPLOADS = frozenset({"uploadObject"})
@@ -127,7 +126,6 @@ class Application:
         except Exception:
             logger.exception("%s %s", scope["method"], scope["path"])
             answer, validated = _refused(Refusal("internal server error")), True
-        answer.headers.setdefault("X-Content-Type-Options", "nosniff")
         if validated:
             answer.headers["X-Request-ID"] = request_id
         await _send(answer, send, self.pool, head=scope["method"] == "HEAD")
@@ -143,28 +141,31 @@ class Application:
         if not path.startswith(f"{API}/"):
             return self._outside(scope["method"], path) or await self._page(scope, path, receive), True
         try:
-            operation, names = self._match(scope["method"], path[len(API) + 1 :])
+            operation, parts = self._match(scope["method"], path[len(API) + 1 :])
             headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
             query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="replace")
-            values = read_parameters(operation, query, headers, names)
+            values, unbound = read_parameters(operation, query, headers, parts)
         except Refusal as refusal:
             return _refused(refusal), False
+        names, unnamed = read_names(path, parts)
         request = Request(self.lake, names, values, None, headers, "", self)
         try:
             if operation.name not in UPLOADS:
                 request.body = await _read_json(operation, headers, receive)
             if not operation.anonymous:
-                request.user = self.identity.authenticate(headers, operation.name)
+                request.user = self.identity.authenticate(headers)
         except Unauthenticated as refusal:
-            answer = _refused(refusal)
-            if operation.name == "deleteObjects":
-                answer.body = b"%s%s" % (answer.body, _unauthorized_paths(request.body["paths"]))
-            return answer, True
+            return _refused(refusal), True
         except Refusal as refusal:
             return _refused(refusal), False
         if not fits(operation.body, request.body):
             name = operation.name[0].upper() + operation.name[1:]
             return as_text(f"Error unmarshalling body '{name}' as JSON\n", 400), True
+        unread = unnamed or unbound
+        if unread is not None:
+            return _refused(unread), True
+        if not request.user and not operation.anonymous and operation.name not in ASKING_LATER:
+            return _refused(Unauthenticated(REFUSED)), True
         try:
             if operation.name in UPLOADS:
                 await receive_upload(request, receive, self.pool)
@@ -187,26 +188,26 @@ class Application:
     async def _faults(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         try:
-            self.identity.authenticate(headers)
+            if not self.identity.authenticate(headers):
+                raise Unauthenticated(REFUSED)
             body = await _read(receive)
-            return administer(self.faults, scope["method"], _decode(body) if body else None)
+            return administer(self.faults, scope["method"], decode(body) if body else None)
         except Refusal as refusal:
             return _refused(refusal)
 
     def _match(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
+        """Return the operation of an address, and the names in it as they were sent."""
         parts = path.split("/")
         for operation in self._routes.get((method, len(parts)), ()):
             names = {}
             for segment, part in zip(operation.segments, parts, strict=True):
                 if segment.startswith("{"):
-                    if not part:
-                        break
-                    # lakeFS decodes names in an address twice, the first time as in a query (recorded).
-                    names[segment[1:-1]] = unquote(unquote_plus(part))
+                    names[segment[1:-1]] = part
                 elif segment != part:
                     break
             else:
-                return operation, names
+                if parts[-1]:
+                    return operation, names
         raise Missing("invalid API endpoint")
 
     async def _page(self, scope: MutableMapping[str, Any], path: str, receive: Receive) -> Answer:
@@ -255,9 +256,9 @@ async def _read_json(operation: Operation, headers: dict[str, str], receive: Rec
             raise Invalid("request body has an error: value is required but missing")
         return None
     kind = headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() != "application/json":
+    if kind.partition(";")[0] != "application/json":
         raise Invalid(f'request body has an error: header Content-Type has unexpected value "{kind}"')
-    value = _decode(body)
+    value = decode(body)
     check_body(operation, value)
     return value
 
@@ -278,70 +279,11 @@ async def _read(receive: Receive) -> bytes:
     return b"".join(data)
 
 
-def _decode(body: bytes) -> Any:
-    """Decode the first JSON value of a body; what follows it is ignored."""
-    text = body.decode("utf-8", "replace").lstrip()
-    told = "request body has an error: failed to decode request body: "
-
-    def number(digits: str) -> int | float:
-        found = float(digits)
-        if math.isinf(found):
-            raise Invalid(f"{told}json: cannot unmarshal number {digits[:32]} into Go value of type float64")
-        return int(digits) if digits.lstrip("-").isdigit() else found
-
-    def constant(name: str) -> None:
-        where = "in numeric literal" if name.startswith("-") else "looking for beginning of value"
-        raise Invalid(f"{told}invalid character '{name.lstrip('-')[0]}' {where}")
-
-    try:
-        decoder = json.JSONDecoder(parse_int=number, parse_float=number, parse_constant=constant)
-        value = decoder.raw_decode(text)[0]
-        return _without_halves(value) if "\\ud" in text.lower() else value
-    except json.JSONDecodeError as error:
-        raise Invalid(told + _go_words(text, error)) from None
-    except RecursionError:
-        raise Invalid(f"{told}exceeded max depth") from None
-
-
-def _without_halves(value: Any) -> Any:
-    """Put U+FFFD in the place of halves of characters, which no text can hold."""
-    if isinstance(value, str):
-        return _HALVES.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_without_halves(item) for item in value]
-    if isinstance(value, dict):
-        return {_without_halves(name): _without_halves(item) for name, item in value.items()}
-    return value
-
-
-def _go_words(text: str, error: json.JSONDecodeError) -> str:
-    """Say what is wrong with JSON as lakeFS's parser says it, for the common cases."""
-    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
-        return "unexpected EOF"
-    sign = text[error.pos]
-    for word in ("null", "true", "false"):
-        if text.startswith(word[0], error.pos):
-            for expected, got in zip(word[1:], text[error.pos + 1 :], strict=False):
-                if expected != got:
-                    return f"invalid character '{got}' in literal {word} (expecting '{expected}')"
-    if "property name" in error.msg:
-        return f"invalid character '{sign}' looking for beginning of object key string"
-    if "delimiter" in error.msg and "','" in error.msg:
-        return f"invalid character '{sign}' after object key:value pair"
-    return f"invalid character '{sign}' looking for beginning of value"
-
-
 def _refused(refusal: Refusal) -> Answer:
     if isinstance(refusal, PlainInvalid):
         return as_text(refusal.message, refusal.status)
     body = refusal.body if refusal.body is not None else {"message": refusal.message}
     return as_json(body, refusal.status, **refusal.headers)
-
-
-def _unauthorized_paths(paths: list[str]) -> bytes:
-    """Return the second document that lakeFS 1.84 puts behind a refused bulk deletion (recorded)."""
-    errors = [{"message": "Unauthorized", "path": path, "status_code": 401} for path in paths]
-    return json.dumps({"errors": errors}, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
 async def _send(answer: Answer, send: Send, pool: ThreadPoolExecutor, *, head: bool) -> None:
@@ -351,7 +293,12 @@ async def _send(answer: Answer, send: Send, pool: ThreadPoolExecutor, *, head: b
     ]
     body = answer.body
     whole = isinstance(body, bytes)
-    if isinstance(body, bytes) and "Content-Length" not in answer.headers and answer.status not in (204, 304):
+    if (
+        isinstance(body, bytes)
+        and not head
+        and "Content-Length" not in answer.headers
+        and answer.status not in (204, 304)
+    ):
         headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if isinstance(body, bytes) or head:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from lakefs_ops.local.store.lake import Lake, Repository
 
 
+SNIFFED = {"X-Content-Type-Options": "nosniff"}
+"""Keeps a browser from guessing another type."""
+
+FRAMED = {"X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": "default-src 'none'"}
+"""Keeps a browser from running what it shows."""
+
+
 @dataclass(slots=True)
 class Request:
     """A checked request.
@@ -61,6 +68,11 @@ class Request:
         names.check_repository(self.path["repository"], argument)
         return self.repository
 
+    @property
+    def found_repository(self) -> Repository:
+        """The repository in the address, where lakeFS does not look at the name's form."""
+        return self.lake.repository(self.path["repository"], checked=False)
+
     def addresses(self, repository: Repository) -> Addresses:
         """The physical addresses of a repository."""
         return Addresses(self.lake, repository, self.server.allow_import)
@@ -88,12 +100,13 @@ class Answer:
 def as_json(value: Any, status: int = 200, **headers: str) -> Answer:
     """Return an answer with a JSON body."""
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-    return Answer(status, body, {"Content-Type": "application/json", **headers})
+    return Answer(status, body, {"Content-Type": "application/json", **SNIFFED, **headers})
 
 
 def as_text(text: str, status: int = 200) -> Answer:
     """Return an answer in plain text."""
-    return Answer(status, text.encode(), {"Content-Type": "text/plain; charset=utf-8"})
+    headers = {"Content-Type": "text/plain; charset=utf-8"}
+    return Answer(status, text.encode(), headers | (SNIFFED if status >= 400 else {}))
 
 
 def nothing() -> Answer:

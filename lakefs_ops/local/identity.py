@@ -25,7 +25,8 @@ SERVER = 0
 SESSION = 7 * 24 * 3600
 """How long a token is good, in seconds."""
 
-COOKIES = ("internal_auth_session", "oidc_auth_session", "saml_auth_session")
+SESSION_COOKIE = "internal_auth_session"
+FOREIGN_COOKIES = ("oidc_auth_session", "saml_auth_session")
 REFUSED = "error authenticating request"
 
 
@@ -108,37 +109,33 @@ class Identity:
         """Return a signature of a text, as this server makes it."""
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
-    def authenticate(self, headers: Mapping[str, str], operation: str = "") -> str:
-        """Return who asks, by name.
+    def authenticate(self, headers: Mapping[str, str]) -> str:
+        """Return who asks, by name; empty for one who does not say it, or says it in no way that lakeFS knows.
 
         Raises:
             Unauthenticated: nobody the server knows.
         """
-        given = headers.get("authorization", "")
-        scheme, _, rest = given.partition(" ")
+        scheme, _, rest = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and len(rest.split()) == 1:
+            return self._by_token(rest.strip())
         if scheme.lower() == "basic":
             try:
-                key, _, secret = base64.b64decode(rest, validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError):
-                raise Unauthenticated(REFUSED) from None
-            if not self.matches(key, secret):
-                raise Unauthenticated(REFUSED)
-            return self._name()
-        if scheme.lower() == "bearer":
-            return self._by_token(rest)
-        if given:
-            raise Unauthenticated(REFUSED)
-        if "cookie" in headers:
-            try:
-                cookies = SimpleCookie(headers["cookie"])
-            except CookieError:
-                raise Unauthenticated(REFUSED) from None
-            for name in COOKIES:
-                if name in cookies:
-                    return self._by_token(cookies[name].value)
-        if operation == "getCurrentUser":
+                key, colon, secret = base64.b64decode(rest, validate=True).decode("utf-8", "replace").partition(":")
+            except binascii.Error:
+                colon = ""
+            if colon:
+                if not self.matches(key, secret):
+                    raise Unauthenticated(REFUSED)
+                return self._name()
+        try:
+            cookies = SimpleCookie(headers.get("cookie", ""))
+        except CookieError:
             return ""
-        raise Unauthenticated(REFUSED)
+        if SESSION_COOKIE in cookies:
+            return self._by_token(cookies[SESSION_COOKIE].value)
+        if any(name in cookies for name in FOREIGN_COOKIES):
+            raise Unauthenticated(REFUSED)
+        return ""
 
     def _by_token(self, token: str) -> str:
         try:

@@ -14,12 +14,21 @@ from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from lakefs_ops.local.errors import Invalid
 
 _INT64 = 1 << 63
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_LONGEST = 100
+"""From how many signs on a number is not read at all."""
+
+_INTEGER = re.compile(
+    r"[+-]?(0[xX](_?[0-9a-fA-F])+|0[bB](_?[01])+|0[oO](_?[0-7])+|0(_?[0-7])*|[1-9](_?[0-9])*)", re.ASCII
+)
+_OCTAL = re.compile(r"^([+-]?)0(?=[0-7_])")
+_ESCAPE = re.compile("%(?![0-9a-fA-F]{2}).{0,2}", re.DOTALL)
 _DATE_TIME = re.compile(
     r"[0-9]{4}-(0[1-9]|10|11|12)-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)"
     r"(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
@@ -43,12 +52,14 @@ class Parameter:
         place: ``query``, ``header`` or ``path``.
         schema: its shape.
         required: whether it must be given.
+        may_be_empty: whether it may be given without a value.
     """
 
     name: str
     place: str
     schema: Mapping[str, Any]
     required: bool
+    may_be_empty: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,9 @@ def specification() -> tuple[tuple[Operation, ...], Mapping[str, Any]]:
             item["method"],
             item["path"],
             tuple(
-                Parameter(p["name"], p["in"], _plain(p["schema"]), p.get("required", False))
+                Parameter(
+                    p["name"], p["in"], _plain(p["schema"]), p.get("required", False), p.get("may_be_empty", False)
+                )
                 for p in item.get("parameters", ())
             ),
             item.get("body"),
@@ -102,18 +115,51 @@ def _plain(schema: str | Mapping[str, Any]) -> Mapping[str, Any]:
     return {"type": schema} if isinstance(schema, str) else schema
 
 
+def read_names(path: str, parts: Mapping[str, str]) -> tuple[dict[str, str], PlainInvalid | None]:
+    """Return the names in an address, and what keeps one from being read.
+
+    lakeFS decodes them as it decodes a query, and before that once more where the address is written in the one way
+    that its own library would write it (recorded).
+    """
+    plainly = quote(unquote_to_bytes(path), safe="$&+,/:;=@") == path
+    names: dict[str, str] = {}
+    problem: PlainInvalid | None = None
+    for name, part in parts.items():
+        text = unquote(part) if plainly else part
+        wrong = _ESCAPE.search(text)
+        if wrong:
+            problem = problem or PlainInvalid(
+                f"Invalid format for parameter {name}: error unescaping query parameter '{name}': "
+                f'invalid URL escape "{wrong[0]}"\n'
+            )
+        names[name] = unquote_plus(text)
+    return names, problem
+
+
 def read_parameters(
     operation: Operation, query: Mapping[str, list[str]], headers: Mapping[str, str], path: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return the typed values of an operation's parameters, those that were given.
+) -> tuple[dict[str, Any], PlainInvalid | None]:
+    """Return the typed values of an operation's parameters, those that were given, and what is wrong with one.
+
+    Args:
+        operation: the operation.
+        query: its query.
+        headers: its headers, names in lower case.
+        path: the names in its address, as they were sent.
+
+    Returns:
+        the values, and the first problem that lakeFS tells only to whom it knows.
 
     Raises:
         Invalid: a value has not the shape it must have.
     """
     values: dict[str, Any] = {}
     plain: PlainInvalid | None = None
+    for name, text in path.items():
+        if not text:
+            raise Invalid(f'parameter "{name}" in path has an error: value is required but missing')
     for parameter in operation.parameters:
-        name, place, kind = parameter.name, parameter.place, parameter.schema["type"]
+        name, place, schema = parameter.name, parameter.place, parameter.schema
         told = f'parameter "{name}" in {place} has an error: '
         if place == "header":
             texts = [headers[name.lower()]] if name.lower() in headers else []
@@ -125,65 +171,64 @@ def read_parameters(
             if parameter.required:
                 raise Invalid(f"{told}value is required but missing")
             continue
-        if kind == "array":
+        if schema["type"] == "array":
             if "" in texts:
                 raise Invalid(f"{told}empty value is not allowed")
             values[name] = texts
             continue
         text = texts[0]
-        if place == "header" and not text:
-            if "pattern" in parameter.schema or name != "If-Match":
-                raise Invalid(f"{told}empty value is not allowed")
-            plain = plain or PlainInvalid(
-                f"Invalid format for parameter {name}: parameter '{name}' is empty, can't bind its value\n"
-            )
-            continue
-        if len(texts) > 1 or (not text and (kind != "string" or "enum" in parameter.schema)):
-            plain = plain or PlainInvalid(
-                f"Invalid format for parameter {name}: multiple values for single value parameter '{name}'\n"
-            )
-            continue
-        if not text and (parameter.required or name == "source_metarange"):
+        problem = ""
+        if text:
+            values[name], problem = _convert(text, schema, told)
+        elif "default" in schema:
+            texts = [*texts, ""]  # lakeFS puts the default beside an empty value, and then finds two
+        elif not parameter.may_be_empty:
             raise Invalid(f"{told}empty value is not allowed")
-        if text or parameter.schema.get("format") != "date-time":
-            values[name], problem = _convert(name, text, parameter.schema, told)
-            plain = plain or problem
-    if plain is not None:
-        raise plain
-    return values
+        elif place == "header":
+            problem = f"parameter '{name}' is empty, can't bind its value"
+        elif "format" not in schema:
+            values[name] = ""
+        if len(texts) > 1 and schema.get("format") != "date-time":
+            problem = f"multiple values for single value parameter '{name}'"
+        if problem:
+            plain = plain or PlainInvalid(f"Invalid format for parameter {name}: {problem}\n")
+    return values, plain
 
 
-def _convert(name: str, text: str, schema: Mapping[str, Any], told: str) -> tuple[Any, PlainInvalid | None]:
+def _convert(text: str, schema: Mapping[str, Any], told: str) -> tuple[Any, str]:
+    """Return the value of a text, and why it cannot be used, empty for nothing."""
     kind = schema["type"]
     if kind == "boolean":
         if text not in _TRUE | _FALSE:
             raise Invalid(f"{told}value {text}: an invalid boolean: invalid syntax")
-        return text in _TRUE, None
+        return text in _TRUE, ""
     if kind == "integer":
-        if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
+        if not _INTEGER.fullmatch(text):
             raise Invalid(f"{told}value {text}: an invalid integer: invalid syntax")
-        number = int(text) if len(text.lstrip("+-0")) < 20 else _INT64
+        number = int(_OCTAL.sub(r"\g<1>0o", text), 0) if len(text) < _LONGEST else _INT64
         if not -_INT64 <= number < _INT64:
             raise Invalid(f"{told}value {text}: an invalid integer: value out of range")
         _check(number, schema, told)
-        return number, None
+        # lakeFS checks a number in any notation, and then reads decimal digits.
+        if not re.fullmatch(r"[+-]?[0-9]+", text):
+            return 0, f'error binding string parameter: strconv.ParseInt: parsing "{text}": invalid syntax'
+        return int(text), ""
     _check(text, schema, told)
     if schema.get("format") == "date-time":
-        return _date_time(name, text)
-    return text, None
+        return _date_time(text)
+    return text, ""
 
 
-def _date_time(name: str, text: str) -> tuple[datetime | None, PlainInvalid | None]:
+def _date_time(text: str) -> tuple[datetime | None, str]:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        return None, PlainInvalid(
-            f"Invalid format for parameter {name}: error parsing '{text}' as RFC3339 or 2006-01-02 time:"
-            f' parsing time "{text}": extra text: "{text[10:]}"\n'
+        return None, (
+            f'error parsing \'{text}\' as RFC3339 or 2006-01-02 time: parsing time "{text}": extra text: "{text[10:]}"'
         )
-    return moment, None
+    return moment, ""
 
 
 def _check(value: Any, schema: Mapping[str, Any], told: str) -> None:
@@ -269,9 +314,13 @@ def _check_value(value: Any, schema: str | Mapping[str, Any], at: str, told: str
         shapes = schema.get("properties", {})
         for name, item in value.items():
             shape = shapes.get(name, schema.get("values"))
-            if shape is not None:
+            if item is None and isinstance(shape, dict) and "default" in shape:
+                value[name] = shape["default"]
+            elif shape is not None:
                 _check_value(item, shape, f"{at}/{name}", told, schemas)
     elif kind == "array":
+        if len(value) < schema.get("minItems", 0):
+            raise Invalid(f"{here}minimum number of items is {schema['minItems']}")
         for number, item in enumerate(value):
             _check_value(item, schema.get("items", {}), f"{at}/{number}", told, schemas)
     else:

@@ -44,6 +44,21 @@ HANDLERS: Mapping[str, Handler] = {
 }
 """The handler of each operation, by its name in the lakeFS specification."""
 
+ASKING_LATER = frozenset(
+    {
+        "createUser",
+        "createUserExternalPrincipal",
+        "deleteObjects",
+        "deleteUserExternalPrincipal",
+        "getCurrentUser",
+        "getExternalPrincipal",
+        "headObject",
+        "listUserExternalPrincipals",
+        "mergePullRequest",
+    }
+)
+"""Operations that lakeFS 1.84 begins for anybody; their handlers ask who it is."""
+
 INLINE = frozenset(
     {
         "getBranch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -74,6 +75,11 @@ def delete_user(request: Request) -> Answer:
     return nothing()
 
 
+def _check_known(request: Request) -> None:
+    if not request.user:
+        raise Unauthenticated(REFUSED)
+
+
 def create_user(request: Request) -> Answer:
     """Answer ``createUser``: there is one user already."""
     name = request.fields.get("id", "")
@@ -82,7 +88,11 @@ def create_user(request: Request) -> Answer:
     if request.fields.get("invite_user"):
         if not _EMAIL.fullmatch(name):
             raise Invalid("Invalid email format")
+        _check_known(request)
         return not_implemented(request)
+    _check_known(request)
+    if not name or "/" in name:
+        raise Invalid(f"{'name contains delimiter /' if name else 'empty name'}: validation error")
     raise Conflicting("Already exists")
 
 
@@ -106,13 +116,38 @@ def not_implemented(request: Request) -> Answer:
     raise Unimplemented("Not Implemented")
 
 
+def create_policy(request: Request) -> Answer:
+    """Refuse ``createPolicy``."""
+    if "%" in request.fields["id"]:
+        raise Invalid("Policy name cannot contain '%'")
+    return not_implemented(request)
+
+
+def update_policy(request: Request) -> Answer:
+    """Refuse ``updatePolicy``."""
+    if request.path["policyId"] != request.fields["id"]:
+        raise Invalid("can't update policy id")
+    return not_implemented(request)
+
+
+def set_acl(request: Request) -> Answer:
+    """Refuse ``setGroupACL``."""
+    permission = request.fields["permission"]
+    if permission not in ("Read", "Write", "Super", "Admin"):
+        raise Invalid(
+            f"{request.path['groupId']}: translate ACL {{Permission:{permission}}} to statements: validation error: "
+            f"Bad ACL permission {json.dumps(permission, ensure_ascii=False)}"
+        )
+    return not_implemented(request)
+
+
 ENTERPRISE = (
     "externalPrincipalLogin", "stsLogin", "listGroups", "createGroup", "getGroup", "deleteGroup", "listPolicies",
-    "createPolicy", "getPolicy", "updatePolicy", "deletePolicy", "listGroupMembers", "addGroupMembership",
+    "getPolicy", "deletePolicy", "listGroupMembers", "addGroupMembership",
     "deleteGroupMembership", "listUserCredentials", "deleteCredentials", "listUserGroups", "listUserPolicies",
     "attachPolicyToUser", "detachPolicyFromUser", "createUserExternalPrincipal", "deleteUserExternalPrincipal",
     "listUserExternalPrincipals", "getExternalPrincipal", "listGroupPolicies", "attachPolicyToGroup",
-    "detachPolicyFromGroup", "setGroupACL", "getGroupACL",
+    "detachPolicyFromGroup", "getGroupACL",
 )  # fmt: skip
 
 HANDLERS = {
@@ -126,5 +161,8 @@ HANDLERS = {
     "createUser": create_user,
     "createCredentials": create_credentials,
     "getCredentials": get_credentials,
+    "createPolicy": create_policy,
+    "updatePolicy": update_policy,
+    "setGroupACL": set_acl,
     **dict.fromkeys(ENTERPRISE, not_implemented),
 }

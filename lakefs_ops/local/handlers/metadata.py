@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from posixpath import normpath
+
 from lakefs_ops.local.errors import Invalid
 from lakefs_ops.local.handlers.staging import NO_PRESIGN
-from lakefs_ops.local.http import Answer, Request, as_json
+from lakefs_ops.local.http import FRAMED, SNIFFED, Answer, Request, as_json
 from lakefs_ops.local.store import names
 
 
@@ -19,18 +21,18 @@ def range_(request: Request) -> Answer:
 
 
 def _location(request: Request, id: str) -> Answer:
-    request.repository  # noqa: B018 - whether it exists is said first
-    location = f"_lakefs/{id}"
-    return as_json({"location": location}, Location=location.encode("ascii", "replace").decode())
+    request.found_repository  # noqa: B018 - whether it exists is said first
+    location = normpath(f"_lakefs/{id}")
+    return as_json({"location": location}, Location=location.encode().decode("latin-1"))
 
 
 def stored(request: Request) -> Answer:
     """Answer ``getMetadataObject``; ranges and meta-ranges lie in one place, so the type does not matter."""
     request.repository  # noqa: B018 - whether it exists is said first
-    data = request.lake.trees.stored(request.path["object_id"])
     if request.get("presign"):
         raise Invalid(NO_PRESIGN)
-    return Answer(200, data, {"Content-Type": "application/octet-stream"})
+    data = request.lake.trees.stored(request.path["object_id"])
+    return Answer(200, data, {"Content-Type": "application/octet-stream", **SNIFFED, **FRAMED})
 
 
 def symlink(request: Request) -> Answer:

@@ -12,12 +12,14 @@ from lakefs_ops.local.errors import (
     Invalid,
     Missing,
     Refusal,
+    Unauthenticated,
     Unimplemented,
     Unmet,
     Unsatisfiable,
 )
 from lakefs_ops.local.handlers import listing
-from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
+from lakefs_ops.local.http import FRAMED, SNIFFED, Answer, Request, amount, as_json, nothing, page
+from lakefs_ops.local.identity import REFUSED
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.blobs import pieces
 from lakefs_ops.local.store.branches import Branches
@@ -213,6 +215,8 @@ def delete_many(request: Request) -> Answer:
     paths: list[str] = request.fields["paths"]
     if len(paths) > MOST_PATHS:
         raise Invalid(f"request size exceeded, max paths is set to {MOST_PATHS}")
+    if not request.user and paths:
+        return _unauthenticated(paths)
     refusal: Refusal | None = None
     status = 0
     try:
@@ -239,6 +243,14 @@ def delete_many(request: Request) -> Answer:
         {"path": path, "status_code": status, "message": refusal.message} for path in paths
     ]  # fmt: skip
     return as_json({"errors": errors})
+
+
+def _unauthenticated(paths: list[str]) -> Answer:
+    """Return the answers that lakeFS 1.84 writes one behind the other: a refusal a path, and then all paths."""
+    errors = [{"message": "Unauthorized", "path": path, "status_code": 401} for path in paths]
+    refused, answer = as_json({"message": REFUSED}, 401), as_json({"errors": errors})
+    refused.body = bytes(refused.body) * len(paths) + bytes(answer.body)  # type: ignore[arg-type]
+    return refused
 
 
 # reading ------------------------------------------------------------------------------------------------
@@ -332,8 +344,8 @@ def get(request: Request) -> Answer:
         | {
             "Content-Type": kind,
             "Content-Length": str(length),
-            "X-Frame-Options": "SAMEORIGIN",
-            "Content-Security-Policy": "default-src 'none'",
+            **SNIFFED,
+            **FRAMED,
         }
     )
     body = pieces(file, start, length)
@@ -369,7 +381,16 @@ def _part(wanted: str | None, size: int, common: dict[str, str]) -> tuple[int, i
 
 
 def head(request: Request) -> Answer:
-    """Answer ``headObject``."""
+    """Answer ``headObject``; a refusal says nothing but its status."""
+    try:
+        if not request.user:
+            raise Unauthenticated(REFUSED)
+        return _head(request)
+    except Refusal as refused:
+        return Answer(refused.status, b"", refused.headers)
+
+
+def _head(request: Request) -> Answer:
     _, entry = _found(request, request.path["ref"], request.values["path"])
     common = {
         "ETag": f'"{entry.checksum}"',

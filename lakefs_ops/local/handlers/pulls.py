@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lakefs_ops.local.actions.moves import Moves
-from lakefs_ops.local.errors import Invalid, Missing
+from lakefs_ops.local.errors import Invalid, Missing, Unauthenticated
 from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
+from lakefs_ops.local.identity import REFUSED
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.lake import Repository, newest_first_id
@@ -17,10 +18,11 @@ from lakefs_ops.local.store.tasks import timestamp
 
 KIND = "pull"
 
-_ID = re.compile(r"[0-9a-v]{20}")
+_ID = re.compile(r"[0-9a-v]{19}[0g]")
 
 
 def _check_id(request: Request) -> str:
+    names.check_repository(request.path["repository"])
     id = request.path["pull_request"]
     if not _ID.fullmatch(id):
         raise Invalid("argument pullRequestID: pull request id: invalid value: validation error")
@@ -95,8 +97,10 @@ def update(request: Request) -> Answer:
 def merge(request: Request) -> Answer:
     """Answer ``mergePullRequest``."""
     id = _check_id(request)
+    pull = _found(request, request.repository, id)
+    if not request.user:
+        raise Unauthenticated(REFUSED)
     repository = request.writable(force=False)
-    pull = _found(request, repository, id)
     if pull["status"] != "open":
         raise Invalid("bad pull request status")
     made = Moves(request, repository).merge(pull["source_branch"], pull["destination_branch"])

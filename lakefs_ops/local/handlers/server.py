@@ -7,7 +7,7 @@ import secrets
 import string
 
 from lakefs_ops.local.errors import Conflicting, Invalid, Unmet
-from lakefs_ops.local.http import Answer, Request, as_json, as_text, nothing
+from lakefs_ops.local.http import FRAMED, SNIFFED, Answer, Request, as_json, as_text, nothing
 
 VERSION = "1.84.0"
 """The lakeFS whose answers this server gives."""
@@ -106,6 +106,9 @@ def setup(request: Request) -> Answer:
 
 def comm_prefs(request: Request) -> Answer:
     """Answer ``setupCommPrefs``."""
+    email = request.fields.get("email", "")
+    if not _EMAIL.fullmatch(email):
+        raise Invalid("invalid email address" if email else "email is required")
     if not request.server.identity.installed:
         raise Unmet("lakeFS is not initialized")
     raise Conflicting("communication preferences already set")
@@ -130,10 +133,10 @@ def usage(request: Request) -> Answer:
     """Answer ``getUsageReportSummary``: how many requests were served a month since the start."""
     counted = sorted(request.server.usage.items())
     installation = request.server.identity.installation
-    if "text/plain" in request.headers.get("accept", ""):
-        lines = [f"{year}-{month:02}\t{count}" for (year, month), count in counted]
+    if request.headers.get("accept", "") == "text/plain":
+        lines = [f"{year}-{month:02}: {count:12}" for (year, month), count in counted]
         answer = as_text("\n".join([f"Usage for installation ID: {installation}", *lines, ""]))
-        answer.headers["Cache-Control"] = "no-store, must-revalidate"
+        answer.headers |= {"Cache-Control": "no-store, must-revalidate", "Expires": "0", **SNIFFED, **FRAMED}
         return answer
     reports = [{"year": year, "month": month, "count": count} for (year, month), count in counted]
     return as_json({"installation_id": installation, "reports": reports})

@@ -39,12 +39,17 @@ def _signed_text(request: Request, relative: str) -> str:
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
 
 
-def get_address(request: Request) -> Answer:
-    """Answer ``getPhysicalAddress``; neither the branch nor the path is looked at."""
+def _repository(request: Request) -> Repository:
+    """Return the repository in the address; lakeFS takes a name that cannot be one for a failure of its own."""
     try:
-        repository = request.repository
+        return request.repository
     except Invalid as invalid:
         raise Refusal(invalid.message) from None
+
+
+def get_address(request: Request) -> Answer:
+    """Answer ``getPhysicalAddress``; neither the branch nor the path is looked at."""
+    repository = _repository(request)
     if request.get("presign"):
         raise Refusal(NO_PRESIGN)
     relative = f"{DATA}{new_id()}/{new_id()}"
@@ -72,7 +77,7 @@ def _check_signed(request: Request, repository: Repository, address: str) -> Non
 
 def link(request: Request) -> Answer:
     """Answer ``linkPhysicalAddress``."""
-    fields, repository = request.fields, request.repository
+    fields, repository = request.fields, _repository(request)
     address = fields["staging"].get("physical_address", "")
     if is_below(repository.storage_namespace, address):
         _check_signed(request, repository, address)
@@ -141,6 +146,9 @@ def multipart(request: Request) -> Answer:
 def multipart_part(request: Request) -> Answer:
     """Refuse ``uploadPart`` and ``uploadPartCopy``, after a look at the address."""
     repository = request.repository
+    source = request.fields.get("copy_source")
+    if source is not None:
+        request.lake.repository(source["repository"])
     address: Any = request.fields["physical_address"]
     if not is_below(repository.storage_namespace, address):
         raise Invalid("physical address must be relative to the storage namespace")

@@ -9,7 +9,9 @@ from lakefs_ops.local.store.branches import Tags
 
 def listed(request: Request) -> Answer:
     """Answer ``listTags``."""
-    found = Tags(request.lake, request.repository).list(request.get("prefix", ""), request.get("after", ""))
+    found = Tags(request.lake, request.repository_called("name")).list(
+        request.get("prefix", ""), request.get("after", "")
+    )
     return page(((name, {"id": name, "commit_id": commit}) for name, commit in found), amount(request))
 
 

@@ -96,8 +96,12 @@ class Lake:
 
     # repositories ---------------------------------------------------------------------------------------
 
-    def repository(self, name: str) -> Repository:
+    def repository(self, name: str, *, checked: bool = True) -> Repository:
         """Return a repository.
+
+        Args:
+            name: its name.
+            checked: whether what cannot be a name is refused, or just not found.
 
         Raises:
             Invalid: it cannot be a name.
@@ -105,17 +109,18 @@ class Lake:
         """
         row = self.database.row("SELECT * FROM repositories WHERE id = ?", name)
         if row is None:
-            names.check_repository(name)
+            if checked:
+                names.check_repository(name)
             raise Missing("repository not found")
         return _repository(row)
 
-    def writable(self, name: str, *, force: bool = False) -> Repository:
-        """Return a repository that may be changed.
+    def writable(self, name: str, *, force: bool = False, checked: bool = True) -> Repository:
+        """Return a repository that may be changed, as `repository` does.
 
         Raises:
             Forbidden: it is read-only, and the change is not forced.
         """
-        repository = self.repository(name)
+        repository = self.repository(name, checked=checked)
         if repository.read_only and not force:
             raise Forbidden("read-only repository")
         return repository
@@ -192,7 +197,9 @@ def _check_namespace(namespace: str) -> None:
     for part in folder.split("/"):
         depth += -1 if part == ".." else part not in ("", ".")
         if depth < 0:
-            raise Invalid("failed to create repository: failed to access storage")
+            break
+    if depth <= 0:
+        raise Invalid("failed to create repository: failed to access storage")
 
 
 def new_id() -> str:
@@ -201,8 +208,9 @@ def new_id() -> str:
 
 
 def newest_first_id() -> str:
-    """Return an id like those of `new_id`, but each sorts before the earlier ones."""
-    return _base32((1 << 96) - 1 - ((time.time_ns() << 64) // 1_000_000_000 | secrets.randbits(24)))
+    """Return an id whose newest second sorts first; within a second the earlier one does (lakeFS 1.84)."""
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    return _base32(0xFFFF_FFFF - seconds << 68 | rest << 38 | secrets.randbits(34) << 4)
 
 
 def _base32(number: int) -> str:

@@ -18,6 +18,8 @@ _BRANCH_RULE = "branch id must consist of letters, digits, underscores and dashe
 
 def check_repository(name: str, argument: str = "repository") -> None:
     """Raise unless the name may be a repository's."""
+    if not name:
+        raise Refusal(f"argument {argument}: required value: validation error")
     if not _REPOSITORY.fullmatch(name):
         raise Invalid(f"argument {argument}: repository id: invalid value: validation error")
 
