@@ -23,11 +23,11 @@ EVENTS = frozenset(
 """What an action can be for."""
 
 REQUIRED = {
-    "webhook": ("url",),
-    "airflow": ("url", "dag_id", "username", "password"),
-    "lua": (),
+    "webhook": (("url",),),
+    "airflow": (("url",), ("dag_id",), ("username",), ("password",)),
+    "lua": (("script", "script_path"),),
 }
-"""The kinds of hooks, each with the properties that it must have."""
+"""The kinds of hooks, each with the properties that it must have, at least one of each group."""
 
 _NAME = re.compile(r"\w[\w\-. ]+", re.ASCII)
 _HOOK_ID = re.compile(r"[_a-zA-Z][\-_a-zA-Z0-9]{1,255}")
@@ -45,13 +45,13 @@ class HookDefinition:
         id: its name in the action.
         kind: ``webhook``, ``airflow`` or ``lua``.
         condition: whether it runs, an expression; empty for: when all before it passed.
-        properties: what its kind needs.
+        properties: what its kind needs; None when there are none.
     """
 
     id: str
     kind: str
     condition: str
-    properties: Mapping[str, Any]
+    properties: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,110 +93,230 @@ _Loader.add_implicit_resolver(
 
 
 def parse(data: bytes) -> Action:
-    """Read an action file.
+    """Read an action file; what follows its first document is ignored.
 
     Raises:
         InvalidAction: it is not one.
     """
     try:
-        document = yaml.load(data, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+        loader = _Loader(data)
+        document = loader.get_node() if loader.check_node() else None
+        reader = _Reader(loader)
+        fields = {} if document is None else reader.fields(document, "actions.Action")
+        name, on = reader.text(fields.get("name")), reader.events(fields.get("on"))
+        reader.text(fields.get("description"))
+        items = reader.hooks(fields.get("hooks"))
     except yaml.MarkedYAMLError as error:
-        raise InvalidAction(_yaml_words(error)) from None
+        raise InvalidAction(_yaml_words(error, data)) from None
+    except yaml.reader.ReaderError as error:
+        raise InvalidAction(f"yaml: {_READER_WORDS.get(error.reason, error.reason)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidAction(f"yaml: {error}") from None
-    if document is None:
-        document = {}
-    if not isinstance(document, dict):
-        raise InvalidAction(_mismatch(document, "actions.Action"))
-    name = _text(document.get("name"))
+    if reader.problems:
+        raise InvalidAction("\n  ".join(["yaml: unmarshal errors:", *reader.problems]))
     if not name:
         raise InvalidAction("'name' is required: invalid action")
     if not _NAME.fullmatch(name):
         raise InvalidAction("'name' is invalid: invalid action")
-    on = _events(document.get("on"))
-    return Action(name, on, _hooks(document.get("hooks") or []))
+    _check_events(on)
+    hooks: list[HookDefinition] = []
+    for number, item in enumerate(items):
+        _check_hook(number, item, {hook.id for hook in hooks})
+        hooks.append(item)
+    return Action(name, on, tuple(hooks))
 
 
-def _events(found: Any) -> dict[str, tuple[str, ...]]:
-    if not found:
+class _Reader:
+    """Takes the fields of an action out of a document, and remembers what has the wrong shape.
+
+    What is null counts as left out: an item of a list, or the value of a field.
+
+    Args:
+        loader: makes values of the parts without a shape.
+
+    Attributes:
+        problems: what has the wrong shape, with its line.
+    """
+
+    def __init__(self, loader: _Loader) -> None:
+        self.problems: list[str] = []
+        self._loader = loader
+
+    def fields(self, node: yaml.Node, wanted: str, key: str = "string") -> dict[str, yaml.Node]:
+        """Return the fields of a mapping, by their names."""
+        if _is_null(node):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            self._mismatch(node, wanted)
+            return {}
+        found: dict[str, yaml.Node] = {}
+        lines: dict[tuple[str, str], int] = {}
+        for name, value in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                self._mismatch(name, key)
+                continue
+            line = name.start_mark.line + 1
+            first = lines.setdefault((name.tag, name.value), line)
+            if first != line or name.value in found:
+                told = f'line {line}: mapping key "{name.value}" already defined at line {first}'
+                self.problems.append(told)
+            found[name.value] = value
+        return found
+
+    def text(self, node: yaml.Node | None) -> str:
+        """Return a text; numbers are taken as they are written."""
+        if node is None or _is_null(node):
+            return ""
+        if not isinstance(node, yaml.ScalarNode):
+            self._mismatch(node, "string")
+            return ""
+        return str(self._value(node)) if node.tag.endswith(":binary") else str(node.value)
+
+    def items(self, node: yaml.Node | None, wanted: str) -> list[yaml.Node]:
+        """Return the items of a sequence."""
+        if node is None or _is_null(node):
+            return []
+        if not isinstance(node, yaml.SequenceNode):
+            self._mismatch(node, wanted)
+            return []
+        return [item for item in node.value if not _is_null(item)]
+
+    def events(self, node: yaml.Node | None) -> dict[str, tuple[str, ...]]:
+        """Return the events of an action, each with its globs."""
+        if node is None:
+            return {}
+        on = self.fields(node, "map[graveler.EventType]*actions.ActionOn", "graveler.EventType")
+        events: dict[str, tuple[str, ...]] = {}
+        for event, details in on.items():
+            globs = self.fields(details, "actions.ActionOn").get("branches")
+            events[event] = tuple(map(self.text, self.items(globs, "[]string")))
+        return events
+
+    def hooks(self, node: yaml.Node | None) -> list[HookDefinition]:
+        """Return the hooks of an action, unchecked."""
+        found = []
+        for item in self.items(node, "[]actions.ActionHook"):
+            fields = self.fields(item, "actions.ActionHook")
+            self.text(fields.get("description"))
+            properties = self._properties(fields.get("properties"))
+            id, kind, condition = (self.text(fields.get(name)) for name in ("id", "type", "if"))
+            found.append(HookDefinition(id, kind, condition, properties))
+        return found
+
+    def _properties(self, node: yaml.Node | None) -> dict[str, Any] | None:
+        if node is None or _is_null(node):
+            return None
+        values = self.fields(node, "actions.Properties")
+        return {name: self._value(value) for name, value in values.items()}
+
+    def _value(self, node: yaml.Node) -> Any:
+        value = self._loader.construct_object(node, deep=True)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return _with_text_keys(value)
+
+    def _mismatch(self, node: yaml.Node, wanted: str) -> None:
+        if isinstance(node, yaml.ScalarNode):
+            shown = node.value if len(node.value) <= 10 else f"{node.value[:7]}..."
+            what = f"!!{node.tag.rpartition(':')[2]} `{shown}`"
+        else:
+            what = "!!map" if isinstance(node, yaml.MappingNode) else "!!seq"
+        self.problems.append(f"line {node.start_mark.line + 1}: cannot unmarshal {what} into {wanted}")
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return bool(node.tag == "tag:yaml.org,2002:null")
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): _with_text_keys(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_text_keys(item) for item in value]
+    return value
+
+
+def _check_events(on: Mapping[str, tuple[str, ...]]) -> None:
+    if not on:
         raise InvalidAction("'on' is required: invalid action")
-    if not isinstance(found, dict):
-        raise InvalidAction(_mismatch(found, "map[graveler.EventType]*actions.ActionOn"))
-    on: dict[str, tuple[str, ...]] = {}
-    for event, details in found.items():
+    for event, globs in on.items():
         if event not in EVENTS:
             raise InvalidAction(f"event '{event}' is not supported: invalid action")
-        if details is not None and not isinstance(details, dict):
-            raise InvalidAction(_mismatch(details, "actions.ActionOn"))
-        if details is not None and "tag" in event:
+        if globs and event.endswith("-tag"):
             raise InvalidAction("'branches' is not supported in tag event types. invalid event parameter")
-        globs = (details or {}).get("branches") or []
-        if not isinstance(globs, list):
-            raise InvalidAction(_mismatch(globs, "[]string"))
-        on[event] = tuple(map(_text, globs))
-    return on
 
 
-def _hooks(found: Any) -> tuple[HookDefinition, ...]:
-    if not isinstance(found, list):
-        raise InvalidAction(_mismatch(found, "[]actions.ActionHook"))
-    hooks: list[HookDefinition] = []
-    for number, item in enumerate(found):
-        if item is not None and not isinstance(item, dict):
-            raise InvalidAction(_mismatch(item, "actions.ActionHook"))
-        hooks.append(_hook(number, item or {}, {hook.id for hook in hooks}))
-    return tuple(hooks)
-
-
-def _hook(number: int, item: dict[Any, Any], taken: set[str]) -> HookDefinition:
-    id, kind, properties = _text(item.get("id")), _text(item.get("type")), item.get("properties")
-    if not _HOOK_ID.fullmatch(id):
+def _check_hook(number: int, hook: HookDefinition, taken: set[str]) -> None:
+    if not _HOOK_ID.fullmatch(hook.id):
         raise InvalidAction(f"hook[{number}] missing ID: invalid action")
-    if id in taken:
-        raise InvalidAction(f"hook[{number}] duplicate ID '{id}': invalid action")
-    if kind not in REQUIRED:
-        raise InvalidAction(f"hook[{number}] type '{id}' unknown: invalid action")
-    told = f"hook[{number}] type '{kind}'"
-    if not properties:
+    if hook.id in taken:
+        raise InvalidAction(f"hook[{number}] duplicate ID '{hook.id}': invalid action")
+    if hook.kind not in REQUIRED:
+        raise InvalidAction(f"hook[{number}] type '{hook.id}' unknown: invalid action")
+    told = f"hook[{number}] type '{hook.kind}'"
+    if hook.properties is None:
         raise InvalidAction(f"{told}: missing hook properties: invalid action")
-    if not isinstance(properties, dict):
-        raise InvalidAction(_mismatch(properties, "actions.Properties"))
-    for name in REQUIRED[kind]:
-        if name not in properties:
-            raise InvalidAction(f"{told}: '{name}' must be supplied in properties: invalid action")
-    if kind == "lua" and not properties.keys() & {"script", "script_path"}:
-        raise InvalidAction(f"{told}: 'script' or 'script_path' must be supplied in properties: invalid action")
-    return HookDefinition(id, kind, _text(item.get("if")), properties)
+    for names in REQUIRED[hook.kind]:
+        if not any(name in hook.properties for name in names):
+            shown = "' or '".join(names)
+            raise InvalidAction(f"{told}: '{shown}' must be supplied in properties: invalid action")
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+_READER_WORDS = {
+    "special characters are not allowed": "control characters are not allowed",
+    "invalid start byte": "invalid leading UTF-8 octet",
+    "invalid continuation byte": "invalid trailing UTF-8 octet",
+    "unexpected end of data": "incomplete UTF-8 octet sequence",
+    "truncated data": "incomplete UTF-16 character",
+}
 
 
-def _mismatch(value: Any, wanted: str) -> str:
-    if isinstance(value, dict | list):
-        what = "!!map" if isinstance(value, dict) else "!!seq"
-    else:
-        kinds = {bool: "bool", int: "int", float: "float"}
-        text = _text(value)
-        shown = text if len(text) <= 10 else f"{text[:7]}..."
-        what = f"!!{kinds.get(type(value), 'str')} `{shown}`"
-    return f"yaml: unmarshal errors:\n  line 1: cannot unmarshal {what} into {wanted}"
+def _yaml_words(error: yaml.MarkedYAMLError, data: bytes) -> str:
+    """Say what is wrong with YAML as lakeFS's parser says it, for the common cases.
 
-
-def _yaml_words(error: yaml.MarkedYAMLError) -> str:
-    """Say what is wrong with YAML as lakeFS's parser says it, for the common cases."""
-    mark = error.problem_mark or error.context_mark
+    It counts lines from zero but for what is wrong with a token, and does not tell the first one (lakeFS 1.84).
+    """
     problem = error.problem or ""
-    if problem.startswith("expected ',' or "):
+    if isinstance(error, yaml.constructor.ConstructorError) and "base64" in problem:
+        return "yaml: !!binary value contains invalid base64 data"
+    if isinstance(error, yaml.composer.ComposerError):
+        return "yaml: " + re.sub(r"^found undefined alias (.*)", r"unknown anchor \1 referenced", problem)
+    line = next((line for mark in (error.context_mark, error.problem_mark) if (line := _line(error, mark))), 0)
+    if isinstance(error, yaml.scanner.ScannerError):
+        line += line > 0
+        if "cannot start any token" in problem:
+            problem = _bad_start(error, data)
+        problem = _SCANNER_WORDS.get(problem, problem)
+    elif problem.startswith("expected ',' or "):
         problem = f"did not find {problem.partition(', but')[0]}"
     elif "node content" in problem:
         problem = "did not find expected node content"
     elif problem.startswith("expected <block end>"):
-        problem = "did not find expected key"
-    return f"yaml: line {mark.line + 1 if mark else 1}: {problem}"
+        sequence = "sequence" in (error.context or "")
+        problem = "did not find expected '-' indicator" if sequence else "did not find expected key"
+    return f"yaml: line {line}: {problem}" if line else f"yaml: {problem}"
+
+
+_SCANNER_WORDS = {
+    "mapping values are not allowed here": "mapping values are not allowed in this context",
+    "sequence entries are not allowed here": "block sequence entries are not allowed in this context",
+    "expected alphabetic or numeric character, but found '\\x00'": "could not find expected directive name",
+}
+
+
+def _line(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> int:
+    if mark is None:
+        return 0
+    at_end = isinstance(error, yaml.parser.ParserError) and mark.buffer[mark.pointer] == "\0"
+    return int(mark.line) + (at_end and mark.column > 0)  # the end is on a line of its own
+
+
+def _bad_start(error: yaml.MarkedYAMLError, data: bytes) -> str:
+    lines = data.decode("utf-8", "replace").splitlines()
+    before = lines[error.problem_mark.line - 1].rstrip() if error.problem_mark and error.problem_mark.line else ""
+    if "'\\t'" in (error.problem or "") and before and before[-1] not in ":-?":
+        return "found a tab character that violates indentation"
+    return "found character that cannot start any token"
 
 
 def glob_matches(glob: str, name: str) -> bool:

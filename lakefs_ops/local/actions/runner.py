@@ -199,10 +199,11 @@ class Runner:
             raise Refusal(str(wrong)) from None
 
     def _hook(self, request: Request, action: str, hook: HookDefinition) -> Hook:
+        properties = hook.properties or {}
         if hook.kind == "webhook":
-            return Webhook(action, hook.id, hook.properties, self._calls)
+            return Webhook(action, hook.id, properties, self._calls)
         if hook.kind == "airflow":
-            return Airflow(action, hook.id, hook.properties, self._calls, self._stopping)
+            return Airflow(action, hook.id, properties, self._calls, self._stopping)
 
         def operation(
             name: str, path: Mapping[str, str], values: Mapping[str, Any], body: Any = None
@@ -210,7 +211,7 @@ class Runner:
             status, content = call(request, name, path, values, body)
             return status, _decoded(name, content)
 
-        return Lua(action, hook.id, hook.properties, operation)
+        return Lua(action, hook.id, properties, operation)
 
 
 def call(

@@ -43,11 +43,20 @@ class Runs:
             if run is not None:
                 self._lake.put_document(self._repository, RUN, {**run, "commit_id": commit_id}, run_id)
 
-    def list(self, after: str, *, branch: str, commit: str) -> Iterator[dict[str, Any]]:
-        """Go through the runs, of one branch or commit when it is named."""
-        for _, run in self._lake.documents(self._repository, RUN, after=after):
-            if (not branch or run["branch"] == branch) and (not commit or run["commit_id"] == commit):
-                yield run
+    def list(self, after: str, *, branch: str, commit: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Go through the runs with their ids, of one branch or commit when it is named.
+
+        A branch or commit is found by the beginning of its name too, then ordered by the names (lakeFS 1.84).
+        """
+        field, start = ("branch", branch) if branch else ("commit_id", commit)
+        if not start:
+            yield from self._lake.documents(self._repository, RUN, after=after)
+            return
+        found = (run for _, run in self._lake.documents(self._repository, RUN) if run[field].startswith(start))
+        keyed = sorted(((f"{run[field]}/{run['run_id']}", run) for run in found), key=lambda pair: pair[0])
+        for key, run in keyed:
+            if not after or key > f"{start}/{after}":
+                yield run["run_id"], run
 
     def get(self, run_id: str) -> dict[str, Any]:
         """Return a run.
@@ -66,16 +75,18 @@ class Runs:
         found = self._lake.documents(self._repository, HOOK_RUN, prefix, prefix + after if after else "")
         return (hook for _, hook in found)
 
-    def output(self, run_id: str, hook_run_id: str) -> str:
-        """Return what a hook said.
+    def output(self, run_id: str, hook_run_id: str) -> str | None:
+        """Return what a hook said, None when it was skipped.
 
         Raises:
             Missing: there is no such hook run.
         """
-        output: str | None = self._lake.document(self._repository, OUTPUT, f"{run_id}/{hook_run_id}")
-        if output is None:
+        id = f"{run_id}/{hook_run_id}"
+        hook = self._lake.document(self._repository, HOOK_RUN, id)
+        if hook is None:
             raise Missing("not found")
-        return output
+        output: str | None = self._lake.document(self._repository, OUTPUT, id)
+        return None if hook["status"] == "skipped" else output
 
 
 def shown_time(moment: float | None) -> str:

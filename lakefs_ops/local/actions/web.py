@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from lakefs_ops.local.actions.properties import duration
 
 MOST_REDIRECTS = 10
 _AS_GET = (301, 302, 303)
 _AS_BEFORE = (307, 308)
+_SAFE = "/%:@!$&'()*+,;=~-._"
 
 
 class HookFailed(Exception):
@@ -130,7 +131,7 @@ class Calls:
                 if self._closed:
                     raise OSError("the server stops")
                 self._sockets.add(connection.sock)
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            path = quote(parts.path or "/", safe=_SAFE) + (f"?{parts.query}" if parts.query else "")
             connection.request(method, path, body=body, headers=dict(headers))
             response = connection.getresponse()
             return response, response.read()
@@ -154,6 +155,8 @@ def _dump(response: http.client.HTTPResponse, content: bytes) -> str:
         lines.append("Connection: close")
     given = dict(headers)
     if "Content-Length" in given:
-        lines.append(f"Content-Length: {given['Content-Length']}")
-    lines += [f"{name}: {value}" for name, value in sorted(headers) if name not in own]
-    return "\r\n".join(lines) + "\r\n\r\n" + content.decode("utf-8", "replace")
+        length = 0 if response.status in (204, 304) else given["Content-Length"]
+        lines.append(f"Content-Length: {length}")
+    by_name = sorted((pair for pair in headers if pair[0] not in own), key=lambda pair: pair[0])
+    lines += [f"{name}: {value}" for name, value in by_name]
+    return "\r\n".join(lines) + "\r\n\r\n" + content.decode("utf-8", "surrogateescape")

@@ -14,7 +14,7 @@ def listed(request: Request) -> Answer:
     if branch and commit:
         raise Invalid("can't use both branchID and MergedCommitID: parameters conflict")
     runs = Runs(request.lake, repository.uid).list(request.get("after", ""), branch=branch, commit=commit)
-    return page(((run["run_id"], run) for run in runs), amount(request))
+    return page(runs, amount(request))
 
 
 def get(request: Request) -> Answer:
@@ -32,11 +32,13 @@ def output(request: Request) -> Answer:
     """Answer ``getRunHookOutput``."""
     hook_run_id = request.path["hook_run_id"]
     text = Runs(request.lake, request.repository.uid).output(request.path["run_id"], hook_run_id)
+    if text is None:
+        return Answer()
     headers = {
         "Content-Type": "application/octet-stream",
         "Content-Disposition": f"attachment; filename={hook_run_id}.log",
     }
-    return Answer(200, text.encode("utf-8", "replace"), headers)
+    return Answer(200, text.encode("utf-8", "surrogateescape"), headers)
 
 
 HANDLERS = {

@@ -13,13 +13,13 @@ DUMP, RESTORE = "DR", "RR"
 
 def submit_dump(request: Request) -> Answer:
     """Answer ``dumpSubmit``."""
-    lake, repository = request.lake, request.repository
+    lake, repository = request.lake, request.found_repository
     return as_json({"id": request.server.tasks.begin(repository.uid, DUMP, lambda: dumps.dump(lake, repository))}, 202)
 
 
 def submit_restore(request: Request) -> Answer:
     """Answer ``restoreSubmit``."""
-    lake, repository, fields = request.lake, request.repository, request.fields
+    lake, repository, fields = request.lake, request.found_repository, request.fields
     dumps.check_bare(lake, repository)
     force = fields.get("force", False)
     id = request.server.tasks.begin(
@@ -40,7 +40,7 @@ def restore_status(request: Request) -> Answer:
 
 def _status(request: Request, prefix: str) -> Answer:
     id = request.values["task_id"]
-    state = request.server.tasks.state(request.repository.uid, prefix, id)
+    state = request.server.tasks.state(request.found_repository.uid, prefix, id)
     value: dict[str, Any] = {"id": id, "done": state["done"], "update_time": timestamp(state["moment"])}
     if state["error"] is not None:
         value["error"] = state["error"]

@@ -72,18 +72,22 @@ def get_metadata(request: Request) -> Answer:
 
 
 def set_metadata(request: Request) -> Answer:
-    """Answer ``setRepositoryMetadata``."""
+    """Answer ``setRepositoryMetadata``; without a change lakeFS does not look for the repository."""
+    if not request.fields["metadata"]:
+        return nothing()
     with request.lake.database.writing():
-        uid = request.repository.uid
+        uid = request.found_repository.uid
         known = request.lake.document(uid, METADATA) or {}
         request.lake.put_document(uid, METADATA, {**known, **request.fields["metadata"]})
     return nothing()
 
 
 def delete_metadata(request: Request) -> Answer:
-    """Answer ``deleteRepositoryMetadata``."""
+    """Answer ``deleteRepositoryMetadata``; without a change lakeFS does not look for the repository."""
+    if not request.fields["keys"]:
+        return nothing()
     with request.lake.database.writing():
-        uid = request.repository.uid
+        uid = request.found_repository.uid
         known = request.lake.document(uid, METADATA) or {}
         gone = set(request.fields["keys"])
         request.lake.put_document(uid, METADATA, {key: value for key, value in known.items() if key not in gone})

@@ -25,7 +25,7 @@ def _etag(patterns: list[str]) -> str:
 
 def get_protection(request: Request) -> Answer:
     """Answer ``getBranchProtectionRules``."""
-    patterns = protection.rules(request.lake, request.repository.uid)
+    patterns = protection.rules(request.lake, request.found_repository.uid)
     return as_json([{"pattern": pattern} for pattern in patterns], ETag=_etag(patterns))
 
 
@@ -36,7 +36,7 @@ def _put_protection(request: Request, repository: Repository, patterns: list[str
 def set_protection(request: Request) -> Answer:
     """Answer ``setBranchProtectionRules``."""
     with request.lake.database.writing():
-        repository = request.writable(force=False)
+        repository = request.lake.writable(request.path["repository"], checked=False)
         expected = request.get("If-Match")
         if expected is not None and expected != _etag(protection.rules(request.lake, repository.uid)):
             raise Unmet("Precondition failed")
@@ -47,7 +47,7 @@ def set_protection(request: Request) -> Answer:
 def add_protection(request: Request) -> Answer:
     """Answer ``internalCreateBranchProtectionRule``."""
     with request.lake.database.writing():
-        repository = request.writable(force=False)
+        repository = request.lake.writable(request.path["repository"], checked=False)
         patterns = protection.rules(request.lake, repository.uid)
         if request.fields["pattern"] not in patterns:
             _put_protection(request, repository, [*patterns, request.fields["pattern"]])
@@ -57,10 +57,10 @@ def add_protection(request: Request) -> Answer:
 def drop_protection(request: Request) -> Answer:
     """Answer ``internalDeleteBranchProtectionRule``."""
     with request.lake.database.writing():
-        patterns = protection.rules(request.lake, request.repository.uid)
+        patterns = protection.rules(request.lake, request.found_repository.uid)
         if request.fields["pattern"] not in patterns:
             return Answer(404)
-        repository = request.writable(force=False)
+        repository = request.lake.writable(request.path["repository"], checked=False)
         patterns.remove(request.fields["pattern"])
         _put_protection(request, repository, patterns)
     return nothing()
@@ -81,17 +81,22 @@ def _gc_rules(request: Request, repository: Repository, missing: str) -> Any:
     return found
 
 
+def _as_int32(days: int | float) -> int:
+    """Keep the lower 32 bits, with the sign that they give, as lakeFS does."""
+    return (int(days) + 2**31) % 2**32 - 2**31
+
+
 def get_gc_rules(request: Request) -> Answer:
     """Answer ``getGCRules``."""
-    return as_json(_gc_rules(request, request.repository, "not found"))
+    return as_json(_gc_rules(request, request.found_repository, "not found"))
 
 
 def set_gc_rules(request: Request) -> Answer:
     """Answer ``setGCRules``."""
-    repository = request.writable(force=False)
-    days = {rule["branch_id"]: int(rule["retention_days"]) for rule in request.fields["branches"]}
+    repository = request.lake.writable(request.path["repository"], checked=False)
+    days = {rule["branch_id"]: _as_int32(rule["retention_days"]) for rule in request.fields["branches"]}
     rules = {
-        "default_retention_days": int(request.fields["default_retention_days"]),
+        "default_retention_days": _as_int32(request.fields["default_retention_days"]),
         "branches": [{"branch_id": name, "retention_days": number} for name, number in days.items()] or None,
     }
     request.lake.put_document(repository.uid, GC_RULES, rules)
@@ -100,7 +105,7 @@ def set_gc_rules(request: Request) -> Answer:
 
 def delete_gc_rules(request: Request) -> Answer:
     """Answer ``deleteGCRules``."""
-    request.lake.drop_document(request.writable(force=False).uid, GC_RULES)
+    request.lake.drop_document(request.lake.writable(request.path["repository"], checked=False).uid, GC_RULES)
     return nothing()
 
 
@@ -111,20 +116,20 @@ def _prepared(request: Request, repository: Repository) -> dict[str, str]:
     return {
         "run_id": run,
         "gc_commits_location": f"{folder}/commits/run_id={run}/commits.csv",
-        "gc_addresses_location": f"{folder}/addresses/run_id={run}/",
+        "gc_addresses_location": f"{folder}/addresses",
     }
 
 
 def prepare_commits(request: Request) -> Answer:
     """Answer ``prepareGarbageCollectionCommits``: without presigning, a refusal with the result behind it."""
-    result = as_json(_prepared(request, request.repository))
+    result = as_json(_prepared(request, request.writable(force=False)))
     refusal = as_json({"message": "local adapter presigned URL: operation not supported"}, 400)
     return Answer(400, bytes(refusal.body) + bytes(result.body), refusal.headers)  # type: ignore[arg-type]
 
 
 def prepare_commits_async(request: Request) -> Answer:
     """Answer ``prepareGarbageCollectionCommitsAsync``."""
-    repository = request.repository
+    repository = request.writable(force=False)
     id = request.server.tasks.begin(repository.uid, GC_TASK, lambda: _prepared(request, repository))
     return as_json({"id": id}, 202)
 
@@ -132,7 +137,7 @@ def prepare_commits_async(request: Request) -> Answer:
 def prepare_commits_status(request: Request) -> Answer:
     """Answer ``prepareGarbageCollectionCommitsStatus``."""
     id = request.values["id"]
-    state = request.server.tasks.state(request.repository.uid, GC_TASK, id)
+    state = request.server.tasks.state(request.found_repository.uid, GC_TASK, id)
     value = {"task_id": id, "completed": state["done"], "update_time": timestamp(state["moment"])}
     if state["error"] is not None:
         value["error"] = {"message": state["error"]}
@@ -143,12 +148,14 @@ def prepare_commits_status(request: Request) -> Answer:
 
 def prepare_uncommitted(request: Request) -> Answer:
     """Answer ``prepareGarbageCollectionUncommitted``; all is told at once, so no token is ever given out."""
-    repository = request.repository
+    repository = request.writable(force=False)
     if request.fields.get("continuation_token"):
         raise Invalid("invalid continuation token")
     run = new_id()
     folder = f"{repository.storage_namespace.rstrip('/')}/_lakefs/retention/gc/uncommitted"
-    return as_json({"run_id": run, "gc_uncommitted_location": f"{folder}/{run}/uncommitted/"}, 201)
+    staged = request.lake.database.row("SELECT 1 FROM staging WHERE repository = ?", repository.uid)
+    location = f"{folder}/{run}/uncommitted" if staged else ""
+    return as_json({"run_id": run, "gc_uncommitted_location": location}, 201)
 
 
 HANDLERS = {

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from lakefs_ops.local.errors import DataGone, Forbidden, Invalid
+from lakefs_ops.local.errors import DataGone, Forbidden, Invalid, Refusal
 from lakefs_ops.local.store.lake import Lake, Repository
 
 SERVER = 0
@@ -20,6 +20,8 @@ COLUMNS = {
 }
 """What is dumped of each table."""
 
+_OTHER_PART = "dumps created by lakeFS versions before v0.61.0 are no longer supported: no commit generation"
+
 
 def dump(lake: Lake, repository: Repository) -> dict[str, str]:
     """Keep a dump; return the ids of its parts by their names in the API."""
@@ -32,14 +34,14 @@ def _keep(lake: Lake, repository: Repository, table: str) -> str:
         f"SELECT {COLUMNS[table]} FROM {table} WHERE repository = ? ORDER BY id",  # noqa: S608
         repository.uid,
     )
-    part = {"namespace": _namespace(repository), "table": table, "rows": rows}
+    part = {"table": table, "rows": rows}
     id = hashlib.sha256(json.dumps(part).encode()).hexdigest()
-    lake.put_document(SERVER, KIND, part, id)
+    lake.put_document(SERVER, KIND, part, _key(repository, id))
     return id
 
 
-def _namespace(repository: Repository) -> str:
-    return repository.storage_namespace.rstrip("/")
+def _key(repository: Repository, id: str) -> str:
+    return f"{repository.storage_namespace.rstrip('/')}#{id}"
 
 
 def check_bare(lake: Lake, repository: Repository) -> None:
@@ -68,9 +70,14 @@ def restore(lake: Lake, repository: Repository, ids: Mapping[str, str], *, force
     with lake.database.writing() as connection:
         check_bare(lake, repository)
         for table, columns in COLUMNS.items():
-            part = lake.document(SERVER, KIND, ids[f"{table}_meta_range_id"])
-            if part is None or part["table"] != table or part["namespace"] != _namespace(repository):
+            id = ids[f"{table}_meta_range_id"]
+            if not id:
+                continue
+            part = lake.document(SERVER, KIND, _key(repository, id))
+            if part is None:
                 raise DataGone("No data")
+            if part["table"] != table:
+                raise Refusal(_OTHER_PART)
             marks = ", ".join("?" * (columns.count(",") + 2))
             connection.executemany(
                 f"INSERT INTO {table} (repository, {columns}) VALUES ({marks})",  # noqa: S608
