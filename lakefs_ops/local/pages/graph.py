@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lakefs_ops.local.pages.html import Markup, h
@@ -45,33 +45,40 @@ class Row:
         return max((self.lane, *self.above, *self.below, *self.through)) + 1
 
 
-def lay_out(log: Iterable[Commit]) -> Iterator[Row]:
-    """Give each commit of a log a lane.
+class Lanes:
+    """Gives each commit of a log a lane.
 
     A lane waits for a commit, the parent of one that was shown. The first parent of a commit stays in its lane, so
     that a branch is a straight line; others take the lane that waits for them already, or the first free one.
+
+    Args:
+        awaited: what each lane waits for, as the rows above left it; None for a free one.
     """
-    lanes: list[str | None] = []
 
-    def free() -> int:
-        if None not in lanes:
-            lanes.append(None)
-        return lanes.index(None)
+    def __init__(self, awaited: Iterable[str | None] = ()) -> None:
+        self.awaited = list(awaited)
 
-    for commit in log:
+    def place(self, commit: Commit) -> Row:
+        """Return the row of the commit that comes next."""
+        lanes = self.awaited
         above = tuple(at for at, awaited in enumerate(lanes) if awaited == commit.id)
-        lane = above[0] if above else free()
+        lane = above[0] if above else self._free()
         for at in above:
             lanes[at] = None
         through = tuple(at for at, awaited in enumerate(lanes) if awaited is not None)
         below = []
         for number, parent in enumerate(commit.parents):
-            at = lane if number == 0 else lanes.index(parent) if parent in lanes else free()
+            at = lane if number == 0 else lanes.index(parent) if parent in lanes else self._free()
             lanes[at] = parent
             below.append(at)
         while lanes and lanes[-1] is None:
             lanes.pop()
-        yield Row(commit, lane, above, tuple(dict.fromkeys(below)), through)
+        return Row(commit, lane, above, tuple(dict.fromkeys(below)), through)
+
+    def _free(self) -> int:
+        if None not in self.awaited:
+            self.awaited.append(None)
+        return self.awaited.index(None)
 
 
 def draw(row: Row, width: int) -> Markup:

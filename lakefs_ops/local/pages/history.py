@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import insort
+from collections.abc import Container
+from itertools import chain
 from urllib.parse import urlsplit
 
 from lakefs_ops.local.errors import Missing
@@ -17,19 +19,28 @@ from lakefs_ops.local.pages.frame import (
     facts,
     heading,
     moment,
+    nothing,
     paging,
     picker,
     title_of,
 )
-from lakefs_ops.local.pages.graph import Row, draw, lay_out
+from lakefs_ops.local.pages.graph import Lanes, Row, draw
 from lakefs_ops.local.pages.html import Child, Markup, h, join
 from lakefs_ops.local.pages.visit import PAGE, Visit
+from lakefs_ops.local.store.branches import Branches, Tags
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
 
 BUTTON = "[url:ui]"
 """Ends the keys of metadata that lakeFS shows as a button."""
 
+DIGITS = 16
+"""How many digits of a commit's id say where a page of the log begins."""
+
+FEW, MANY = 4, 20
+"""How many branches and tags are shown at a commit: in a log, and on its own page."""
+
+_DIGITS = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 _NAMED = re.compile(r"::lakefs::(.*)::url\[url:ui\]", re.DOTALL)
 
 
@@ -37,8 +48,8 @@ def log(visit: Visit) -> Answer:
     """Show the commits that a ref holds, the newest first, and how they descend from each other."""
     ref = visit.ref
     head = visit.lake.refs.commit(visit.repository.uid, ref, dollar=POINTS_AT_A_COMMIT)
-    rows, following = _page(_log(visit, head), visit.after)
-    pointers = _pointers(visit)
+    rows, following = _page(visit, head)
+    pointers = _pointers(visit, {row.commit.id for row in rows})
     width = max((row.width for row in rows), default=1)
     items = [
         h("li", draw(row, width), h("div", _entry(visit, row.commit, pointers), class_="entry"), class_="row")
@@ -54,49 +65,62 @@ def log(visit: Visit) -> Answer:
     )
 
 
-def _log(visit: Visit, head: Commit) -> Iterator[Commit]:
-    """Go through a log, up to where a commit names a parent that never was."""
-    commits = visit.lake.commits.log(visit.repository.uid, head)
-    while True:
-        try:
-            commit = next(commits, None)
-        except KeyError:
-            return
-        if commit is None:
-            return
-        yield commit
+def _page(visit: Visit, head: Commit) -> tuple[list[Row], str]:
+    """Return the rows of a page, and how the next one begins.
 
-
-def _page(log: Iterator[Commit], after: str) -> tuple[list[Row], str]:
-    """Return the rows behind a commit, and behind which the next page begins.
-
-    The rows before them are laid out too, so that the lanes of the pages meet.
+    A page begins where the lanes of its graph do: ``after`` holds the beginning of the id that each lane waits for.
+    So no page walks through those before it, and the lines of two pages meet.
     """
+    commits, uid = visit.lake.commits, visit.repository.uid
+    lanes = Lanes(_awaited(visit))
+    begin = [commits.find(uid, id) for id in dict.fromkeys(lanes.awaited) if id] if visit.after else [head]
+    queue = sorted((commit.moment, commit.id, commit) for commit in begin if commit)
+    seen = {id for _, id, _ in queue}
     rows: list[Row] = []
-    begun = not after
-    for row in lay_out(log):
-        if begun:
-            if len(rows) == PAGE:
-                return rows, rows[-1].commit.id
-            rows.append(row)
-        begun = begun or row.commit.id == after
-    return rows, ""
+    while queue and len(rows) < PAGE:
+        commit = queue.pop()[-1]
+        rows.append(lanes.place(commit))
+        for parent in [commits.find(uid, id) for id in commit.parents]:
+            if parent and parent.id not in seen:
+                seen.add(parent.id)
+                insort(queue, (parent.moment, parent.id, parent))
+    waiting = {id for _, id, _ in queue}
+    return rows, ".".join((id or "")[:DIGITS] if id in waiting else "" for id in lanes.awaited) if queue else ""
 
 
-def _pointers(visit: Visit) -> dict[str, list[Markup]]:
-    """Return the branches and tags at each commit."""
-    found: dict[str, list[Markup]] = {}
-    for operation, kind in (("listBranches", "ref"), ("listTags", "ref tag")):
-        for item in visit.ask(operation, amount=1000)["results"]:
-            to = visit.here("commits", ref=item["id"])
-            found.setdefault(item["commit_id"], []).append(h("a", item["id"], href=to, class_=kind))
+def _awaited(visit: Visit) -> list[str | None]:
+    found: list[str | None] = []
+    for part in visit.after.split(".") if visit.after else ():
+        ids = visit.lake.commits.beginning(visit.repository.uid, part) if _DIGITS.fullmatch(part) else []
+        if part and len(ids) != 1:
+            raise Missing("The log has no such page.")
+        found.append(ids[0] if ids else None)
     return found
+
+
+def _pointers(visit: Visit, ids: Container[str]) -> dict[str, list[Markup]]:
+    """Return the branches and tags at each of some commits."""
+    found: dict[str, list[Markup]] = {}
+    repository = visit.repository
+    branches = ((branch.id, branch.commit_id, "ref") for branch in Branches(visit.lake, repository).list())
+    tags = ((name, id, "ref tag") for name, id in Tags(visit.lake, repository).list())
+    for name, id, kind in chain(branches, tags):
+        if id in ids:
+            to = visit.here("commits", ref=name)
+            found.setdefault(id, []).append(h("a", name, href=to, class_=kind, title=name))
+    return found
+
+
+def _some(pointers: list[Markup], most: int) -> Child:
+    """Return the first pointers, and how many more there are."""
+    more = len(pointers) - most
+    return [[" ", pointer] for pointer in pointers[:most]] + ([f" and {more:,} more"] if more > 0 else [])
 
 
 def _entry(visit: Visit, commit: Commit, pointers: dict[str, list[Markup]]) -> Child:
     first = [
         h("a", title_of(commit.message), href=visit.here("commits", commit.id), class_="name"),
-        [[" ", pointer] for pointer in pointers.get(commit.id, ())],
+        _some(pointers.get(commit.id, []), FEW),
     ]
     second = [
         commit_link(visit, commit.id),
@@ -118,7 +142,7 @@ def commit(visit: Visit) -> Answer:
     except Missing:
         raise Missing(f"There is no commit {visit.names['commit']}.") from None
     parents = [h("div", commit_link(visit, id, id), " ", _message(visit, id)) for id in found.parents]
-    pointers = _pointers(visit).get(found.id)
+    pointers = _pointers(visit, {found.id}).get(found.id)
     buttons, plain = _metadata(found)
     first, _, rest = found.message.strip().partition("\n")
     pairs: list[tuple[str, Child]] = [
@@ -128,7 +152,7 @@ def commit(visit: Visit) -> Answer:
         ("Parents" if len(parents) > 1 else "Parent", parents or "none: the first commit"),
     ]
     if pointers:
-        pairs.append(("At this commit", [[pointer, " "] for pointer in pointers]))
+        pairs.append(("At this commit", _some(pointers, MANY)))
     return document(
         visit,
         first or "(no message)",
@@ -181,7 +205,7 @@ def _changes(visit: Visit, found: Commit) -> Markup | None:
     at = int(number) - 1 if re.fullmatch("[1-9]", number) and int(number) <= len(found.parents) else 0
     parent = found.parents[at]
     if visit.lake.commits.find(visit.repository.uid, parent) is None:
-        return h("p", "Its parent is not in this repository, so there is nothing to compare with.", class_="empty")
+        return h("div", nothing("Its parent is not in this repository: nothing to compare it with."), class_="empty")
     changes, following = visit.ask_list("diffRefs", {"leftRef": parent, "rightRef": found.id}, type="two_dot")
     others = None
     if len(found.parents) > 1:
@@ -197,9 +221,10 @@ def _changes(visit: Visit, found: Commit) -> Markup | None:
                 for which in range(1, len(found.parents) + 1)
             ],
             class_="choice",
+            aria_label="Parent",
         )
     return join(
         h("div", h("h2", "Changes"), others, class_="title"),
-        differences(visit, changes, parent, found.id, "The same content as its parent."),
+        differences(visit, changes, parent, found.id, nothing("The same content as its parent.")),
         paging(visit, following, "commits", found.id),
     )

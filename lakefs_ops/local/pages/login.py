@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from lakefs_ops.local.errors import Unauthenticated
 from lakefs_ops.local.handlers import HANDLERS
@@ -12,6 +13,7 @@ from lakefs_ops.local.pages.html import Child, Markup, h
 from lakefs_ops.local.pages.visit import Visit, address
 
 HOME = "/repositories"
+_SESSION = re.compile(r"(?:^|;)\s*(internal_auth_session=[\w.-]*)")
 _OWN = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\x9f]*")
 
 
@@ -28,6 +30,15 @@ def own(target: str) -> str:
 def redirect(target: str, **headers: str) -> Answer:
     """Send the browser to another page of this server, to read it."""
     return Answer(303 if headers else 302, b"", {"Location": target, "Cache-Control": "no-store", **headers})
+
+
+def with_own_cookie(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return headers without the cookies of other servers.
+
+    A browser sends those of all servers on this machine, whatever their ports, and some are not as cookies should be.
+    """
+    found = _SESSION.search(headers.get("cookie", ""))
+    return {**headers, "cookie": found[1]} if found else headers
 
 
 def ask_to_log_in(wanted: str) -> Answer:
@@ -61,10 +72,10 @@ def _form(visit: Visit, wanted: str, problem: str = "", status: int = 200) -> An
     from lakefs_ops.local.server import ACCESS_KEY_ID, SECRET_ACCESS_KEY  # the server uses this module
 
     known = identity.matches(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
-    hint = None
+    hint = h("p", "With the key pair that the server was started with.", class_="note")
     if known:
         hint = h("p", "This server uses lakeFS's well-known quickstart key pair, which is filled in.", class_="note")
-    key, secret = (ACCESS_KEY_ID, SECRET_ACCESS_KEY) if known else ("", "")
+    key, secret = (ACCESS_KEY_ID, SECRET_ACCESS_KEY) if known else (visit.form.get("access_key_id", ""), "")
     content = h(
         "form",
         h("h1", "Log in"),

@@ -11,8 +11,11 @@ from lakefs_ops.local.pages.frame import (
     document,
     heading,
     moment,
+    nothing,
     paging,
+    quoted,
     ref_link,
+    search,
     table,
     title_of,
 )
@@ -24,7 +27,8 @@ from lakefs_ops.local.store.protection import is_protected
 
 def branches(visit: Visit) -> Answer:
     """Show the branches by name."""
-    found, following = visit.ask_list("listBranches")
+    prefix = visit.query.get("prefix", "")
+    found, following = visit.ask_list("listBranches", prefix=prefix)
     repository = visit.repository
     default = repository.default_branch
     of = Branches(visit.lake, repository)
@@ -43,11 +47,12 @@ def branches(visit: Visit) -> Answer:
         links = [h("a", "log", href=visit.here("commits", ref=name)), " ", to]
         return _row(visit, branch, ref_link(visit, name), marks, links)
 
+    none = nothing(f"No branch begins with {prefix}." if prefix else "There is no branch.")
     return document(
         visit,
         "Branches",
-        heading("Branches"),
-        table(("Branch", "Last commit", "", "Date", ""), map(row, found), "There is no branch."),
+        heading("Branches", search(visit, "Beginning of a name")),
+        table(("Branch", "Last commit", "", "Date", ""), map(row, found), none),
         paging(visit, following, "branches"),
         tab="branches",
     )
@@ -55,17 +60,23 @@ def branches(visit: Visit) -> Answer:
 
 def tags(visit: Visit) -> Answer:
     """Show the tags by name."""
-    found, following = visit.ask_list("listTags")
+    prefix = visit.query.get("prefix", "")
+    found, following = visit.ask_list("listTags", prefix=prefix)
 
     def row(tag: dict[str, Any]) -> Markup:
-        name = h("a", tag["id"], href=visit.here("objects", ref=tag["id"]), class_="ref tag")
+        name = h("a", tag["id"], href=visit.here("objects", ref=tag["id"]), class_="ref tag", title=tag["id"])
         return _row(visit, tag, name, None, h("a", "log", href=visit.here("commits", ref=tag["id"])))
 
+    none = nothing(f"No tag begins with {prefix}.") if prefix else nothing(
+        "There is no tag yet.",
+        "A tag names one commit for good: a release, or what a report was made from.",
+        f'client.tags.create({quoted(visit.repository.id)}, id="v1", ref={quoted(visit.repository.default_branch)})',
+    )  # fmt: skip
     return document(
         visit,
         "Tags",
-        heading("Tags"),
-        table(("Tag", "Commit", "", "Date", ""), map(row, found), "There is no tag yet."),
+        heading("Tags", search(visit, "Beginning of a name")),
+        table(("Tag", "Commit", "", "Date", ""), map(row, found), none),
         paging(visit, following, "tags"),
         tab="tags",
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from lakefs_ops.local.http import Answer
-from lakefs_ops.local.pages.frame import badge, document, heading, moment, paging, table
+from lakefs_ops.local.pages.frame import badge, document, heading, moment, nothing, paging, search, table
 from lakefs_ops.local.pages.html import Markup, h
 from lakefs_ops.local.pages.visit import Visit, address
 
 
 def listed(visit: Visit) -> Answer:
     """Show the repositories by name."""
-    found, following = visit.ask_list("listRepositories")
+    wanted = visit.query.get("search", "")
+    found, following = visit.ask_list("listRepositories", search=wanted)
 
     def row(repository: dict[str, Any]) -> Markup:
         name = h("a", repository["id"], href=address("repositories", repository["id"], "objects"), class_="name")
@@ -27,6 +28,13 @@ def listed(visit: Visit) -> Answer:
     rows = table(
         ("Repository", "Default branch", "Storage namespace", "Created"),
         map(row, found),
-        "There is no repository yet: create one through the API, or start the server with sample data.",
+        nothing(f"No repository has {wanted} in its name.")
+        if wanted
+        else nothing(
+            "There is no repository yet.",
+            "A repository holds objects with their history. lakefs-ops local --sample begins with one; or:",
+            'client.repositories.create(name="lake", storage_namespace="local://lake")',
+        ),
     )
-    return document(visit, "Repositories", heading("Repositories"), rows, paging(visit, following, "repositories"))
+    title = heading("Repositories", search(visit, "Part of a name", "search"))
+    return document(visit, "Repositories", title, rows, paging(visit, following, "repositories"))

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from lakefs_ops.local.errors import Missing, Refusal, Unauthenticated
-from lakefs_ops.local.http import Answer
+from lakefs_ops.local.http import SNIFFED, Answer
 from lakefs_ops.local.pages import changes, history, login, objects, references, repositories, work
 from lakefs_ops.local.pages.frame import document
 from lakefs_ops.local.pages.html import h
@@ -56,30 +56,32 @@ def answer(server: Any, method: str, path: str, query: str, headers: Mapping[str
         headers: the headers, names in lower case.
         body: what was sent.
     """
-    visit = Visit(server, {}, _fields(query), headers)
+    visit = Visit(server, {}, _fields(query.encode("latin-1").decode("utf-8", "replace")), headers)
     if method not in ("GET", "HEAD") and (method, path) != ("POST", LOGIN):
         refused = _told(visit, 405, "These pages are read-only", "Changes go through the API, lakectl or a client.")
         refused.headers["Allow"] = "GET, HEAD"
         return refused
     if path in ASSETS:
         data = files(__package__).joinpath(path.rpartition("/")[2]).read_bytes()
-        return Answer(200, data, {"Content-Type": ASSETS[path], "Cache-Control": "max-age=300"})
+        return Answer(200, data, {"Content-Type": ASSETS[path], "Cache-Control": "max-age=300", **SNIFFED})
     if path == LOGIN:
         if method == "POST":
             visit.form = _fields(body.decode("latin-1"))
             return login.log_in(visit)
         return login.form(visit)
     try:
-        visit.user = server.identity.authenticate(headers)
+        visit.user = server.identity.authenticate(login.with_own_cookie(headers))
     except Unauthenticated:
+        visit.user = ""
+    if not visit.user:
         return login.ask_to_log_in(f"{path}?{query}" if query else path)
     try:
         page, visit.names = _find(path)
         return page(visit)
     except Refusal as refused:
         status = refused.status if refused.status < 500 else 400
-        visit.names = {}
-        return _told(visit, status, SAID.get(status, "This cannot be shown"), refused.message)
+        message = _why(visit, path, refused.message)
+        return _told(visit, status, SAID.get(status, "This cannot be shown"), message)
 
 
 def _fields(query: str) -> dict[str, str]:
@@ -97,7 +99,40 @@ def _find(path: str) -> tuple[Page, dict[str, str]]:
     raise Missing("There is no page at this address.")
 
 
+def _why(visit: Visit, path: str, message: str) -> str:
+    """Say what the address of a page names that is not there; leave the repository to the page if it is."""
+    name = unquote(path.split("/")[2]) if path.startswith("/repositories/") else ""
+    visit.names = {}
+    try:
+        repository = visit.lake.repository(name)
+    except Refusal:
+        return f"There is no repository {name}." if name else message
+    visit.names = {"repository": name}
+    for ref in (visit.query.get("ref") or repository.default_branch, visit.query.get("compare", "")):
+        try:
+            if ref:
+                visit.lake.refs.resolve(repository.uid, ref)
+        except Missing:
+            if repository.bare and ref == repository.default_branch:
+                return "This repository is bare: it has no branch until a dump is restored into it."
+            return f"There is no branch, tag or commit {ref}. Branches are often deleted after their merge."
+        except Refusal:
+            return f"{ref} names no commit."
+    return message
+
+
 def _told(visit: Visit, status: int, title: str, message: str) -> Answer:
-    back = h("p", h("a", "To the repositories", href=login.HOME, class_="button"))
+    ways = [h("a", "All repositories", href=login.HOME, class_="button")]
+    if "repository" in visit.names:
+        folder = visit.query.get("path", "").rpartition("/")[0]
+        ref = visit.query.get("ref")
+        if folder and ref:
+            ways.insert(
+                0, h("a", "The folder", href=visit.here("objects", ref=ref, path=f"{folder}/"), class_="button")
+            )
+        else:
+            ways.insert(0, h("a", "The repository", href=visit.here("objects"), class_="button"))
+        ways.insert(1, h("a", "Its commits", href=visit.here("commits"), class_="button"))
+    back = h("p", [[way, " "] for way in ways], class_="ways")
     content = h("div", h("p", status, class_="status"), h("h1", title), h("p", message), back, class_="card told")
     return document(visit, title, content, status=status)

@@ -8,18 +8,27 @@ from lakefs_ops.local.http import Answer
 from lakefs_ops.local.pages.changes import three_dot
 from lakefs_ops.local.pages.frame import (
     badge,
+    both,
+    choice,
     commit_link,
     document,
     facts,
     heading,
     moment,
+    nothing,
     of_timestamp,
     paging,
+    quoted,
     ref_link,
+    size,
     table,
 )
 from lakefs_ops.local.pages.html import Child, Markup, h
 from lakefs_ops.local.pages.visit import Visit
+from lakefs_ops.local.store.branches import Branches
+
+OUTPUT = 1 << 16
+"""How many bytes of what a hook said are shown: the last ones, where the error is."""
 
 KINDS = {"open": "good", "merged": "calm", "completed": "good", "failed": "bad"}
 
@@ -30,7 +39,9 @@ def _status(status: str) -> Markup:
 
 def pulls(visit: Visit) -> Answer:
     """Show the pull requests, the newest first."""
-    found, following = visit.ask_list("listPullRequests")
+    status = visit.query.get("status", "")
+    status = status if status in ("open", "closed") else "all"
+    found, following = visit.ask_list("listPullRequests", status=status)
 
     def row(pull: dict[str, Any]) -> Markup:
         return h(
@@ -41,9 +52,21 @@ def pulls(visit: Visit) -> Answer:
             h("td", moment(of_timestamp(pull["creation_date"])), class_="end dim"),
         )
 
-    rows = table(("Title", "Status", "Branches", "Opened"), map(row, found), "There is no pull request yet.")
-    return document(
-        visit, "Pull requests", heading("Pull requests"), rows, paging(visit, following, "pulls"), tab="pulls"
+    rows = table(("Title", "Status", "Branches", "Opened"), map(row, found), _no_pull(visit, status))
+    states = choice(visit, "status", status, (("all", "All"), ("open", "Open"), ("closed", "Closed")), "pulls")
+    title = heading("Pull requests", states)
+    return document(visit, "Pull requests", title, rows, paging(visit, following, "pulls"), tab="pulls")
+
+
+def _no_pull(visit: Visit, status: str) -> Markup:
+    if status != "all":
+        return nothing(f"No pull request is {status}.")
+    name, base = quoted(visit.repository.id), quoted(visit.repository.default_branch)
+    return nothing(
+        "There is no pull request yet.",
+        "A pull request asks to merge one branch into another, and shows what that would bring:",
+        f'client.branches.create({name}, name="dev", source={base})',
+        f'client.pulls.create({name}, title="Try it", source_branch="dev", destination_branch={base})',
     )
 
 
@@ -54,8 +77,10 @@ def pull(visit: Visit) -> Answer:
     pairs: list[tuple[str, Child]] = [
         ("Branches", [ref_link(visit, source), " → ", ref_link(visit, destination)]),
         ("Author", found["author"]),
-        ("Opened", moment(of_timestamp(found["creation_date"]))),
+        ("Opened", both(of_timestamp(found["creation_date"]))),
     ]
+    if found.get("closed_date"):
+        pairs.append(("Closed", both(of_timestamp(found["closed_date"]))))
     if found.get("merged_commit_id"):
         pairs.append(("Merged as", commit_link(visit, found["merged_commit_id"])))
     return document(
@@ -64,9 +89,18 @@ def pull(visit: Visit) -> Answer:
         heading([found["title"], " ", _status(found["status"])]),
         h("pre", found["description"], class_="card message") if found.get("description") else None,
         facts(pairs),
-        three_dot(visit, destination, source) if found["status"] == "open" else None,
+        _brings(visit, destination, source) if found["status"] == "open" else None,
         tab="pulls",
     )
+
+
+def _brings(visit: Visit, destination: str, source: str) -> Child:
+    """Return what an open pull request would bring; its branches may be gone."""
+    of = Branches(visit.lake, visit.repository)
+    gone = [name for name in (source, destination) if of.find(name) is None]
+    if gone:
+        return h("p", f"It cannot be merged: there is no branch {' and no branch '.join(gone)}.", class_="warning")
+    return three_dot(visit, destination, source)
 
 
 def runs(visit: Visit) -> Answer:
@@ -78,13 +112,28 @@ def runs(visit: Visit) -> Answer:
             "tr",
             h("td", h("a", run["run_id"], href=visit.here("actions", run["run_id"]), class_="id")),
             h("td", _status(run["status"])),
-            h("td", run["event_type"]),
-            h("td", run["branch"], class_="mono"),
+            h("td", run["event_type"], class_="event"),
+            h("td", ref_link(visit, run["branch"])),
+            h("td", commit_link(visit, run["commit_id"]) if run["commit_id"] else None),
             h("td", moment(of_timestamp(run["start_time"])), class_="end dim"),
         )
 
-    rows = table(("Run", "Status", "Event", "Branch", "Started"), map(row, found), "No action has run yet.")
+    rows = table(("Run", "Status", "Event", "Branch", "Commit", "Started"), map(row, found), _no_run(visit))
     return document(visit, "Actions", heading("Actions"), rows, paging(visit, following, "actions"), tab="actions")
+
+
+def _no_run(visit: Visit) -> Markup:
+    name, base = quoted(visit.repository.id), quoted(visit.repository.default_branch)
+    action = "name: hello\non:\n  post-commit:\nhooks:\n  - id: hello\n    type: lua\n"
+    action += "    properties:\n      script: print('hello')\n"
+    path = quoted("_lakefs_actions/hello.yaml")
+    return nothing(
+        "No action has run yet.",
+        "An action runs hooks before or after a commit, a merge or another event: here, one that says hello.",
+        f'action = b"""{action}"""',
+        f"client.objects.upload({name}, {base}, {path}, action)",
+        f'client.commits.create({name}, {base}, message="An action that says hello")',
+    )
 
 
 def run(visit: Visit) -> Answer:
@@ -93,25 +142,31 @@ def run(visit: Visit) -> Answer:
     hooks, following = visit.ask_list("listRunHooks")
     pairs: list[tuple[str, Child]] = [
         ("Event", found["event_type"]),
-        ("Branch", h("span", found["branch"], class_="mono")),
-        ("Started", moment(of_timestamp(found["start_time"]))),
+        ("Branch", ref_link(visit, found["branch"])),
+        ("Started", both(of_timestamp(found["start_time"]))),
     ]
+    if found.get("end_time"):
+        pairs.append(("Ended", both(of_timestamp(found["end_time"]))))
     if found["commit_id"]:
         pairs.append(("Commit", commit_link(visit, found["commit_id"])))
 
     def shown(hook: dict[str, Any]) -> Child:
         said = visit.call("getRunHookOutput", {"hook_run_id": hook["hook_run_id"]}).body
         assert isinstance(said, bytes)
-        text = said.decode("utf-8", "replace")
+        text = said[-OUTPUT:].decode("utf-8", "replace")
+        cut = h("p", f"The last {size(OUTPUT)} of {size(len(said))}.", class_="note") if len(said) > OUTPUT else None
         return [
             h("h2", hook["action"], " / ", hook["hook_id"], " ", _status(hook["status"])),
-            h("pre", text, class_="card message scroll") if text else h("p", "It said nothing.", class_="note"),
+            cut,
+            h("pre", text, class_="card message output", tabindex=0)
+            if text
+            else h("p", "It said nothing.", class_="note"),
         ]
 
     return document(
         visit,
         f"Run {found['run_id']}",
-        heading([h("span", found["run_id"], class_="mono"), " ", _status(found["status"])]),
+        heading(["Run ", h("span", found["run_id"], class_="mono"), " ", _status(found["status"])]),
         facts(pairs),
         map(shown, hooks),
         paging(visit, following, "actions", found["run_id"]),
