@@ -78,8 +78,9 @@ class NewCommit(BaseCondition):
     """A branch points at another commit than before.
 
     Attributes:
-        branch: the branch's name; a branch that does not exist (yet) is waited for.
-        after: the commit known so far; when None, the first look only remembers where the branch is.
+        branch: the branch's name; a branch that does not exist (yet) is waited for, and its first commit counts.
+        after: the commit known so far, empty if there was no such branch; when None, the first look only remembers
+            where the branch is.
     """
 
     kind: Literal["new_commit"] = "new_commit"
@@ -102,7 +103,8 @@ class NewCommit(BaseCondition):
         """
         where = f"{self.branch!r} of {self.repository!r}"
         if head is None:
-            return self._verdict("waiting", f"branch {where} does not exist yet")
+            known = self._remember(after=self.after or "")
+            return known._verdict("waiting", f"branch {where} does not exist yet")
         if self.after is None:
             return self._remember(after=head)._verdict("waiting", f"waiting for a commit on {where} after {head}")
         if head == self.after:

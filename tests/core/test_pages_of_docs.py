@@ -1,21 +1,27 @@
-"""Every snippet of docs/client.md runs, in order, against the embedded server."""
+"""Every snippet of the pages below docs/ that teach runs, in order, against the embedded server."""
 
 import re
 import uuid
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "client.md"
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_page_runs(lakefs, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("page", "count", "said"),
+    [("client.md", 12, "404 branch not found"), ("publish.md", 5, "daily/2015-02.csv is empty")],
+)
+def test_the_page_runs(page, count, said, lakefs, monkeypatch, capsys):
     monkeypatch.setenv("LAKEFS_ENDPOINT", lakefs.endpoint)
     monkeypatch.setenv("LAKEFS_ACCESS_KEY_ID", lakefs.access_key_id)
     monkeypatch.setenv("LAKEFS_SECRET_ACCESS_KEY", lakefs.secret_access_key)
-    text = PAGE.read_text().replace("my-repo", f"page-{uuid.uuid4().hex[:8]}")
+    text = (DOCS / page).read_text().replace("my-repo", f"page-{uuid.uuid4().hex[:8]}")
     snippets = list(re.finditer(r"```python\n(.*?)```", text, re.DOTALL))
-    assert len(snippets) >= 12
+    assert len(snippets) >= count
     names: dict[str, object] = {}
     for snippet in snippets:
         line = text[: snippet.start()].count("\n") + 1
-        exec(compile("\n" * line + snippet.group(1), str(PAGE), "exec"), names)
-    assert "404 branch not found" in capsys.readouterr().out
+        exec(compile("\n" * line + snippet.group(1), page, "exec"), names)
+    assert said in capsys.readouterr().out

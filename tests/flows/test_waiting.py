@@ -25,7 +25,11 @@ def test_the_first_look_only_remembers(lakefs, lakefs_repository, write):
 
 def test_a_missing_branch_is_waited_for(lakefs, lakefs_repository):
     condition = conditions.NewCommit(repository=lakefs_repository, branch="later")
-    assert condition.look(lakefs.client).reason == f"branch 'later' of '{lakefs_repository}' does not exist yet"
+    verdict = condition.look(lakefs.client)
+    assert verdict.reason == f"branch 'later' of '{lakefs_repository}' does not exist yet"
+    head = lakefs.client.branches.create(lakefs_repository, name="later", source="main")
+    verdict = verdict.condition.look(lakefs.client)
+    assert (verdict.state, verdict.found) == ("met", {"commit_id": head}), "what came between two looks is not missed"
 
 
 def test_a_missing_repository_is_an_error(lakefs):
