@@ -129,6 +129,19 @@ def test_a_wrong_secret(site):
     assert "Set-Cookie" not in answer.headers
 
 
+def test_a_wrong_secret_of_a_server_with_keys_of_its_own():
+    with LocalLakeFS(access_key_id="AKIAOWN", secret_access_key="own") as server:
+        site = Site(server)
+        assert "AKIA" not in site.get(f"{server.endpoint}/auth/login").text
+        text = site.log_in("/repositories/lake", secret_access_key="no").text
+        assert 'role="alert"' in text
+        assert 'value="AKIAOWN"' in text
+        assert 'name="next" value="/repositories/lake"' in text
+        assert 'value="no"' not in text
+        site.api.close()
+        site.browser.close()
+
+
 def test_previews(site):
     assert "<td>&lt;i&gt;2&lt;/i&gt;</td>" in site.get("objects", path="table.csv").text
     assert "<img" in site.get("objects", path="picture.png").text
@@ -529,3 +542,11 @@ def test_cookies_of_other_servers_on_this_machine_do_no_harm(site, other):
     url = f"{site.server.endpoint}/repositories"
     answer = requests.get(url, headers={"Cookie": cookie.encode()}, allow_redirects=False, timeout=30)
     assert answer.status_code == 200
+
+
+def test_an_address_that_nothing_has(site):
+    """Beside the API's addresses a page answers: lakectl tells a wrong endpoint by it."""
+    beside = site.api.get(f"{site.server.endpoint}/api/v11/repositories", timeout=30)
+    assert (beside.status_code, beside.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    below = site.api.get(f"{site.server.endpoint}/api/v1", timeout=30)
+    assert (below.status_code, below.json()) == (404, {"message": "invalid API endpoint"})

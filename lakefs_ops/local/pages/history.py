@@ -69,7 +69,8 @@ def _page(visit: Visit, head: Commit) -> tuple[list[Row], str]:
     """Return the rows of a page, and how the next one begins.
 
     A page begins where the lanes of its graph do: ``after`` holds the beginning of the id that each lane waits for.
-    So no page walks through those before it, and the lines of two pages meet.
+    So no page walks through those before it, and the lines of two pages meet. A commit that is dated later than its
+    child may come once more on a later page, for a page does not know what those before it held.
     """
     commits, uid = visit.lake.commits, visit.repository.uid
     lanes = Lanes(_awaited(visit))
