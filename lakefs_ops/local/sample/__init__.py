@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import struct
 import time
@@ -49,7 +50,7 @@ def _objects() -> Iterator[tuple[str, bytes]]:
     here = files(__name__)
     yield "README.md", here.joinpath("README.md").read_bytes()
     yield "data/lakes.source.md", here.joinpath("lakes.source.md").read_bytes()
-    yield "lakes.parquet", here.joinpath("lakes.parquet").read_bytes()
+    yield "lakes.parquet", gzip.decompress(here.joinpath("lakes.parquet.gz").read_bytes())
     for name in PICTURES:
         yield f"images/{name}.png", _png(name)
     yield "images/waving-axolotl-transparent-w90.gif", _gif()
