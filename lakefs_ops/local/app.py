@@ -142,7 +142,7 @@ class Application:
             return self._outside(scope["method"], path) or await self._page(scope, path, receive), True
         try:
             operation, parts = self._match(scope["method"], path[len(API) + 1 :])
-            headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+            headers = {key.decode("latin-1"): value.decode("latin-1").strip(" \t") for key, value in scope["headers"]}
             query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="replace")
             values, unbound = read_parameters(operation, query, headers, parts)
         except Refusal as refusal:

@@ -157,8 +157,10 @@ def test_a_rule_that_makes_no_sense(wrong, told):
 
 
 def test_the_admin_endpoint_is_off_by_default(server):
-    status, body, _ = ask(server.endpoint, "GET", "/_faults")
-    assert (status, json.loads(body)) == (404, {"message": "invalid API endpoint"})
+    _, body, _ = ask(server.endpoint, "GET", "/_faults")
+    assert body.startswith(b"<!doctype html>")
+    ask(server.endpoint, "POST", "/_faults", {"operation": "getRepository", "status": 500})
+    assert ask(server.endpoint, "GET", f"/api/v1/repositories/{quote('lake')}")[0] == 404
 
 
 def test_the_admin_endpoint(process, monkeypatch):

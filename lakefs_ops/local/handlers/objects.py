@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import formatdate
-from typing import IO, Any
+from typing import Any
 
 from lakefs_ops.local.errors import (
     DataGone,
@@ -36,10 +36,10 @@ SMALL = 1 << 16
 
 SHOWN_IN_PLACE = frozenset(
     {
-        "application/json", "application/pdf", "application/xml", "audio/mpeg", "audio/ogg", "audio/wav",
-        "audio/webm", "image/bmp", "image/gif", "image/jpeg", "image/png",
-        "image/svg+xml", "image/webp", "text/css", "text/html", "text/javascript", "text/markdown", "text/plain",
-        "text/xml", "video/mp4", "video/ogg", "video/webm",
+        "application/javascript", "application/json", "application/pdf", "application/xml", "audio/mpeg", "audio/wav",
+        "audio/webm", "image/gif", "image/jpeg", "image/jpg", "image/png", "image/svg+xml", "image/webp", "text/css",
+        "text/html", "text/javascript", "text/markdown", "text/plain", "text/x-markdown", "text/xml", "video/mp4",
+        "video/webm",
     }
 )  # fmt: skip
 """Media types that a browser shows instead of saving them."""
@@ -48,6 +48,9 @@ LARGEST = (1 << 63) - 1
 """The largest number that lakeFS reads in a range."""
 
 UNCACHED = {"Cache-Control": "no-store, must-revalidate", "Expires": "0"}
+
+_YEAR_1, _YEAR_10000, _CYCLE = -62135596800, 253402300800, 12622780800
+"""When the first and the ten-thousandth year begin, and how long 400 years are, in seconds."""
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
@@ -71,15 +74,17 @@ def upload(request: Request) -> Answer:
     if request.get("If-None-Match") is not None:
         if request.get("If-None-Match") != "*":
             raise Unimplemented("Not Implemented")
+        try:
+            names.check_path(path)
+        except Invalid as invalid:
+            raise Refusal(invalid.message) from None
         if branches.entry(at, path) is not None:
             raise Unmet("path already exists")
     if request.get("If-Match") is not None:
         raise Unimplemented("Not Implemented")
     if request.upload_problem is not None:
         raise request.upload_problem
-    names.check_path(path)
-    branches.check_writable(name)
-    request.writable(force=force)
+    check_write(request, name, path, force=force)
     incoming = request.upload
     assert incoming is not None
     checksum, size = incoming.checksum, incoming.size
@@ -104,13 +109,27 @@ def upload(request: Request) -> Answer:
     return as_json(value, 201)
 
 
+def check_write(request: Request, name: str, path: str, *, force: bool) -> Branches:
+    """Raise unless an object may be written on a branch, which need not exist; in lakeFS's order."""
+    names.check_repository(request.path["repository"])
+    names.check_branch(name)
+    names.check_path(path)
+    branches = Branches(request.lake, request.repository)
+    branches.check_writable(name)
+    request.writable(force=force)
+    return branches
+
+
 def _user_metadata(request: Request) -> dict[str, str]:
     found = {}
-    for name, value in request.headers.items():
-        if name.startswith(META):
-            found[name.removeprefix(META)] = value
-        elif name.startswith(INTERNAL):
-            found[f"::lakefs::{name.removeprefix(INTERNAL)}"] = value
+    try:
+        for name, value in request.headers.items():
+            if name.startswith(META):
+                found[name.removeprefix(META)] = value.encode("latin-1").decode()
+            elif name.startswith(INTERNAL):
+                found[f"::lakefs::{name.removeprefix(INTERNAL)}"] = value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise Refusal("string field contains invalid UTF-8") from None
     return found
 
 
@@ -122,18 +141,15 @@ def copy(request: Request) -> Answer:
     """Answer ``copyObject``."""
     fields, name, path = request.fields, request.path["branch"], request.values["dest_path"]
     repository = request.repository
-    if fields.get("shallow"):
-        raise Unimplemented("Not Implemented")
     names.check_branch(name, "name")
     branches = Branches(request.lake, repository)
     _check_branch_exists(branches, name)
+    if fields.get("shallow"):
+        raise Unimplemented("Not Implemented")
     source = fields["src_path"]
     names.check_path(source)
-    entry = _found(request, fields.get("src_ref") or name, source)[1]
-    names.check_path(path)
-    branches.check_writable(name)
-    request.writable(force=fields.get("force", False))
-    copied = _copied(request, repository, entry)
+    copied = _copied(request, repository, _found(request, fields.get("src_ref") or name, source)[1])
+    check_write(request, name, path, force=fields.get("force", False))
     branches.stage(name, path, copied)
     return as_json(listing.stats(path, _shown(request, repository, copied)), 201)
 
@@ -144,44 +160,29 @@ def _shown(request: Request, repository: Repository, entry: Entry) -> Entry:
 
 def _copied(request: Request, repository: Repository, entry: Entry) -> Entry:
     """Return an object with the same bytes at an address of its own."""
-    addresses = request.addresses(repository)
+    addresses, address = request.addresses(repository), new_address(repository)
     try:
         with addresses.open(entry) as file:
             if not addresses.is_upload(entry.address):
-                entry = _kept(request, entry, file)
-    except OSError:
-        raise Refusal("not found") from None
-    return entry._replace(address=new_address(repository), mtime=int(time.time()))
-
-
-def _kept(request: Request, entry: Entry, file: IO[bytes]) -> Entry:
-    """Keep the bytes of a file; the object says what they are, whatever it said before."""
-    incoming = request.lake.blobs.write()
-    try:
-        for piece in pieces(file, 0, entry.size):
-            incoming.write(piece)
-        incoming.keep()
-    finally:
-        incoming.discard()
-    return entry._replace(checksum=incoming.checksum, size=incoming.size)
+                address += ","  # a file of its own, for these bytes need not be what the object says they are
+                addresses.write(address, file)
+    except OSError as error:
+        told = f"open {error.filename}: {str(error.strerror).lower()}" if error.filename else "not found"
+        raise Refusal(told) from None
+    return entry._replace(address=address, mtime=int(time.time()))
 
 
 def set_user_metadata(request: Request) -> Answer:
     """Answer ``updateObjectUserMetadata``."""
     name, path = request.path["branch"], request.values["path"]
     try:
-        repository = request.writable(force=False)
+        branches = check_write(request, name, path, force=False)
     except Missing:
-        return nothing()  # lakeFS 1.84 does not mind (recorded)
-    names.check_branch(name)
-    names.check_path(path)
-    branches = Branches(request.lake, repository)
-    branches.get(name)
-    branches.check_writable(name)
+        return nothing()  # lakeFS 1.84 does not mind that there is no such repository (recorded)
     with request.lake.database.writing():
         entry = branches.entry(Resolved(branches.head(name), name), path)
         if entry is None:
-            raise Missing(f"update user metadata on {repository.id}/{name}/{path}: not found")
+            raise Missing(f"update user metadata on {branches.repository.id}/{name}/{path}: not found")
         branches.stage(name, path, entry._replace(metadata=dict(request.fields["set"])))
     return nothing()
 
@@ -192,12 +193,8 @@ def set_user_metadata(request: Request) -> Answer:
 def delete(request: Request) -> Answer:
     """Answer ``deleteObject``."""
     name, path = request.path["branch"], request.values["path"]
-    repository = request.writable(force=request.get("force", False))
-    names.check_branch(name)
-    branches = Branches(request.lake, repository)
+    branches = check_write(request, name, path, force=request.get("force", False))
     branches.get(name)
-    names.check_path(path)
-    branches.check_writable(name)
     _remove(branches, name, path)
     return nothing()
 
@@ -221,17 +218,17 @@ def delete_many(request: Request) -> Answer:
     status = 0
     try:
         name = request.path["branch"]
-        request.lake.repository(request.path["repository"])
+        names.check_repository(request.path["repository"])
         names.check_branch(name)
         for number, path in enumerate(paths):
             if not path:
                 return as_json({"errors": []})
             names.check_path(path, f"path[{number}]")
-        repository = request.writable(force=request.get("force", False))
-        branches = Branches(request.lake, repository)
+        branches = Branches(request.lake, request.repository)
+        branches.check_writable(name)
+        request.writable(force=request.get("force", False))
         if branches.find(name) is None:
             return as_json({"errors": []})
-        branches.check_writable(name)
         with request.lake.database.writing():
             for path in paths:
                 _remove(branches, name, path)
@@ -300,7 +297,10 @@ def listed(request: Request) -> Answer:
             }  # fmt: skip
         if request.get("presign"):
             raise Invalid(NO_PRESIGN)
-        entry = entry._replace(address=addresses.shown(entry.address))
+        try:
+            entry = entry._replace(address=addresses.shown(entry.address))
+        except Refusal as refused:
+            raise Refusal(refused.message) from None
         return listing.stats(path, entry, metadata=with_metadata and bool(entry.metadata))
 
     found = listing.grouped(
@@ -312,11 +312,23 @@ def listed(request: Request) -> Answer:
     return page(((path, shown(path, entry)) for path, entry in found), amount(request))
 
 
+def _etag(entry: Entry) -> str:
+    return entry.checksum if entry.checksum.startswith('"') else f'"{entry.checksum}"'
+
+
+def _date(moment: int) -> str:
+    """Return a moment as HTTP writes it, also beyond the years that `datetime` knows: 400 of them repeat themselves."""
+    cycles = 0 if _YEAR_1 <= moment < _YEAR_10000 else (moment - _YEAR_1) // _CYCLE
+    text = formatdate(moment - cycles * _CYCLE, usegmt=True)
+    year = int(text[12:16]) + 400 * cycles
+    return f"{text[:12]}{year:04}{text[16:]}"
+
+
 def get(request: Request) -> Answer:
     """Answer ``getObject``."""
     path = request.values["path"]
     branches, entry = _found(request, request.path["ref"], path)
-    etag = f'"{entry.checksum}"'
+    etag = _etag(entry)
     if request.get("If-None-Match") == etag:
         return Answer(304)
     if request.get("presign"):
@@ -324,7 +336,7 @@ def get(request: Request) -> Answer:
     kind = entry.content_type or listing.DEFAULT_TYPE
     common = {
         "ETag": etag,
-        "Last-Modified": formatdate(entry.mtime, usegmt=True),
+        "Last-Modified": _date(entry.mtime),
         "Content-Disposition": "inline" if kind in SHOWN_IN_PLACE else "attachment",
         **UNCACHED,
     }
@@ -343,11 +355,14 @@ def get(request: Request) -> Answer:
         | UNCACHED
         | {
             "Content-Type": kind,
-            "Content-Length": str(length),
             **SNIFFED,
             **FRAMED,
         }
     )
+    if length >= 0:
+        headers["Content-Length"] = str(length)
+    else:
+        length = LARGEST  # an object may say that it has less than nothing: then all that there is
     body = pieces(file, start, length)
     return Answer(status, b"".join(body) if length <= SMALL else body, headers)
 
@@ -393,8 +408,8 @@ def head(request: Request) -> Answer:
 def _head(request: Request) -> Answer:
     _, entry = _found(request, request.path["ref"], request.values["path"])
     common = {
-        "ETag": f'"{entry.checksum}"',
-        "Last-Modified": formatdate(entry.mtime, usegmt=True),
+        "ETag": _etag(entry),
+        "Last-Modified": _date(entry.mtime),
         "Content-Type": entry.content_type or listing.DEFAULT_TYPE,
         "Accept-Ranges": "bytes",
         **UNCACHED,
@@ -414,6 +429,8 @@ def underlying_properties(request: Request) -> Answer:
         request.addresses(branches.repository).open(entry).close()
     except OSError:
         raise Refusal("not found") from None
+    except Refusal as refused:
+        raise Refusal(refused.message) from None
     return as_json({"storage_class": None})
 
 

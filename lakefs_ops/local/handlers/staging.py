@@ -10,10 +10,9 @@ from typing import Any
 
 from lakefs_ops.local.errors import Invalid, Refusal, Unimplemented, Unmet
 from lakefs_ops.local.handlers import listing
+from lakefs_ops.local.handlers.objects import check_write
 from lakefs_ops.local.http import Answer, Request, as_json
-from lakefs_ops.local.store import names
-from lakefs_ops.local.store.addresses import DATA, SCHEME, is_below, split
-from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.addresses import DATA, SCHEME, is_below
 from lakefs_ops.local.store.lake import Repository, new_id
 from lakefs_ops.local.store.refs import Resolved
 from lakefs_ops.local.store.trees import Entry
@@ -78,10 +77,11 @@ def _check_signed(request: Request, repository: Repository, address: str) -> Non
 def link(request: Request) -> Answer:
     """Answer ``linkPhysicalAddress``."""
     fields, repository = request.fields, _repository(request)
+    request.addresses(repository).check_key(request.values["path"])
     address = fields["staging"].get("physical_address", "")
     if is_below(repository.storage_namespace, address):
         _check_signed(request, repository, address)
-    checksum = fields["checksum"].strip('" \t\r\n')
+    checksum = fields["checksum"].strip('" ')
     if not checksum:
         raise Invalid("checksum is required")
     condition = request.get("If-None-Match")
@@ -107,15 +107,11 @@ def _entry(request: Request, address: str, checksum: str, metadata: dict[str, st
 
 def _stage(request: Request, repository: Repository, entry: Entry, *, only_new: bool = False) -> None:
     name, path = request.path["branch"], request.values["path"]
-    names.check_branch(name)
-    branches = Branches(request.lake, repository)
+    branches = check_write(request, name, path, force=request.fields.get("force", False))
     with request.lake.database.writing():
         head = branches.head(name)
         if only_new and branches.entry(Resolved(head, name), path) is not None:
             raise Unmet("Precondition failed")
-        names.check_path(path)
-        branches.check_writable(name)
-        request.writable(force=request.fields.get("force", False))
         branches.stage(name, path, entry)
 
 
@@ -123,9 +119,10 @@ def stage(request: Request) -> Answer:
     """Answer ``stageObject``."""
     fields, repository = request.fields, request.repository
     address = fields["physical_address"]
-    if split(address)[0] != SCHEME:
-        raise Invalid(f"physical address is not valid for block adapter: {SCHEME}")
     known = request.addresses(repository)
+    known.shown(address)
+    if not address.startswith(f"{SCHEME}://"):
+        raise Invalid(f"physical address is not valid for block adapter: {SCHEME}")
     known.path(address)
     entry = _entry(request, address, fields["checksum"], fields.get("metadata") or {})
     _stage(request, repository, entry)

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
+from errno import ENOENT
+from os import strerror
 from pathlib import Path
+from posixpath import normpath
 from typing import IO
 
-from lakefs_ops.local.errors import Forbidden, Refusal
+from lakefs_ops.local.errors import Forbidden, Invalid, Refusal
 from lakefs_ops.local.store.lake import Lake, Repository
 from lakefs_ops.local.store.trees import Entry
 
 SCHEME = "local"
+SCHEMES = frozenset({"local", "s3", "gs", "http", "https", "mem", "memory"})
+"""Of the stores that lakeFS knows."""
+
 DATA = "data/"
 TRAVERSAL = "bad path traversal blocked"
 
@@ -36,7 +43,7 @@ def split(address: str) -> tuple[str, str]:
         return "", address
     if found is None:
         raise Refusal(f"could not parse URI: parse {json.dumps(address, ensure_ascii=False)}: invalid URI for request")
-    return found.group(1), found.group(2)
+    return found.group(1).lower(), found.group(2)
 
 
 def is_below(namespace: str, address: str) -> bool:
@@ -68,9 +75,15 @@ class Addresses:
 
         Raises:
             Refusal: it leads nowhere.
+            Invalid: no store is called so.
         """
         whole = self._whole(address)
-        if whole != address or split(address)[0] != SCHEME:
+        if whole != address:
+            return whole
+        scheme = split(address)[0]
+        if scheme not in SCHEMES:
+            raise Invalid(f"invalid storage scheme {scheme}: invalid address")
+        if scheme != SCHEME:
             return whole
         return f"{SCHEME}://{self._store}{self.path(address)}"
 
@@ -94,6 +107,13 @@ class Addresses:
             raise Forbidden("forbidden")
         return path
 
+    def check_key(self, key: str) -> None:
+        """Raise when a path below the namespace would lead out of it."""
+        namespace = normpath(f"{self._store}/{self._namespace.partition('://')[2]}")
+        whole = normpath(f"{namespace}/{key}")
+        if whole != namespace and not whole.startswith(f"{namespace}/"):
+            raise Refusal(f"{whole}: {TRAVERSAL}")
+
     def is_upload(self, address: str) -> bool:
         """Whether an address is that of an upload, whose bytes are kept by their content."""
         whole = self._whole(address)
@@ -109,6 +129,13 @@ class Addresses:
         if self.is_upload(entry.address):
             return self._blobs.open(entry.checksum, entry.size)
         address = self._whole(entry.address)
-        if split(address)[0] != SCHEME:
-            raise FileNotFoundError(address)
+        if not address.startswith(f"{SCHEME}://"):
+            raise FileNotFoundError(ENOENT, strerror(ENOENT), address)
         return self.path(address).open("rb")
+
+    def write(self, address: str, source: IO[bytes]) -> None:
+        """Write a file of its own at an address among the data."""
+        path = self.path(self._whole(address))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            shutil.copyfileobj(source, file)
