@@ -295,7 +295,7 @@ async def _send(answer: Answer, send: Send, pool: ThreadPoolExecutor, *, head: b
     whole = isinstance(body, bytes)
     if (
         isinstance(body, bytes)
-        and not head
+        and (body or not head)
         and "Content-Length" not in answer.headers
         and answer.status not in (204, 304)
     ):

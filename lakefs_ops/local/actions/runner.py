@@ -19,7 +19,7 @@ from lakefs_ops.local.actions.properties import WrongProperty
 from lakefs_ops.local.actions.runs import Runs, shown_time
 from lakefs_ops.local.actions.web import Calls, HookFailed, Log
 from lakefs_ops.local.actions.webhook import Webhook
-from lakefs_ops.local.errors import Missing, Refusal, Unmet
+from lakefs_ops.local.errors import DataGone, Missing, Refusal, Unmet
 from lakefs_ops.local.store.branches import Branches
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Runner:
         told = f"{event.kind} hook aborted, run id '{event.run_id}': "
         try:
             self._run(request, repository, event, at)
+        except DataGone:
+            raise
         except Refusal as refused:
             raise type(refused)(told + refused.message) from None
 

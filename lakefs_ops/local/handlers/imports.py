@@ -13,13 +13,9 @@ from lakefs_ops.local.store.imports import Imports, Source
 from lakefs_ops.local.store.tasks import timestamp
 
 
-def _imports(request: Request) -> Imports:
-    return Imports(request.lake, request.repository, request.server.tasks)
-
-
 def start(request: Request) -> Answer:
     """Answer ``importStart``."""
-    fields, imports = request.fields, _imports(request)
+    fields, imports = request.fields, Imports(request.lake, request.repository, request.server.tasks)
     if not request.server.allow_import:
         raise Forbidden("import is not supported for this storage")
     sources = [Source(item["path"], item["type"] == "common_prefix", item["destination"]) for item in fields["paths"]]
@@ -39,7 +35,7 @@ def start(request: Request) -> Answer:
 
 def status(request: Request) -> Answer:
     """Answer ``importStatus``."""
-    imports = _imports(request)
+    imports = Imports(request.lake, request.found_repository, request.server.tasks)
     state = imports.status(request.values["id"])
     value: dict[str, Any] = {
         "completed": state["completed"],
@@ -56,7 +52,7 @@ def status(request: Request) -> Answer:
 
 def cancel(request: Request) -> Answer:
     """Answer ``importCancel``."""
-    _imports(request).cancel(request.values["id"])
+    Imports(request.lake, request.found_repository, request.server.tasks).cancel(request.values["id"])
     return nothing()
 
 
