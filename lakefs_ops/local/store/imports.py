@@ -18,8 +18,9 @@ from lakefs_ops.local.errors import Conflicting, Forbidden, Invalid, Missing, Re
 from lakefs_ops.local.store.addresses import SCHEME, Addresses, split
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.lake import Lake, Repository, new_id
+from lakefs_ops.local.store.merging import replace as put_in_place
 from lakefs_ops.local.store.tasks import INTERRUPTED, KEPT, Tasks
-from lakefs_ops.local.store.trees import Entry
+from lakefs_ops.local.store.trees import ROOT, Entry
 from lakefs_ops.local.store.versions import STRATEGY_KEY
 
 logger = logging.getLogger("lakefs_ops.local")
@@ -205,18 +206,14 @@ class Imports:
         metadata: Mapping[str, str],
     ) -> str:
         """Put the objects in the place of what begins with a destination; return the commit's id."""
-        prefixes = tuple(source.destination for source in sources)
         trees = self.lake.trees
+        arrived = trees.apply(ROOT, found)
 
         def content(tree: str) -> str:
-            last = max(found, default="")
-            changes: dict[str, Entry | None] = {}
-            for span in trees.ranges(tree):
-                whole = any(span.first.startswith(prefix) and span.last.startswith(prefix) for prefix in prefixes)
-                # lakeFS 1.84 keeps a range that lies behind all imported names, unless it goes as a whole (recorded).
-                if whole or (found and span.first <= last):
-                    changes |= {path: None for path in trees.records(span.id).paths if path.startswith(prefixes)}
-            return trees.apply(tree, {**changes, **found})
+            made = put_in_place(trees, tree, [source.destination for source in sources], arrived)
+            if made is None:
+                raise Conflicting(f"update branch {branch}: conflict found")
+            return made
 
         marks = {**metadata, STRATEGY_KEY: "source-wins"}
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lakefs_ops.local.store.trees import Entry, Range, Trees
+from lakefs_ops.local.store.trees import ROOT, Entry, Range, Trees, Writer
 
 
 class Change(NamedTuple):
@@ -44,69 +44,21 @@ def diff(trees: Trees, left: str, right: str, start: str = "") -> Iterator[Chang
         return
     ours, theirs = trees.ranges(left), trees.ranges(right)
     shared = {span.id for span in ours}.intersection([span.id for span in theirs])
-    a, b = (_Cursor(trees, [s for s in spans if s.id not in shared], start) for spans in (ours, theirs))
-    while True:
-        one, two = a.path, b.path
-        if one is None and two is None:
-            return
-        if two is None or (one is not None and one < two):
-            yield Change(one or "", a.take(), None)
-        elif one is None or two < one:
-            yield Change(two, None, b.take())
+    a, b = (_Cursor(trees, [span for span in spans if span.id not in shared]) for spans in (ours, theirs))
+    a.seek(start)
+    b.seek(start)
+    while a.span is not None or b.span is not None:
+        if b.span is None or (a.span is not None and a.path < b.path):
+            yield Change(a.path, a.take(), None)
+        elif a.span is None or b.path < a.path:
+            yield Change(b.path, None, b.take())
         else:
-            before, after = a.take(), b.take()
+            path, before, after = a.path, a.take(), b.take()
             if before.identity != after.identity:
-                yield Change(two, before, after)
+                yield Change(path, before, after)
 
 
-class _Cursor:
-    """A place in a tree; ranges are read only when something in them is asked for."""
-
-    def __init__(self, trees: Trees, spans: Iterable[Range], start: str) -> None:
-        self._trees = trees
-        self._spans = iter(spans)
-        self._skip()
-        while self._span is not None and self._span.last < start:
-            self._skip()
-        while (path := self.path) is not None and path < start:
-            self.take()
-
-    def _skip(self) -> None:
-        """Go to the start of the next range."""
-        self._span = next(self._spans, None)
-        self._at = 0
-
-    @property
-    def path(self) -> str | None:
-        if self._span is None:
-            return None
-        return self._span.first if self._at == 0 else self._trees.records(self._span.id).paths[self._at]
-
-    def take(self) -> Entry:
-        """Return the entry here, and go on."""
-        assert self._span is not None
-        records = self._trees.records(self._span.id)
-        entry = records.entries[self._at]
-        self._at += 1
-        if self._at == len(records.paths):
-            self._skip()
-        return entry
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """What a three-way merge comes to.
-
-    Attributes:
-        tree: the merged tree; that of the destination when there are conflicts.
-        conflicts: the paths that both sides changed differently.
-    """
-
-    tree: str
-    conflicts: list[str]
-
-
-def merge(trees: Trees, base: str, source: str, destination: str, strategy: str = "") -> Merged:
+def merge(trees: Trees, base: str, source: str, destination: str, strategy: str = "") -> str | None:
     """Apply what the source changed since the base to the destination (contract, part 4).
 
     Args:
@@ -115,46 +67,29 @@ def merge(trees: Trees, base: str, source: str, destination: str, strategy: str 
         source: the tree whose changes are applied.
         destination: the tree they are applied to.
         strategy: who wins a conflict: ``source-wins``, ``dest-wins``, or empty for nobody.
+
+    Returns:
+        The merged tree, None when both sides changed a path differently and nobody wins.
     """
     if destination == base:
-        return Merged(source, [])
-    ours = {change.path: change.right for change in diff(trees, base, destination)}
-    changes: dict[str, Entry | None] = {}
-    conflicts: list[str] = []
-    for change in diff(trees, base, source):
-        if change.path not in ours or same(change.right, ours[change.path]) or strategy == "source-wins":
-            changes[change.path] = change.right
-        elif strategy != "dest-wins":
-            conflicts.append(change.path)
-    if conflicts:
-        return Merged(destination, conflicts)
-    whole = _untouched_ranges(trees, base, source, destination, changes)
-    for span in whole:
-        for path in trees.records(span.id).paths:
-            del changes[path]
-    return Merged(trees.apply(destination, changes, whole), [])
+        return source
+    sides = _Cursor(trees, trees.ranges(source)), _Cursor(trees, trees.ranges(destination))
+    return _Merge(trees, base, *sides, strategy).run()
 
 
-def _untouched_ranges(
-    trees: Trees, base: str, source: str, destination: str, changes: Mapping[str, Entry | None]
-) -> list[Range]:
-    """Return the source's ranges that are new and lie beside everything of the destination.
+def replace(trees: Trees, tree: str, prefixes: Iterable[str], content: str) -> str | None:
+    """Put what a tree holds in the place of what begins with one of the prefixes, as an import does.
 
-    lakeFS takes them in as they are, so that a merge may hold the records of another tree in other ranges, and then
-    has another meta-range id (1.84, recorded).
+    Args:
+        trees: where the trees are.
+        tree: the tree to begin with.
+        prefixes: what goes.
+        content: the tree whose records come.
+
+    Returns:
+        The new tree, None when a record of the content meets another one that stayed.
     """
-    known = {span.id for span in trees.ranges(base)}
-    theirs = trees.ranges(destination)
-    found = []
-    for span in trees.ranges(source):
-        if span.id in known:
-            continue
-        at = bisect_left(theirs, span.first, key=lambda other: other.last)
-        if at < len(theirs) and theirs[at].first <= span.last:
-            continue
-        if all(changes.get(path) is not None for path in trees.records(span.id).paths):
-            found.append(span)
-    return found
+    return _Merge(trees, ROOT, _Cursor(trees, trees.ranges(content)), _Without(trees, tree, prefixes), "").run()
 
 
 def same(one: Entry | None, other: Entry | None) -> bool:
@@ -162,3 +97,224 @@ def same(one: Entry | None, other: Entry | None) -> bool:
     if one is None or other is None:
         return one is other
     return one.identity == other.identity
+
+
+class _Cursor:
+    """A place in a tree: before a range, or at a record inside it.
+
+    Attributes:
+        span: the range, None at the end.
+        inside: whether it is at a record; the records of a range are read only then.
+        whole: whether the range may be taken in as it is.
+    """
+
+    whole = True
+
+    def __init__(self, trees: Trees, spans: Iterable[Range]) -> None:
+        self._trees = trees
+        self._spans = iter(spans)
+        self.skip()
+
+    @property
+    def path(self) -> str:
+        """The path here; before a range its first."""
+        assert self.span is not None
+        return self._trees.records(self.span.id).paths[self._at] if self._at else self.span.first
+
+    @property
+    def entry(self) -> Entry:
+        """The entry here."""
+        assert self.span is not None
+        return self._trees.records(self.span.id).entries[self._at]
+
+    def skip(self) -> None:
+        """Go before the next range."""
+        self.span = next(self._spans, None)
+        self.inside = False
+        self._at = 0
+
+    def step(self) -> None:
+        """Enter the range, or go on inside it, and from its end before the next one."""
+        assert self.span is not None
+        if self.inside:
+            self._at += 1
+            if self._at == self.span.records:
+                self.skip()
+        else:
+            self.inside = True
+
+    def take(self) -> Entry:
+        """Return the entry here, and go on."""
+        entry = self.entry
+        self.inside = True
+        _Cursor.step(self)
+        return entry
+
+    def seek(self, start: str) -> None:
+        """Go on to a path."""
+        while self.span is not None and self.span.last < start:
+            self.skip()
+        while self.span is not None and self.path < start:
+            self.take()
+
+
+class _Without(_Cursor):
+    """A place in a tree without what begins with one of the prefixes.
+
+    It looks for one prefix at a time, the way of lakeFS 1.84: what that passes over stays.
+    """
+
+    def __init__(self, trees: Trees, tree: str, prefixes: Iterable[str]) -> None:
+        self._prefixes = sorted(prefixes)
+        self._number = 0
+        super().__init__(trees, trees.ranges(tree))
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        """Whether the range holds nothing that goes, and no place for it."""
+        prefix, span = self._prefix, self.span
+        if prefix is None or span is None:
+            return True
+        return not (span.first.startswith(prefix) or span.first <= prefix <= span.last)
+
+    def skip(self) -> None:
+        super().skip()
+        self._find()
+        while self.span is not None and self._goes(self.span.first) and self._goes(self.span.last):
+            super().skip()
+            self._find()
+
+    def step(self) -> None:
+        super().step()
+        self._find()
+        while self.span is not None and self.inside and self._goes(self.path):
+            super().step()
+            self._find()
+
+    @property
+    def _prefix(self) -> str | None:
+        return self._prefixes[self._number] if self._number < len(self._prefixes) else None
+
+    def _goes(self, path: str) -> bool:
+        return self._prefix is not None and path.startswith(self._prefix)
+
+    def _find(self) -> None:
+        """Go on to the prefix that is to be looked for here."""
+        if self.span is None:
+            return
+        while (prefix := self._prefix) is not None and prefix < self.path and not self.path.startswith(prefix):
+            following = self._prefixes[self._number + 1 :]
+            if following and following[0] > self.span.last:
+                return
+            self._number += 1
+
+
+class _Conflict(Exception):
+    """Both sides changed a path differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """A walk through two trees side by side; ranges of one side alone are taken in or left out as a whole."""
+
+    trees: Trees
+    base: str
+    source: _Cursor
+    destination: _Cursor
+    strategy: str
+
+    def run(self) -> str | None:
+        source, destination, writer = self.source, self.destination, Writer(self.trees)
+        try:
+            while source.span is not None and destination.span is not None:
+                if source.inside and destination.inside:
+                    self._records(writer)
+                elif source.inside:
+                    self._range_and_record(writer, destination, source)
+                elif destination.inside:
+                    self._range_and_record(writer, source, destination)
+                else:
+                    self._ranges(writer, source.span, destination.span)
+            for side in (source, destination):
+                while side.span is not None:
+                    if side.inside:
+                        self._alone(writer, side)
+                    elif not self._settle(writer, side):
+                        side.step()
+        except _Conflict:
+            return None
+        return writer.close()
+
+    def _ranges(self, writer: Writer, ours: Range, theirs: Range) -> None:
+        source, destination = self.source, self.destination
+        taken: Range | None = None
+        if ours.id == theirs.id:
+            taken = ours
+        elif (ours.first, ours.last) == (theirs.first, theirs.last):
+            before = self._before(ours)
+            if before is not None and before.id in (ours.id, theirs.id):
+                taken = theirs if before.id == ours.id else ours
+        elif (ours.last < theirs.first and self._settle(writer, source)) or (
+            theirs.last < ours.first and destination.whole and self._settle(writer, destination)
+        ):
+            return
+        if taken is None:
+            source.step()
+            destination.step()
+        else:
+            writer.range(taken)
+            source.skip()
+            destination.skip()
+
+    def _range_and_record(self, writer: Writer, side: _Cursor, other: _Cursor) -> None:
+        """Look at a side that is before a range, while the other one is inside one."""
+        assert side.span is not None
+        if side.span.first > other.path:
+            self._alone(writer, other)
+        elif side.span.last >= other.path or not side.whole or not self._settle(writer, side):
+            side.step()
+
+    def _records(self, writer: Writer) -> None:
+        source, destination = self.source, self.destination
+        if source.path != destination.path:
+            self._alone(writer, min(source, destination, key=lambda side: side.path))
+            return
+        before = self.trees.get(self.base, source.path)
+        kept = source
+        if not same(source.entry, destination.entry):
+            if same(source.entry, before):
+                kept = destination
+            elif not same(destination.entry, before):
+                kept = self._winner()
+        writer.record(kept.path, kept.entry)
+        source.step()
+        destination.step()
+
+    def _alone(self, writer: Writer, side: _Cursor) -> None:
+        """Keep or leave out a record that the other side has not."""
+        before = self.trees.get(self.base, side.path)
+        if before is None or (not same(side.entry, before) and self._winner() is side):
+            writer.record(side.path, side.entry)
+        side.step()
+
+    def _settle(self, writer: Writer, side: _Cursor) -> bool:
+        """Take in a range of one side alone that the base has not, or leave it out if the base has it; else neither."""
+        assert side.span is not None
+        before = self._before(side.span)
+        if before is None:
+            writer.range(side.span)
+        elif before.id != side.span.id:
+            return False
+        side.skip()
+        return True
+
+    def _before(self, span: Range) -> Range | None:
+        """Return the base's first range that overlaps one, or None."""
+        ranges = self.trees.ranges(self.base)
+        at = bisect_left(ranges, span.first, key=lambda other: other.last)
+        return ranges[at] if at < len(ranges) and ranges[at].first <= span.last else None
+
+    def _winner(self) -> _Cursor:
+        if not self.strategy:
+            raise _Conflict
+        return self.source if self.strategy == "source-wins" else self.destination

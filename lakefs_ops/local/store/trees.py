@@ -1,8 +1,9 @@
 """What a commit holds: sorted, immutable ranges of records under a meta-range, both named by their content.
 
 A range ends behind each record whose path hashes to a multiple of `RECORDS`, so where ranges end depends on the paths
-alone, but for ranges that a merge took in as they were. So equal content mostly has equal ranges: a commit rewrites
-only the ranges that it touches, and differences and merges skip the ranges that two trees share.
+alone, but for ranges that were taken in as they were. A commit rewrites only the ranges that it touches; differences
+and merges skip the ranges that two trees share. Which ranges a change touches follows lakeFS: what led to a content
+may show in its id, and by the ids a merge has changes or none.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import hashlib
 import json
 import zlib
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from lakefs_ops.local.errors import DataGone
@@ -189,62 +190,35 @@ class Trees:
             begin = bisect_left(paths, start) if ranges[at].first < start else 0
             yield from zip(paths[begin:], entries[begin:], strict=True)
 
-    def apply(self, tree: str, changes: Mapping[str, Entry | None], whole: Sequence[Range] = ()) -> str:
+    def apply(self, tree: str, changes: Mapping[str, Entry | None]) -> str:
         """Write a tree with changes applied, and return its id.
+
+        A range is kept as it is unless a change lies in it, or between it and the one before; what lies behind the
+        last range makes ranges of its own.
 
         Args:
             tree: the tree to begin with.
             changes: an entry for each path to write, None for each to remove.
-            whole: ranges to take in as they are, in order; they overlap nothing of the tree and the changes.
         """
-        if not changes and not whole:
-            return EMPTY if tree == ROOT else tree
+        writer = Writer(self)
         keys = sorted(changes)
-        old = self.ranges(tree)
-        new: list[Range] = []
-        paths: list[str] = []
-        entries: list[Entry] = []
         done = 0
-        waiting = deque(whole)
-
-        def reach(path: str) -> None:
-            while waiting and waiting[0].first < path:
-                close()
-                new.append(waiting.popleft())
-
-        def add(path: str, entry: Entry) -> None:
-            reach(path)
-            paths.append(path)
-            entries.append(entry)
-            if ends_range(path):
-                close()
-
-        def close() -> None:
-            if paths:
-                new.append(self._write_range(Records(list(paths), list(entries))))
-                paths.clear()
-                entries.clear()
-
-        for number, span in enumerate(old):
-            # What comes behind the last range belongs to it, unless a range ends there by rule.
-            is_last = number == len(old) - 1
-            upto = len(keys) if is_last and not ends_range(span.last) else bisect_right(keys, span.last, lo=done)
-            if upto == done and not paths:
-                reach(span.first)
-                new.append(span)
-                continue
-            for path, entry in _overlay(self.records(span.id), keys[done:upto], changes):
-                add(path, entry)
+        for span in self.ranges(tree):
+            upto = bisect_right(keys, span.last, lo=done)
+            if upto == done:
+                writer.range(span)
+            else:
+                for path, entry in _overlay(self.records(span.id), keys[done:upto], changes):
+                    writer.record(path, entry)
             done = upto
         for key in keys[done:]:
             written = changes[key]
             if written is not None:
-                add(key, written)
-        close()
-        new.extend(waiting)
-        return self._write_meta_range(new)
+                writer.record(key, written)
+        return writer.close()
 
-    def _write_range(self, records: Records) -> Range:
+    def write_range(self, records: Records) -> Range:
+        """Keep a range."""
         rows = [(path, *entry) for path, entry in zip(records.paths, records.entries, strict=True)]
         data = json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
         id = range_id(data)
@@ -253,7 +227,8 @@ class Trees:
         _keep(self._ranges, id, records, CACHED_RANGES)
         return Range(id, records.paths[0], records.paths[-1], len(records.paths))
 
-    def _write_meta_range(self, ranges: list[Range]) -> str:
+    def write_meta_range(self, ranges: list[Range]) -> str:
+        """Keep a meta-range, and return its id."""
         if not ranges:
             return EMPTY
         data = json.dumps(ranges, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -264,17 +239,53 @@ class Trees:
         return tree
 
 
+class Writer:
+    """Writes a tree in the order of its paths.
+
+    Args:
+        trees: where it is kept.
+    """
+
+    def __init__(self, trees: Trees) -> None:
+        self._trees = trees
+        self._ranges: list[Range] = []
+        self._open = Records([], [])
+
+    def record(self, path: str, entry: Entry) -> None:
+        """Add a record to the open range, which ends here or goes on."""
+        self._open.paths.append(path)
+        self._open.entries.append(entry)
+        if ends_range(path):
+            self._end_range()
+
+    def range(self, span: Range) -> None:
+        """Take in a range as it is; the open one ends before it."""
+        self._end_range()
+        self._ranges.append(span)
+
+    def close(self) -> str:
+        """Return the tree's id."""
+        self._end_range()
+        return self._trees.write_meta_range(self._ranges)
+
+    def _end_range(self) -> None:
+        if self._open.paths:
+            self._ranges.append(self._trees.write_range(self._open))
+            self._open = Records([], [])
+
+
 def _overlay(records: Records, keys: Iterable[str], changes: Mapping[str, Entry | None]) -> Iterator[tuple[str, Entry]]:
-    """Merge sorted changes into the records of a range."""
+    """Merge sorted changes into the records of a range; a record stays where the change equals it."""
     paths, entries = records
     at = 0
     for key in keys:
         upto = bisect_left(paths, key, lo=at)
         yield from zip(paths[at:upto], entries[at:upto], strict=True)
-        at = upto + (upto < len(paths) and paths[upto] == key)
+        known = entries[upto] if upto < len(paths) and paths[upto] == key else None
+        at = upto + (known is not None)
         entry = changes[key]
         if entry is not None:
-            yield key, entry
+            yield key, known if known is not None and known.identity == entry.identity else entry
     yield from zip(paths[at:], entries[at:], strict=True)
 
 

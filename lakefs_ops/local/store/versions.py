@@ -11,12 +11,13 @@ from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.check import remember_dangling
 from lakefs_ops.local.store.commits import Commit, new_commit
 from lakefs_ops.local.store.lake import Lake, Repository
-from lakefs_ops.local.store.merging import Merged, merge
-from lakefs_ops.local.store.trees import EMPTY, ROOT
+from lakefs_ops.local.store.merging import merge
+from lakefs_ops.local.store.trees import ROOT
 
 STRATEGIES = ("", "dest-wins", "source-wins")
 STRATEGY_KEY = ".lakefs.merge.strategy"
 DIRTY = "uncommitted changes (dirty branch)"
+NOTHING = "update branch: no changes"
 
 Asked = Callable[[Commit, Commit], None]
 """Called outside of any transaction with the commit to be and the one that is merged, or its parent; it may refuse."""
@@ -85,9 +86,8 @@ class Versions:
                     raise Invalid("cannot use source MetaRange on a branch with uncommitted changes")
                 tree = source_metarange
             else:
-                found = branches.changes(branch) if sealed is None else branches.effective(head, sealed.items())
-                changes = {change.path: change.right for change in found}
-                if not changes and not allow_empty:
+                changes = dict(branches.staged(branch)) if sealed is None else sealed
+                if not allow_empty and next(branches.effective(head, changes.items()), None) is None:
                     raise NoChanges("commit: no changes")
                 tree = lake.trees.apply(head.meta_range_id, changes)
             made = new_commit(
@@ -123,7 +123,7 @@ class Versions:
             NoChanges: the source brings nothing.
             Invalid: the destination has uncommitted changes, or an argument cannot be used.
         """
-        uid, branches = self.repository.uid, self.branches
+        lake, uid, branches = self.lake, self.repository.uid, self.branches
         told = f"update branch {destination}: "
 
         def plan() -> Planned:
@@ -139,14 +139,14 @@ class Versions:
                 raise Refusal(f"{told}no merge base")
             if theirs.meta_range_id == base.meta_range_id and not allow_empty:
                 raise NoChanges(f"{told}no changes")
-            merged = self._three_way(base, theirs, head, strategy)
-            if merged.conflicts:
+            tree = merge(lake.trees, base.meta_range_id, theirs.meta_range_id, head.meta_range_id, strategy)
+            if tree is None:
                 raise MergeConflict(f"{told}conflict found")
             made = new_commit(
                 parents=(head,) if squash else (head, theirs),
                 committer=self.user,
                 message=message or f"Merge '{source}' into '{destination}'",
-                meta_range_id=merged.tree,
+                meta_range_id=tree,
                 metadata={**(metadata or {}), STRATEGY_KEY: strategy or "default"},
             )
             if squash:
@@ -182,9 +182,6 @@ class Versions:
         self.branches.move(branch, made.id)
         self.branches.drop_staged(branch)
 
-    def _three_way(self, base: Commit, source: Commit, destination: Commit, strategy: str = "") -> Merged:
-        return merge(self.lake.trees, base.meta_range_id, source.meta_range_id, destination.meta_range_id, strategy)
-
     def _named(self, ref: str) -> Commit:
         names.check_ref(ref)
         try:
@@ -210,19 +207,19 @@ class Versions:
             undone = self._named(ref)
             if len(undone.parents) > 1 and parent_number == 0:
                 raise Conflicting("must specify 1-based parent number for reverting merge commit")
+            if parent_number > len(undone.parents):
+                raise Invalid(f"given commit does not have the given parent number: parent {parent_number}")
             head = branches.head(branch)
             if branches.is_dirty(branch):
                 raise Invalid(DIRTY)
-            if (parent_number > len(undone.parents) and parent_number > 1) or (
-                parent_number > 0 and not undone.parents
-            ):
-                raise Invalid(f"given commit does not have the given parent number: parent {parent_number}")
             before = ROOT
             if undone.parents:
                 before = self.lake.commits.get(
                     self.repository.uid, undone.parents[max(parent_number, 1) - 1]
                 ).meta_range_id
             tree = self._rebased(undone.meta_range_id, before, head, allow_empty=allow_empty)
+            if tree == head.meta_range_id and not allow_empty:
+                raise NoChanges(NOTHING)
             return self._child(head, tree, message or f"Revert {ref}", metadata or {}), head, head
 
         return self._land(branch, plan, hook)
@@ -251,9 +248,7 @@ class Versions:
             head = branches.head(branch)
             if branches.is_dirty(branch):
                 raise Invalid(DIRTY)
-            if picked.meta_range_id == before.meta_range_id:
-                raise NoChanges("update branch: no changes")
-            tree = self._rebased(before.meta_range_id, picked.meta_range_id, head, allow_empty=True)
+            tree = self._rebased(before.meta_range_id, picked.meta_range_id, head, allow_empty=False)
             marks = {
                 **(picked.metadata if metadata is None else metadata),
                 "cherry-pick-origin": picked.id,
@@ -267,13 +262,12 @@ class Versions:
         return new_commit(parents=(head,), committer=self.user, message=message, meta_range_id=tree, metadata=metadata)
 
     def _rebased(self, base: str, source: str, head: Commit, *, allow_empty: bool) -> str:
-        merged = merge(self.lake.trees, base, source, head.meta_range_id)
-        if merged.conflicts:
+        if source == base and not allow_empty:
+            raise NoChanges(NOTHING)
+        tree = merge(self.lake.trees, base, source, head.meta_range_id)
+        if tree is None:
             raise Conflicting("update branch: conflict found")
-        unchanged = merged.tree == head.meta_range_id or {merged.tree, head.meta_range_id} == {ROOT, EMPTY}
-        if unchanged and not allow_empty:
-            raise NoChanges("update branch: no changes")
-        return EMPTY if merged.tree == ROOT else merged.tree
+        return tree
 
     def replace(
         self,
@@ -309,12 +303,12 @@ class Versions:
             names.check_branch(branch)
             found = self.branches.get(branch)
             names.check_ref(ref)
+            if found.sealed:
+                raise Invalid(f"{branch}: {DIRTY}")
             try:
                 commit = self.lake.refs.commit(self.repository.uid, ref)
             except (Missing, Invalid) as refused:
                 raise type(refused)(told + refused.message) from None
-            if found.sealed:
-                raise Invalid(f"{branch}: {DIRTY}")
             self.branches.move(branch, commit.id)
 
     def reset(self, branch: str, kind: str, path: str) -> None:
