@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 BENCH  := .venv-bench
+AIRFLOW ?= 3.1
+OLDER  := .venv-airflow-$(AIRFLOW)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench bench-server clean
+.PHONY: help install demo test test-airflow lint format bench bench-server clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -24,6 +26,16 @@ demo: install  ## write, audit, publish: through Airflow and through Dagster, on
 
 test: install  ## all tests
 	$(BIN)/python -m pytest -n 2
+
+test-airflow: $(OLDER)/.installed  ## the tests of the Airflow provider on another Airflow: AIRFLOW=3.1 or 3.2
+	$(OLDER)/bin/python -m pytest -n 2 tests/airflow tests/examples/test_airflow_example.py
+
+$(OLDER)/.installed: pyproject.toml constraints.txt tests/airflow/constraints-$(AIRFLOW).txt
+	$(PYTHON) -m venv $(OLDER)
+	awk -F== '!seen[$$1]++' tests/airflow/constraints-$(AIRFLOW).txt constraints.txt > $(OLDER)/constraints.txt
+	$(OLDER)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDER)/constraints.txt uv
+	$(OLDER)/bin/uv pip install --quiet --python $(OLDER)/bin/python --compile-bytecode --constraint $(OLDER)/constraints.txt --editable '.[airflow,local]' pytest pytest-xdist
+	@touch $@
 
 lint: install  ## ruff, mypy --strict
 	$(BIN)/ruff check .
@@ -47,4 +59,4 @@ $(BENCH)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:  ## remove what was made
-	rm -rf $(VENV) $(BENCH) .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .venv-airflow-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -100,19 +100,27 @@ def airflow_database() -> Path:
 
 
 @pytest.fixture
-def run_dag(airflow_database: Path) -> Callable[..., Any]:
-    """Runs a DAG in this process, as its author does with ``dag.test()``; returns the run."""
+def store_dag(airflow_database: Path) -> Callable[..., None]:
+    """Writes a DAG to the database, as Airflow does with those of a file."""
 
-    def run(dag: Any) -> Any:
-        from airflow.models.serialized_dag import SerializedDagModel
-        from airflow.serialization.definitions.dag import SerializedDAG
+    def store(dag: Any) -> None:
+        from airflow.dag_processing.collection import update_dag_parsing_results_in_db
         from airflow.serialization.serialized_objects import LazyDeserializedDAG
         from airflow.utils.session import create_session
 
         with create_session() as session:
-            serialized = LazyDeserializedDAG.from_dag(dag)
-            SerializedDAG.bulk_write_to_db("dags-folder", None, [serialized], session=session)
-            SerializedDagModel.write_dag(serialized, bundle_name="dags-folder", session=session)
+            dags = [LazyDeserializedDAG.from_dag(dag)]
+            update_dag_parsing_results_in_db("dags-folder", None, dags, {}, None, set(), session)
+
+    return store
+
+
+@pytest.fixture
+def run_dag(store_dag: Callable[..., None]) -> Callable[..., Any]:
+    """Runs a DAG in this process, as its author does with ``dag.test()``; returns the run."""
+
+    def run(dag: Any) -> Any:
+        store_dag(dag)
         return dag.test()
 
     return run

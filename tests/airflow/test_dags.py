@@ -216,13 +216,13 @@ def test_deferred_sensor_times_out(
             branch="main",
             deferrable=True,
             poke_interval=0.1,
-            timeout=0.5,
+            timeout=2,
             soft_fail=soft_fail,
         )
     run = run_dag(dag)
     (ti,) = run.get_task_instances()
     assert (str(ti.state), ti.try_number) == (state, 1)
-    assert len(seen) > 2
+    assert len(seen) > 1
     assert set(seen) == {"waiting"}
 
 
@@ -251,8 +251,8 @@ def test_rescheduled_sensor_remembers(
     assert looks == [None, before]
 
 
-def test_comes_back_from_the_database_with_its_links() -> None:
-    from airflow.serialization.serialized_objects import DagSerialization
+def test_comes_back_from_the_database_with_its_links(store_dag: Callable[[DAG], None]) -> None:
+    from airflow.models.serialized_dag import SerializedDagModel
 
     with DAG("stored", schedule=None) as dag:
         LakeFSCreateBranchOperator(task_id="create", repo="lake", branch="dev", source_branch="main")
@@ -260,7 +260,8 @@ def test_comes_back_from_the_database_with_its_links() -> None:
         LakeFSMergeOperator(task_id="merge", repo="lake", source_ref="dev", destination_branch="main")
         LakeFSUploadOperator(task_id="upload", repo="lake", branch="dev", path="a", content=b"\x00\xff")
         LakeFSCommitSensor(task_id="wait", repo="lake", branch="main", deferrable=True)
-    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    store_dag(dag)
+    stored = SerializedDagModel.get_dag("stored")
     links = {task_id: set(stored.get_task(task_id).extra_links) for task_id in dag.task_ids}
     assert links == {
         "create": {"lakeFS branch"},

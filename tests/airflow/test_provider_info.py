@@ -68,16 +68,25 @@ def test_package_offers_all_names_of_its_modules(room: str) -> None:
         package.Nothing  # noqa: B018
 
 
-def test_airflow_shows_the_form_from_the_metadata() -> None:
-    from airflow.providers_manager import ProvidersManager
+@pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated:FutureWarning")  # by Airflow 3.2's own page
+def test_airflow_shows_the_form() -> None:
+    """What the page of connections asks for; Airflow 3.1 takes it from the hook, later ones from the metadata."""
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
-    manager = ProvidersManager()
-    metadata = {entry.connection_type: entry for entry in manager.iter_connection_type_hook_ui_metadata()}
-    assert metadata["lakefs"].hook_name == "lakeFS"
-    assert metadata["lakefs"].field_behaviour["relabeling"]["login"] == "Access key ID"
-    fields = manager._connection_form_widgets_from_metadata
-    assert fields["extra__lakefs__token"].is_sensitive
-    assert "extra__lakefs__verify_ssl" in fields
+    (form,) = (form for form in HookMetaService.hook_meta_data() if form.connection_type == "lakefs")
+    assert form.hook_name == "lakeFS"
+    standard = form.standard_fields
+    assert [standard.host.title, standard.login.title, standard.password.title] == [
+        "Endpoint", "Access key ID", "Secret access key",
+    ]  # fmt: skip
+    assert standard.host.placeholder == "https://lakefs.example.com"
+    assert standard.port.hidden
+    assert standard.url_schema.hidden
+    fields = form.extra_fields
+    assert list(fields) == ["verify_ssl", "ca_bundle", "connect_timeout", "read_timeout", "token"]
+    assert fields["verify_ssl"]["value"] is True
+    assert fields["verify_ssl"]["schema"]["type"] == ["boolean", "null"]
+    assert fields["token"]["schema"]["format"] == "password"
 
 
 def test_airflow_3_1_asks_the_hook_for_the_form(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    TaskDeferred,
+)
 
 from airflow_provider.exceptions import RepositoryNotFound
 from airflow_provider.links import LakeFSCommitLink, LakeFSObjectLink

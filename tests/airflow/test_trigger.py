@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.sdk._shared.module_loading import import_string
-from airflow.sdk.serde import deserialize, serialize
+from airflow.models.trigger import Trigger
+from airflow.providers.common.compat.module_loading import import_string
 
 from airflow_provider.hooks import LakeFSHook
 from airflow_provider.triggers import LakeFSConditionTrigger
@@ -50,10 +50,10 @@ def verdict(state: str, reason: str, **found: Any) -> Verdict:
 
 def test_is_made_again_from_what_it_stores() -> None:
     trigger = waiting_for(CONDITION, lakefs_conn_id="other", end_time=12.5)
-    path, kwargs = trigger.serialize()
-    again = import_string(path)(**deserialize(serialize(kwargs)))
+    stored = Trigger.from_object(trigger)
+    again = import_string(stored.classpath)(**stored.kwargs)
     assert again.serialize() == trigger.serialize()
-    assert path == "airflow_provider.triggers.lakefs.LakeFSConditionTrigger"
+    assert stored.classpath == "airflow_provider.triggers.lakefs.LakeFSConditionTrigger"
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"condition": {"kind": "of another version"}}, {"of_another_version": 1}])
