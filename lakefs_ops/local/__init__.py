@@ -6,7 +6,8 @@ It shares no code with the client, so that a bug of one cannot hide in the other
 from __future__ import annotations
 
 try:
-    from lakefs_ops.local.server import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
+    from lakefs_ops.local.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+    from lakefs_ops.local.server import LocalLakeFS
 except ModuleNotFoundError as missing:
     if missing.name not in ("starlette", "uvicorn"):
         raise

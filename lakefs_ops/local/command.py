@@ -8,7 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-from lakefs_ops.local.server import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
+from lakefs_ops.local.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from lakefs_ops.local.server import LocalLakeFS
 from lakefs_ops.local.store.check import Check
 from lakefs_ops.local.store.database import InUse
 

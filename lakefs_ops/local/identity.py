@@ -11,7 +11,6 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 
 from lakefs_ops.local.errors import Unauthenticated
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 SERVER = 0
 """The number under which the server's own small values are kept."""
+
+ACCESS_KEY_ID = "AKIAIOSFOLQUICKSTART"
+SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105
 
 SESSION = 7 * 24 * 3600
 """How long a token is good, in seconds."""
@@ -127,12 +129,9 @@ class Identity:
                 if not self.matches(key, secret):
                     raise Unauthenticated(REFUSED)
                 return self._name()
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return ""
+        cookies = _cookies(headers.get("cookie", ""))
         if SESSION_COOKIE in cookies:
-            return self._by_token(cookies[SESSION_COOKIE].value)
+            return self._by_token(cookies[SESSION_COOKIE])
         if any(name in cookies for name in FOREIGN_COOKIES):
             raise Unauthenticated(REFUSED)
         return ""
@@ -161,6 +160,12 @@ class Identity:
         """How commits name the user: the e-mail where it is set, else the name."""
         user = self.user or {}
         return str(user.get("email") or user.get("id", ""))
+
+
+def _cookies(header: str) -> dict[str, str]:
+    """Read cookies; a browser sends those of all servers on this machine, and some are not as cookies should be."""
+    pairs = (pair.partition("=") for pair in header.split(";"))
+    return {name.strip(): value.strip().strip('"') for name, equals, value in pairs if equals}
 
 
 def _base64(data: bytes) -> str:

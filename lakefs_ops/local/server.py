@@ -16,12 +16,10 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from lakefs_ops.local.app import TRANSPORT, Application
 from lakefs_ops.local.errors import Conflicting, Refusal
 from lakefs_ops.local.faults import Faults
-from lakefs_ops.local.identity import Identity
+from lakefs_ops.local.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Identity
 from lakefs_ops.local.sample import populate
 from lakefs_ops.local.store.lake import Lake
 
-ACCESS_KEY_ID = "AKIAIOSFOLQUICKSTART"
-SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105
 USER = "quickstart"
 SAMPLE = "sample"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

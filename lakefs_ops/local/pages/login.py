@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from lakefs_ops.local.errors import Unauthenticated
 from lakefs_ops.local.handlers import HANDLERS
 from lakefs_ops.local.http import Answer, Request
+from lakefs_ops.local.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from lakefs_ops.local.pages.frame import document
 from lakefs_ops.local.pages.html import Child, Markup, h
 from lakefs_ops.local.pages.visit import Visit, address
 
 HOME = "/repositories"
-_SESSION = re.compile(r"(?:^|;)\s*(internal_auth_session=[\w.-]*)")
 _OWN = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\x9f]*")
 
 
@@ -30,15 +29,6 @@ def own(target: str) -> str:
 def redirect(target: str, **headers: str) -> Answer:
     """Send the browser to another page of this server, to read it."""
     return Answer(303 if headers else 302, b"", {"Location": target, "Cache-Control": "no-store", **headers})
-
-
-def with_own_cookie(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return headers without the cookies of other servers.
-
-    A browser sends those of all servers on this machine, whatever their ports, and some are not as cookies should be.
-    """
-    found = _SESSION.search(headers.get("cookie", ""))
-    return {**headers, "cookie": found[1]} if found else headers
 
 
 def ask_to_log_in(wanted: str) -> Answer:
@@ -69,8 +59,6 @@ def _form(visit: Visit, wanted: str, problem: str = "", status: int = 200) -> An
     if not identity.installed:
         hint: Child = h("p", "This server was not set up yet: call the operation ", h("code", "setup"), " first.")
         return document(visit, "Not set up", h("div", h("h1", "Not set up"), hint, class_="card login"))
-    from lakefs_ops.local.server import ACCESS_KEY_ID, SECRET_ACCESS_KEY  # the server uses this module
-
     known = identity.matches(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
     hint = h("p", "With the key pair that the server was started with.", class_="note")
     if known:

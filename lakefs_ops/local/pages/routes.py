@@ -70,7 +70,7 @@ def answer(server: Any, method: str, path: str, query: str, headers: Mapping[str
             return login.log_in(visit)
         return login.form(visit)
     try:
-        visit.user = server.identity.authenticate(login.with_own_cookie(headers))
+        visit.user = server.identity.authenticate(headers)
     except Unauthenticated:
         visit.user = ""
     if not visit.user:
