@@ -64,7 +64,14 @@ class Commit:
 class Branch:
     head: str
     staged: dict = field(default_factory=dict)
-    sealed: bool = False
+    sealed: dict = field(default_factory=dict)
+
+    @property
+    def uncommitted(self):
+        return {**self.sealed, **self.staged}
+
+    def seal(self):
+        self.sealed, self.staged = self.uncommitted, {}
 
 
 def identify(commit, created):
@@ -159,7 +166,7 @@ class Model:
 
     def over(self, branch):
         tree = dict(self.commits[branch.head].tree)
-        for path, found in branch.staged.items():
+        for path, found in branch.uncommitted.items():
             if found is None:
                 tree.pop(path, None)
             else:
@@ -177,10 +184,14 @@ class Model:
         return compare(self.commits[branch.head].tree, self.over(branch))
 
     def remove(self, branch, path):
-        if path in self.commits[branch.head].tree:
+        if path in self.commits[branch.head].tree or path in branch.uncommitted:
             branch.staged[path] = None
-        else:
-            branch.staged.pop(path, None)
+
+    def prepare(self, branch):
+        """Seal what is staged on a branch that is to move."""
+        if self.changes(branch):
+            raise Refused(400)
+        branch.seal()
 
     # history
 
@@ -446,7 +457,7 @@ class Machine(RuleBasedStateMachine):
             model.order.append(commit_id)
         if name:
             model.branches[name].head = commit_id
-            model.branches[name].staged = {}
+            model.branches[name].sealed = {}
 
     @rule(seed=st.integers(0, (1 << 32) - 1))
     def step(self, seed):
@@ -734,6 +745,7 @@ class Machine(RuleBasedStateMachine):
 
         def model():
             found = self.model.branch(branch)
+            found.seal()
             if not self.model.changes(found) and not empty:
                 raise Refused(400)
             return found
@@ -744,7 +756,6 @@ class Machine(RuleBasedStateMachine):
                 answer[1]["id"], parents=[found.head], tree=self.model.over(found), message=message,
                 metadata=metadata, date=date, name=branch,
             )  # fmt: skip
-            found.sealed = False
 
     @operation(ref=expressions)
     def get_commit(self, ref):
@@ -840,8 +851,7 @@ class Machine(RuleBasedStateMachine):
             if re.search(r"\s", source) or not BRANCH.fullmatch(destination) or strategy == "bad":
                 raise Refused(400)
             found = self.model.branch(destination)
-            if self.model.changes(found):
-                raise Refused(400)
+            self.model.prepare(found)
             theirs, ours = self.model.commit_of(source), self.model.commits[found.head]
             base = self.model.merge_base(theirs, ours)
             if theirs.meta_range == base.meta_range and not empty:
@@ -878,8 +888,7 @@ class Machine(RuleBasedStateMachine):
             if parent > len(undone.parents):
                 raise Refused(400)
             found = self.model.branch(branch)
-            if self.model.changes(found):
-                raise Refused(400)
+            self.model.prepare(found)
             before = self.model.commits[undone.parents[max(parent, 1) - 1]] if undone.parents else None
             if before is not None and before.meta_range == undone.meta_range and not empty:
                 raise Refused(400)
@@ -915,8 +924,7 @@ class Machine(RuleBasedStateMachine):
             if (parent or 1) > len(picked.parents):
                 raise Refused(400)
             found = self.model.branch(branch)
-            if self.model.changes(found):
-                raise Refused(400)
+            self.model.prepare(found)
             before = self.model.commits[picked.parents[(parent or 1) - 1]]
             if picked.meta_range == before.meta_range:
                 raise Refused(400)
@@ -946,14 +954,17 @@ class Machine(RuleBasedStateMachine):
             if not BRANCH.fullmatch(branch) or (kind == "object" and not path):
                 raise Refused(400)
             found = self.model.branch(branch)
-            if kind == "object":
-                found.staged.pop(path, None)
-            elif kind == "common_prefix" and path:
-                for name in [name for name in found.staged if name.startswith(path)]:
-                    del found.staged[name]
-                found.sealed = bool(found.staged)
-            else:
-                found.staged, found.sealed = {}, False
+            tree = self.model.commits[found.head].tree
+            if kind == "reset":
+                found.staged, found.sealed = {}, {}
+                return
+            # What a prefix takes back stays sealed below; but what was added is removed before.
+            changed = [name for name in self.model.changes(found) if name == path or kind == "common_prefix"]
+            changed = [name for name in changed if name.startswith(path)]
+            found.staged |= {name: None for name in changed if name not in tree}
+            if kind == "common_prefix":
+                found.seal()
+            found.staged |= {name: tree[name] for name in changed if name in tree}
 
         self.expect(model, answer, 204)
 
@@ -964,7 +975,8 @@ class Machine(RuleBasedStateMachine):
 
         def model():
             found = self.model.branch(branch)
-            if found.sealed:
+            tree = self.model.commits[found.head].tree
+            if any(tree.get(path) != kept for path, kept in found.sealed.items()):
                 raise Refused(400)
             found.head = self.model.commit_of(ref).id
 

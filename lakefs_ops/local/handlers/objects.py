@@ -195,16 +195,8 @@ def delete(request: Request) -> Answer:
     name, path = request.path["branch"], request.values["path"]
     branches = check_write(request, name, path, force=request.get("force", False))
     branches.get(name)
-    _remove(branches, name, path)
+    branches.remove(name, path, tombstone=not request.get("no_tombstone", False))
     return nothing()
-
-
-def _remove(branches: Branches, name: str, path: str) -> None:
-    with branches.lake.database.writing():
-        if branches.lake.trees.get(branches.head(name).meta_range_id, path) is None:
-            branches.unstage(name, path)
-        else:
-            branches.stage(name, path, None)
 
 
 def delete_many(request: Request) -> Answer:
@@ -231,7 +223,7 @@ def delete_many(request: Request) -> Answer:
             return as_json({"errors": []})
         with request.lake.database.writing():
             for path in paths:
-                _remove(branches, name, path)
+                branches.remove(name, path, tombstone=not request.get("no_tombstone", False))
     except Missing:
         return as_json({"errors": []})
     except Refusal as refused:

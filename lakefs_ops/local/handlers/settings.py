@@ -153,7 +153,10 @@ def prepare_uncommitted(request: Request) -> Answer:
         raise Invalid("invalid continuation token")
     run = new_id()
     folder = f"{repository.storage_namespace.rstrip('/')}/_lakefs/retention/gc/uncommitted"
-    staged = request.lake.database.row("SELECT 1 FROM staging WHERE repository = ?", repository.uid)
+    staged = request.lake.database.row(
+        "SELECT 1 FROM staging WHERE repository = ?1 UNION ALL SELECT 1 FROM sealed WHERE repository = ?1",
+        repository.uid,
+    )
     location = f"{folder}/{run}/uncommitted" if staged else ""
     return as_json({"run_id": run, "gc_uncommitted_location": location}, 201)
 

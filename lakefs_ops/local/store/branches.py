@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,15 +10,26 @@ from lakefs_ops.local.errors import Conflicting, Forbidden, Invalid, Missing, Re
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.lake import Lake, Repository
-from lakefs_ops.local.store.merging import Change
+from lakefs_ops.local.store.merging import Change, same
 from lakefs_ops.local.store.protection import is_protected
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT, Resolved
 from lakefs_ops.local.store.trees import Entry, decode, encode
 
 PAGE = 1000
 
-_STAGED_FROM = "SELECT path, entry FROM staging WHERE repository = ? AND branch = ? AND path >= ? ORDER BY path LIMIT ?"
-_STAGED_BEHIND = _STAGED_FROM.replace(">=", ">")
+_STAGED_AT = """
+SELECT entry, 0 FROM staging WHERE repository = ?1 AND branch = ?2 AND path = ?3 UNION ALL
+SELECT entry, 1 FROM sealed WHERE repository = ?1 AND branch = ?2 AND path = ?3 ORDER BY 2 LIMIT 1
+"""
+_SEALED_FROM = (
+    "SELECT path, entry FROM sealed WHERE repository = ?1 AND branch = ?2 AND path >= ?3 ORDER BY path LIMIT ?4"
+)
+_STAGED_FROM = """
+SELECT path, entry FROM staging WHERE repository = ?1 AND branch = ?2 AND path >= ?3 UNION ALL
+SELECT path, entry FROM sealed WHERE repository = ?1 AND branch = ?2 AND path >= ?3 AND NOT EXISTS
+    (SELECT 1 FROM staging WHERE repository = ?1 AND branch = ?2 AND path = sealed.path)
+ORDER BY path LIMIT ?4
+"""
 
 
 class Branch(NamedTuple):
@@ -28,18 +39,20 @@ class Branch(NamedTuple):
         id: its name.
         commit_id: the commit it points at.
         hidden: whether listings leave it out.
-        sealed: whether a commit was refused, or a reset by prefix left something, since the last change of its head.
     """
 
     id: str
     commit_id: str
     hidden: bool
-    sealed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Branches:
     """The branches of one repository.
+
+    What is uncommitted lies in two layers: what was staged lately, over what was sealed. A commit, and whatever else
+    wants to move the branch, seals first, and drops what is sealed only when it succeeds; as in lakeFS that shows in
+    a hard reset, which looks at the sealed layer alone.
 
     Args:
         lake: the state.
@@ -52,11 +65,11 @@ class Branches:
     def find(self, name: str) -> Branch | None:
         """Return a branch, or None."""
         row = self.lake.database.row(
-            "SELECT id, commit_id, hidden, sealed FROM branches WHERE repository = ? AND id = ?",
+            "SELECT id, commit_id, hidden FROM branches WHERE repository = ? AND id = ?",
             self.repository.uid,
             name,
         )
-        return None if row is None else Branch(row[0], row[1], bool(row[2]), bool(row[3]))
+        return None if row is None else Branch(row[0], row[1], bool(row[2]))
 
     def get(self, name: str, missing: str = "branch not found") -> Branch:
         """Return a branch.
@@ -72,7 +85,7 @@ class Branches:
     def list(self, prefix: str = "", after: str = "", *, show_hidden: bool = False) -> Iterator[Branch]:
         """Go through the branches by name."""
         rows = self.lake.database.rows(
-            "SELECT id, commit_id, hidden, sealed FROM branches"
+            "SELECT id, commit_id, hidden FROM branches"
             " WHERE repository = ? AND id >= ? AND id > ? AND hidden <= ? ORDER BY id",
             self.repository.uid,
             prefix,
@@ -86,7 +99,8 @@ class Branches:
         with self.lake.database.writing() as connection:
             commit = self.check_new(name, source)
             connection.execute(
-                "INSERT INTO branches VALUES (?, ?, ?, ?, 0)", (self.repository.uid, name, commit.id, hidden)
+                "INSERT INTO branches (repository, id, commit_id, hidden) VALUES (?, ?, ?, ?)",
+                (self.repository.uid, name, commit.id, hidden),
             )
             return commit
 
@@ -131,13 +145,6 @@ class Branches:
             "UPDATE branches SET commit_id = ? WHERE repository = ? AND id = ?", (commit_id, self.repository.uid, name)
         )
 
-    def seal(self, name: str, *, sealed: bool = True) -> None:
-        """Remember that what is uncommitted was sealed, which a hard reset does not pass over."""
-        with self.lake.database.writing() as connection:
-            connection.execute(
-                "UPDATE branches SET sealed = ? WHERE repository = ? AND id = ?", (sealed, self.repository.uid, name)
-            )
-
     def delete(self, name: str) -> None:
         """Forget a branch with what is uncommitted on it; its commits stay."""
         with self.lake.database.writing() as connection:
@@ -145,7 +152,7 @@ class Branches:
                 raise Forbidden("cannot delete repository default branch")
             self.get(name)
             connection.execute("DELETE FROM branches WHERE repository = ? AND id = ?", (self.repository.uid, name))
-            self.drop_staged(name)
+            self.drop(name)
 
     def check_writable(self, name: str, what: str = "cannot write to protected branch") -> None:
         """Raise when a protection rule covers the branch."""
@@ -167,52 +174,93 @@ class Branches:
                 (self.repository.uid, name, path, None if entry is None else encode(entry)),
             )
 
-    def unstage(self, name: str, path: str) -> None:
-        """Take back what is uncommitted at a path."""
-        with self.lake.database.writing() as connection:
-            connection.execute(
-                "DELETE FROM staging WHERE repository = ? AND branch = ? AND path = ?",
-                (self.repository.uid, name, path),
-            )
+    def remove(self, name: str, path: str, *, tombstone: bool = True) -> None:
+        """Remove an object on a branch, uncommitted.
 
-    def drop_staged(self, name: str, prefix: str = "") -> None:
-        """Take back what is uncommitted below a prefix."""
+        Args:
+            name: the branch.
+            path: the path.
+            tombstone: whether what was only staged leaves a mark of its removal.
+        """
         with self.lake.database.writing() as connection:
-            connection.execute(
-                "DELETE FROM staging WHERE repository = ? AND branch = ? AND substr(path, 1, ?) = ?",
-                (self.repository.uid, name, len(prefix), prefix),
-            )
+            here = (self.repository.uid, name, path)
+            found, entry = self.staged_at(name, path)
+            if self.lake.trees.get(self.head(name).meta_range_id, path) is not None or (found and tombstone):
+                self.stage(name, path, None)
+                return
+            connection.execute("DELETE FROM staging WHERE repository = ? AND branch = ? AND path = ?", here)
+            found, entry = self.staged_at(name, path)
+            if entry is not None:
+                self.stage(name, path, None)
 
-    def drop_committed(self, name: str, committed: Mapping[str, Entry | None]) -> None:
-        """Take back what was committed; what was written at its paths since stays uncommitted."""
+    def take_back(self, name: str, path: str) -> None:
+        """Stage what is committed at a path over what is uncommitted there."""
+        with self.lake.database.writing():
+            found, entry = self.staged_at(name, path)
+            before = self.lake.trees.get(self.head(name).meta_range_id, path)
+            if found and not same(before, entry):
+                self.stage(name, path, before)
+
+    def take_back_below(self, name: str, prefix: str) -> None:
+        """Take back the changes below a prefix; what they were stays sealed below what is staged over them."""
+        with self.lake.database.writing():
+            changes = []
+            for change in self.changes(name, prefix):
+                if not change.path.startswith(prefix):
+                    break
+                changes.append(change)
+            for change in changes:
+                if change.left is None:
+                    self.stage(name, change.path, None)
+            self.seal(name)
+            for change in changes:
+                if change.left is not None:
+                    self.stage(name, change.path, change.left)
+
+    def seal(self, name: str) -> None:
+        """Put what is staged over what is sealed."""
         with self.lake.database.writing() as connection:
-            connection.executemany(
-                "DELETE FROM staging WHERE repository = ? AND branch = ? AND path = ? AND entry IS ?",
-                (
-                    (self.repository.uid, name, path, None if entry is None else encode(entry))
-                    for path, entry in committed.items()
-                ),
+            here = (self.repository.uid, name)
+            connection.execute(
+                "INSERT OR REPLACE INTO sealed SELECT * FROM staging WHERE repository = ? AND branch = ?", here
             )
+            connection.execute("DELETE FROM staging WHERE repository = ? AND branch = ?", here)
+
+    def drop(self, name: str) -> None:
+        """Forget all that is uncommitted."""
+        with self.lake.database.writing() as connection:
+            here = (self.repository.uid, name)
+            connection.execute("DELETE FROM staging WHERE repository = ? AND branch = ?", here)
+            self.drop_sealed(name)
+
+    def drop_sealed(self, name: str) -> None:
+        """Forget what is sealed; what was staged since stays."""
+        with self.lake.database.writing() as connection:
+            here = (self.repository.uid, name)
+            connection.execute("DELETE FROM sealed WHERE repository = ? AND branch = ?", here)
 
     def staged_at(self, name: str, path: str) -> tuple[bool, Entry | None]:
         """Return whether something is uncommitted at a path, and what: None for a removal."""
-        row = self.lake.database.row(
-            "SELECT entry FROM staging WHERE repository = ? AND branch = ? AND path = ?",
-            self.repository.uid,
-            name,
-            path,
-        )
+        row = self.lake.database.row(_STAGED_AT, self.repository.uid, name, path)
         return (False, None) if row is None else (True, None if row[0] is None else decode(row[0]))
 
     def staged(self, name: str, start: str = "") -> Iterator[tuple[str, Entry | None]]:
         """Go through what is uncommitted, from a path on, that path included."""
-        rows = self.lake.database.rows(_STAGED_FROM, self.repository.uid, name, start, PAGE)
+        return self._staged(_STAGED_FROM, name, start)
+
+    def sealed(self, name: str) -> Iterator[tuple[str, Entry | None]]:
+        """Go through what is sealed."""
+        return self._staged(_SEALED_FROM, name, "")
+
+    def _staged(self, statement: str, name: str, start: str) -> Iterator[tuple[str, Entry | None]]:
+        rows = self.lake.database.rows(statement, self.repository.uid, name, start, PAGE)
         while True:
             for path, text in rows:
                 yield path, None if text is None else decode(text)
             if len(rows) < PAGE:
                 return
-            rows = self.lake.database.rows(_STAGED_BEHIND, self.repository.uid, name, rows[-1][0], PAGE)
+            # No path lies between one and itself with the smallest character behind it.
+            rows = self.lake.database.rows(statement, self.repository.uid, name, rows[-1][0] + "\0", PAGE)
 
     def changes(self, name: str, start: str = "") -> Iterator[Change]:
         """Go through the uncommitted changes that are changes: what equals the head's content is none."""
@@ -231,6 +279,10 @@ class Branches:
     def is_dirty(self, name: str) -> bool:
         """Whether there are uncommitted changes."""
         return next(self.changes(name), None) is not None
+
+    def is_sealed_dirty(self, name: str) -> bool:
+        """Whether there are sealed changes."""
+        return next(self.effective(self.head(name), self.sealed(name)), None) is not None
 
     def head(self, name: str) -> Commit:
         """Return the commit that a branch points at."""

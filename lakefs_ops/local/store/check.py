@@ -198,7 +198,7 @@ class Check:
 
     def _staging(self, database: Database) -> Iterator[str]:
         branches = set(database.rows("SELECT repository, id FROM branches"))
-        rows = database.connection.execute("SELECT repository, branch, path, entry FROM staging")
+        rows = database.connection.execute("SELECT * FROM staging UNION ALL SELECT * FROM sealed")
         for uid, branch, path, entry in rows:
             self.seen["uncommitted"] += 1
             told = f"repository {self._names.get(uid, uid)}: branch {branch}: uncommitted {path!r}"

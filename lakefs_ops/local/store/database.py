@@ -27,10 +27,13 @@ CREATE TABLE IF NOT EXISTS documents (
     PRIMARY KEY (repository, kind, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS branches (
     repository INTEGER NOT NULL, id TEXT NOT NULL, commit_id TEXT NOT NULL, hidden INTEGER NOT NULL,
-    sealed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (repository, id)) WITHOUT ROWID;
+    PRIMARY KEY (repository, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tags (
     repository INTEGER NOT NULL, id TEXT NOT NULL, commit_id TEXT NOT NULL, PRIMARY KEY (repository, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS staging (
+    repository INTEGER NOT NULL, branch TEXT NOT NULL, path TEXT NOT NULL, entry TEXT,
+    PRIMARY KEY (repository, branch, path)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sealed (
     repository INTEGER NOT NULL, branch TEXT NOT NULL, path TEXT NOT NULL, entry TEXT,
     PRIMARY KEY (repository, branch, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS commits (

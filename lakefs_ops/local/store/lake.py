@@ -172,7 +172,8 @@ class Lake:
                 )
                 self.commits.store(repository.uid, first)
                 connection.execute(
-                    "INSERT INTO branches VALUES (?, ?, ?, 0, 0)", (repository.uid, default_branch, first.id)
+                    "INSERT INTO branches (repository, id, commit_id, hidden) VALUES (?, ?, ?, 0)",
+                    (repository.uid, default_branch, first.id),
                 )
             return repository
 
@@ -180,7 +181,7 @@ class Lake:
         """Forget a repository with all that belongs to it; its namespace stays used."""
         with self.database.writing() as connection:
             repository = self.writable(name, force=force)
-            for table in ("branches", "tags", "staging", "commits", "documents"):
+            for table in ("branches", "tags", "staging", "sealed", "commits", "documents"):
                 connection.execute(f"DELETE FROM {table} WHERE repository = ?", (repository.uid,))  # noqa: S608
             connection.execute("DELETE FROM repositories WHERE uid = ?", (repository.uid,))
 

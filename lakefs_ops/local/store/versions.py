@@ -65,28 +65,26 @@ class Versions:
     ) -> Commit:
         """Commit what is uncommitted on a branch.
 
-        What is written while ``before`` runs stays uncommitted; what it refuses is sealed.
+        What is written while ``before`` runs stays uncommitted; what it refuses stays sealed.
 
         Raises:
             NoChanges: nothing differs from the head.
             Invalid: another content is to be taken, but there are uncommitted changes.
         """
         branches, lake = self.branches, self.lake
-        sealed = dict(branches.staged(branch)) if before is not None else None
+        with lake.database.writing():
+            branches.get(branch)
+            if source_metarange is not None and branches.is_dirty(branch):
+                raise Invalid("cannot use source MetaRange on a branch with uncommitted changes")
+            branches.seal(branch)
         if before is not None:
-            try:
-                before()
-            except Refusal:
-                branches.seal(branch, sealed=bool(sealed))
-                raise
+            before()
         with lake.database.writing():
             head = branches.head(branch)
             if source_metarange is not None:
-                if branches.is_dirty(branch):
-                    raise Invalid("cannot use source MetaRange on a branch with uncommitted changes")
                 tree = source_metarange
             else:
-                changes = dict(branches.staged(branch)) if sealed is None else sealed
+                changes = dict(branches.sealed(branch))
                 if not allow_empty and next(branches.effective(head, changes.items()), None) is None:
                     raise NoChanges("commit: no changes")
                 tree = lake.trees.apply(head.meta_range_id, changes)
@@ -97,11 +95,7 @@ class Versions:
             if source_metarange is not None:
                 remember_dangling(lake, self.repository.uid, made)
             branches.move(branch, made.id)
-            if sealed is None:
-                branches.drop_staged(branch)
-            else:
-                branches.drop_committed(branch, sealed)
-            branches.seal(branch, sealed=False)
+            branches.drop_sealed(branch)
             return made
 
     def merge(
@@ -125,11 +119,10 @@ class Versions:
         """
         lake, uid, branches = self.lake, self.repository.uid, self.branches
         told = f"update branch {destination}: "
+        self._seal(destination)
 
         def plan() -> Planned:
             head = branches.head(destination)
-            if branches.is_dirty(destination):
-                raise Invalid(DIRTY)
             try:
                 theirs = self.lake.refs.commit(uid, source)
             except (Missing, Invalid) as refused:
@@ -171,7 +164,7 @@ class Versions:
                     return made
             hook(made, source)
             with self.lake.database.writing():
-                if self.branches.get(branch).commit_id == head.id and not self.branches.is_dirty(branch):
+                if self.branches.get(branch).commit_id == head.id and not self.branches.is_sealed_dirty(branch):
                     self._point(branch, made)
                     return made
         raise Contended("Too many attempts, try again later")
@@ -180,7 +173,20 @@ class Versions:
         self.lake.commits.store(self.repository.uid, made)
         remember_dangling(self.lake, self.repository.uid, made)
         self.branches.move(branch, made.id)
-        self.branches.drop_staged(branch)
+        self.branches.drop_sealed(branch)
+
+    def _seal(self, branch: str) -> None:
+        """Seal what is staged on a branch that is to move.
+
+        Raises:
+            Missing: there is no such branch.
+            Invalid: there are uncommitted changes.
+        """
+        with self.lake.database.writing():
+            self.branches.get(branch)
+            if self.branches.is_dirty(branch):
+                raise Invalid(DIRTY)
+            self.branches.seal(branch)
 
     def _named(self, ref: str) -> Commit:
         names.check_ref(ref)
@@ -201,22 +207,19 @@ class Versions:
         hook: Asked | None = None,
     ) -> Commit:
         """Undo a commit by a new one: a merge of its parent, with the commit itself as the base."""
-        branches = self.branches
+        undone = self._named(ref)
+        if len(undone.parents) > 1 and parent_number == 0:
+            raise Conflicting("must specify 1-based parent number for reverting merge commit")
+        if parent_number > len(undone.parents):
+            raise Invalid(f"given commit does not have the given parent number: parent {parent_number}")
+        before = ROOT
+        if undone.parents:
+            parent = undone.parents[max(parent_number, 1) - 1]
+            before = self.lake.commits.get(self.repository.uid, parent).meta_range_id
+        self._seal(branch)
 
         def plan() -> Planned:
-            undone = self._named(ref)
-            if len(undone.parents) > 1 and parent_number == 0:
-                raise Conflicting("must specify 1-based parent number for reverting merge commit")
-            if parent_number > len(undone.parents):
-                raise Invalid(f"given commit does not have the given parent number: parent {parent_number}")
-            head = branches.head(branch)
-            if branches.is_dirty(branch):
-                raise Invalid(DIRTY)
-            before = ROOT
-            if undone.parents:
-                before = self.lake.commits.get(
-                    self.repository.uid, undone.parents[max(parent_number, 1) - 1]
-                ).meta_range_id
+            head = self.branches.head(branch)
             tree = self._rebased(undone.meta_range_id, before, head, allow_empty=allow_empty)
             if tree == head.meta_range_id and not allow_empty:
                 raise NoChanges(NOTHING)
@@ -235,19 +238,17 @@ class Versions:
         hook: Asked | None = None,
     ) -> Commit:
         """Apply a commit's changes by a new one: a merge of it, with its parent as the base."""
-        branches = self.branches
+        picked = self._named(ref)
+        if parent_number is None and len(picked.parents) > 1:
+            raise Invalid("must specify 1-based parent number for cherry-picking merge commit")
+        number = 1 if parent_number is None else parent_number
+        if number > len(picked.parents):
+            raise Invalid(f"parent {number}: given commit does not have the given parent number")
+        before = self.lake.commits.get(self.repository.uid, picked.parents[number - 1])
+        self._seal(branch)
 
         def plan() -> Planned:
-            picked = self._named(ref)
-            if parent_number is None and len(picked.parents) > 1:
-                raise Invalid("must specify 1-based parent number for cherry-picking merge commit")
-            number = 1 if parent_number is None else parent_number
-            if number > len(picked.parents):
-                raise Invalid(f"parent {number}: given commit does not have the given parent number")
-            before = self.lake.commits.get(self.repository.uid, picked.parents[number - 1])
-            head = branches.head(branch)
-            if branches.is_dirty(branch):
-                raise Invalid(DIRTY)
+            head = self.branches.head(branch)
             tree = self._rebased(before.meta_range_id, picked.meta_range_id, head, allow_empty=False)
             marks = {
                 **(picked.metadata if metadata is None else metadata),
@@ -287,23 +288,22 @@ class Versions:
             metadata: the commit's metadata.
             hook: called with the commit before the branch points at it.
         """
+        self._seal(branch)
 
         def plan() -> Planned:
             head = self.branches.head(branch)
-            if self.branches.is_dirty(branch):
-                raise Invalid(DIRTY)
             return self._child(head, content(head.meta_range_id), message, metadata), head, head
 
         return self._land(branch, plan, hook)
 
     def hard_reset(self, branch: str, ref: str) -> None:
-        """Let a branch point at another commit; what is uncommitted stays, unless it was sealed."""
+        """Let a branch point at another commit; what is staged stays, and what is sealed is refused."""
         told = f"hard-reset {branch} to {ref}: "
         with self.lake.database.writing():
             names.check_branch(branch)
-            found = self.branches.get(branch)
+            self.branches.get(branch)
             names.check_ref(ref)
-            if found.sealed:
+            if self.branches.is_sealed_dirty(branch):
                 raise Invalid(f"{branch}: {DIRTY}")
             try:
                 commit = self.lake.refs.commit(self.repository.uid, ref)
@@ -323,11 +323,8 @@ class Versions:
                 branches.get(branch)
             branches.check_writable(branch)
             if kind == "object":
-                branches.unstage(branch, path)
-            elif kind == "common_prefix" and path:
-                branches.drop_staged(branch, path)
-                left = next(branches.staged(branch), None) is not None
-                branches.seal(branch, sealed=left)
+                branches.take_back(branch, path)
+            elif kind == "common_prefix":
+                branches.take_back_below(branch, path)
             else:
-                branches.drop_staged(branch)
-                branches.seal(branch, sealed=False)
+                branches.drop(branch)
