@@ -288,7 +288,7 @@ def test_what_names_begin_with_can_be_found(site, full):
         ("changes?ref=main~1", 404, "only a branch has uncommitted changes"),
         ("commits?ref=<i>", 404, "There is no branch, tag or commit &lt;i&gt;."),
         ("objects?ref=main~x", 400, "main~x names no commit."),
-        ("commits/00", 404, "There is no commit 00."),
+        ("commits/0000000000", 404, "There is no commit 0000000000."),
         ("pulls/none", 400, ""),
         ("actions/none", 404, ""),
         ("nothing", 404, "There is no page at this address."),
