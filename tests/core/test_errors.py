@@ -19,7 +19,7 @@ TABLE: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (304, "", "getObject", errors.NotModified),
     (400, "failed to create repository: .*: storage namespace already in use", "", errors.StorageNamespaceInUse),
     (400, "(commit: |update branch( \\w+)?: )no changes", "", errors.NoChanges),
-    (400, "(main: )?uncommitted changes \\(dirty branch\\)", "", errors.DirtyBranch),
+    (400, "(\\w+: )?uncommitted changes \\(dirty branch\\)", "", errors.DirtyBranch),
     (400, "cannot use source MetaRange on a branch with uncommitted changes", "commit", errors.DirtyBranch),
     (400, "(local adapter presigned URL: )?operation not supported", "", errors.NotSupported),
     (400, "bad pull request status", "mergePullRequest", errors.PullRequestNotOpen),
@@ -37,7 +37,7 @@ TABLE: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (404, "((update branch: )?get commit from ref [0-9a-f]{64}: )?commit not found", "", errors.CommitNotFound),
     (404, "pre-create-tag hook aborted, .*: listing actions: not found", "createTag", errors.RefNotFound),
     (404, "source reference '.*': not found", "createBranch", errors.RefNotFound),
-    (404, "hard-reset main to .*: not found", "hardResetBranch", errors.RefNotFound),
+    (404, "hard-reset \\w+ to .*: not found", "hardResetBranch", errors.RefNotFound),
     (404, "get commit from ref .*: not found", "cherryPick revertBranch", errors.RefNotFound),
     (404, "get commit by (ref|branch) .*: not found", "diffRefs findMergeBase", errors.RefNotFound),
     (
@@ -76,9 +76,10 @@ TABLE: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (500, "not found", "getUnderlyingProperties", errors.Gone),
     (500, ".*validation error.*", "", errors.BadRequest),
     (500, "could not parse URI: .*|bad path traversal blocked", "", errors.BadRequest),
-    (500, "(mime|multipart|no multipart).*", "uploadObject", errors.BadRequest),
+    (500, "(malformed MIME|mime|multipart|no multipart).*", "uploadObject", errors.BadRequest),
     (500, "source reference '.*': can't create a branch without commit", "createBranch", errors.BadRequest),
     (500, "(bad index)?", "getObject copyObject", errors.ServerError),
+    (500, "expected close range character", "uploadObject", errors.ServerError),
     (501, "Not Implemented|presign multipart upload API is not supported", "", errors.NotSupported),
 ]
 
