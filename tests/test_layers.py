@@ -1,6 +1,7 @@
 """Who may import whom: the rules of docs/architecture.md."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,9 +24,14 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
-def imports(path: Path, module: str) -> Iterator[str]:
+def imports(path: Path, module: str, *, for_types: bool = True) -> Iterator[str]:
     """Every module a file imports, at any depth; names are resolved to modules where they are such."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    if not for_types:
+        tree.body = [
+            node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        ]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -86,6 +92,16 @@ def test_the_rules_refuse_what_they_should() -> None:
     assert not allowed("dagster_resources.resource", "airflow")
     assert allowed("airflow_provider.hooks.lakefs", "lakefs_ops.client")
     assert allowed("lakefs_ops.api.auth.users", "lakefs_ops.api.auth.models")
+
+
+def test_no_modules_import_each_other() -> None:
+    files = dict(modules())
+    graph = {name: {to for to in imports(path, name, for_types=False) if to in files} for name, path in files.items()}
+    for package in PACKAGES:
+        graph[package] = set()  # its names load on first use
+    # What names a package to reach its modules needs only them.
+    graph = {name: targets - {name, name.rpartition(".")[0]} for name, targets in graph.items()}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_import_of_the_core_loads_nothing_heavy() -> None:

@@ -93,7 +93,7 @@ class Application:
         self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lakefs-local")
         self.tasks = Tasks(lake)
         self.usage: Counter[tuple[int, int]] = Counter()
-        self.actions = Runner(lake)
+        self.actions = Runner(lake, HANDLERS)
 
     def close(self) -> None:
         """Wait for what is at work, and end the threads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +95,10 @@ class Answer:
     status: int = 200
     body: bytes | Iterable[bytes] = b""
     headers: dict[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Request], Answer]
+"""Answers an operation; raises `Refusal` to refuse."""
 
 
 def as_json(value: Any, status: int = 200, **headers: str) -> Answer:

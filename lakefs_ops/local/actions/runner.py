@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -20,10 +21,10 @@ from lakefs_ops.local.actions.runs import Runs, shown_time
 from lakefs_ops.local.actions.web import Calls, HookFailed, Log
 from lakefs_ops.local.actions.webhook import Webhook
 from lakefs_ops.local.errors import DataGone, Missing, Refusal, Unmet
+from lakefs_ops.local.http import Handler, Request, as_json
 from lakefs_ops.local.store.branches import Branches
 
 if TYPE_CHECKING:
-    from lakefs_ops.local.http import Request
     from lakefs_ops.local.store.lake import Lake, Repository
     from lakefs_ops.local.store.refs import Resolved
 
@@ -60,10 +61,11 @@ class Runner:
 
     Args:
         lake: where actions and runs are kept.
+        handlers: what a hook may ask of the server, by operation.
     """
 
-    def __init__(self, lake: Lake) -> None:
-        self._lake = lake
+    def __init__(self, lake: Lake, handlers: Mapping[str, Handler]) -> None:
+        self._lake, self._handlers = lake, handlers
         self._calls = Calls()
         self._stopping = threading.Event()
         self._before = ThreadPoolExecutor(BEFORE, thread_name_prefix="lakefs-local-hook")
@@ -184,7 +186,7 @@ class Runner:
 
     def _read(self, request: Request, repository: Repository, at: Resolved, path: str) -> bytes:
         ref = at.branch if at.staged is not None else None
-        status, content = call(
+        status, content = self._call(
             request, "getObject", {"repository": repository.id, "ref": ref or at.commit.id}, {"path": path}
         )
         if status != 200:
@@ -210,44 +212,24 @@ class Runner:
         def operation(
             name: str, path: Mapping[str, str], values: Mapping[str, Any], body: Any = None
         ) -> tuple[int, Any]:
-            status, content = call(request, name, path, values, body)
+            status, content = self._call(request, name, path, values, body)
             return status, _decoded(name, content)
 
         return Lua(action, hook.id, properties, operation)
 
-
-def call(
-    request: Request, name: str, path: Mapping[str, str], values: Mapping[str, Any], body: Any = None
-) -> tuple[int, bytes]:
-    """Call an operation of the server within it, for the user of a request.
-
-    Returns:
-        The status and the body.
-    """
-    from lakefs_ops.local.handlers import HANDLERS  # handlers use this module
-    from lakefs_ops.local.http import Request
-
-    inner = Request(request.lake, path, values, body, {}, request.user, request.server)
-    try:
-        answer = HANDLERS[name](inner)
-    except Refusal as refused:
-        return refused.status, as_error(refused)
-    content = answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
-    return answer.status, content
-
-
-def as_error(refused: Refusal) -> bytes:
-    """Return a refusal's body."""
-    from lakefs_ops.local.http import as_json
-
-    body = as_json({"message": refused.message}).body
-    assert isinstance(body, bytes)
-    return body
+    def _call(
+        self, request: Request, name: str, path: Mapping[str, str], values: Mapping[str, Any], body: Any = None
+    ) -> tuple[int, bytes]:
+        """Return the status and the body that an operation of the server gives to the user of a request."""
+        inner = Request(request.lake, path, values, body, {}, request.user, request.server)
+        try:
+            answer = self._handlers[name](inner)
+        except Refusal as refused:
+            answer = as_json({"message": refused.message}, refused.status)
+        return answer.status, answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
 
 
 def _decoded(name: str, content: bytes) -> Any:
-    import json
-
     text = content.decode("utf-8", "replace")
     if name == "getObject":
         return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from lakefs_ops.local.handlers import (
     actions,
@@ -21,9 +21,7 @@ from lakefs_ops.local.handlers import (
     staging,
     tags,
 )
-from lakefs_ops.local.http import Answer, Request
-
-Handler = Callable[[Request], Answer]
+from lakefs_ops.local.http import Handler
 
 HANDLERS: Mapping[str, Handler] = {
     **actions.HANDLERS,
