@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 from lakefs_ops.local.store.blobs import CHUNK, Blobs
 from lakefs_ops.local.store.commits import Commit, commit_id
 from lakefs_ops.local.store.database import FILE, Database
-from lakefs_ops.local.store.trees import EMPTY, ROOT, Entry, Range, decode, ends_range, meta_range_id, range_id
+from lakefs_ops.local.store.trees import (
+    EMPTY,
+    ROOT,
+    Entry,
+    Range,
+    decode,
+    ends_range,
+    meta_range_id,
+    range_id,
+    read_meta_range,
+    read_range,
+)
 
 if TYPE_CHECKING:
     from lakefs_ops.local.store.lake import Lake
@@ -110,7 +121,7 @@ class Check:
             if meta_range_id(data) != id:
                 yield f"meta-range {id}: its content has another digest"
                 continue
-            ranges = [Range(*item) for item in json.loads(data)]
+            ranges = read_meta_range(data)
             for before, span in pairwise(ranges):
                 if before.last >= span.first:
                     yield f"meta-range {id}: range {span.id} begins before {before.id} ends"
@@ -126,17 +137,17 @@ class Check:
             if range_id(data) != id:
                 yield f"range {id}: its content has another digest"
                 continue
-            rows = json.loads(data)
-            paths = [row[0] for row in rows]
+            records = list(read_range(data).items())
+            paths = [path for path, _ in records]
             if any(one >= other for one, other in pairwise(paths)):
                 yield f"range {id}: its paths are not in order"
             if any(map(ends_range, paths[:-1])):
                 yield f"range {id}: it goes on where a range ends"
-            if span is not None and span[1:] != (paths[0], paths[-1], len(paths)):
+            if span is not None and span[1:4] != (paths[0], paths[-1], len(paths)):
                 yield f"range {id}: it does not hold what its meta-ranges say"
-            for row in rows:
-                if problem := self._bytes(Entry._make(row[1:])):
-                    yield f"range {id}: {row[0]!r}: {problem}"
+            for path, entry in records:
+                if problem := self._bytes(entry):
+                    yield f"range {id}: {path!r}: {problem}"
         for id in missing:
             yield f"range {id}: it is missing"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
-from lakefs_ops.local.store.trees import ROOT, Entry, Range, Trees, Writer
+from lakefs_ops.local.store.trees import Entry, Range, Trees, Writer
 
 
 class Change(NamedTuple):
@@ -73,8 +74,8 @@ def merge(trees: Trees, base: str, source: str, destination: str, strategy: str 
     """
     if destination == base:
         return source
-    sides = _Cursor(trees, trees.ranges(source)), _Cursor(trees, trees.ranges(destination))
-    return _Merge(trees, base, *sides, strategy).run()
+    past, ours, theirs = (_Cursor(trees, trees.ranges(tree)) for tree in (base, source, destination))
+    return _Merge(trees, trees.ranges(base), past, ours, theirs, strategy).run()
 
 
 def replace(trees: Trees, tree: str, prefixes: Iterable[str], content: str) -> str | None:
@@ -89,7 +90,8 @@ def replace(trees: Trees, tree: str, prefixes: Iterable[str], content: str) -> s
     Returns:
         The new tree, None when a record of the content meets another one that stayed.
     """
-    return _Merge(trees, ROOT, _Cursor(trees, trees.ranges(content)), _Without(trees, tree, prefixes), "").run()
+    sides = _Cursor(trees, trees.ranges(content)), _Without(trees, tree, prefixes)
+    return _Merge(trees, [], _Cursor(trees, []), *sides, "").run()
 
 
 def same(one: Entry | None, other: Entry | None) -> bool:
@@ -110,52 +112,75 @@ class _Cursor:
 
     whole = True
 
-    def __init__(self, trees: Trees, spans: Iterable[Range]) -> None:
-        self._trees = trees
-        self._spans = iter(spans)
+    def __init__(self, trees: Trees, spans: list[Range]) -> None:
+        self._trees, self._spans = trees, spans
+        self._next = 0
         self.skip()
 
     @property
     def path(self) -> str:
         """The path here; before a range its first."""
         assert self.span is not None
-        return self._trees.records(self.span.id).paths[self._at] if self._at else self.span.first
+        return self._here[0] if self.inside else self.span.first
 
     @property
     def entry(self) -> Entry:
         """The entry here."""
         assert self.span is not None
-        return self._trees.records(self.span.id).entries[self._at]
+        return self._here[1] if self.inside else self._trees.records(self.span.id).entry(0)
 
-    def skip(self) -> None:
-        """Go before the next range."""
-        self.span = next(self._spans, None)
+    def alike(self, other: _Cursor) -> list[Range]:
+        """Return the ranges from here on that are those of the other side from there on."""
+        count = 0
+        for mine, theirs in zip(islice(self._spans, self._next - 1, None), other.following(), strict=False):
+            if mine.id != theirs.id:
+                break
+            count += 1
+        return self._spans[self._next - 1 : self._next - 1 + count]
+
+    def following(self) -> Iterator[Range]:
+        """Go through the ranges from here on that may be taken in together."""
+        return islice(self._spans, self._next - 1, None)
+
+    def skip(self, count: int = 1) -> None:
+        """Go before the next range, or one behind it."""
+        self._next += count
+        self.span = self._spans[self._next - 1] if self._next <= len(self._spans) else None
         self.inside = False
-        self._at = 0
 
     def step(self) -> None:
         """Enter the range, or go on inside it, and from its end before the next one."""
-        assert self.span is not None
-        if self.inside:
-            self._at += 1
-            if self._at == self.span.records:
-                self.skip()
+        if not self.inside:
+            self._enter(0)
+            return
+        following = next(self._items, None)
+        if following is None:
+            self.skip()
         else:
-            self.inside = True
+            self._here = following
 
     def take(self) -> Entry:
         """Return the entry here, and go on."""
+        if not self.inside:
+            self._enter(0)
         entry = self.entry
-        self.inside = True
         _Cursor.step(self)
         return entry
 
     def seek(self, start: str) -> None:
-        """Go on to a path."""
+        """Go on to a path, or to the first one behind it."""
         while self.span is not None and self.span.last < start:
             self.skip()
+        if self.span is not None and not self.inside and self.path < start:
+            self._enter(self._trees.records(self.span.id).find(start))
         while self.span is not None and self.path < start:
             self.take()
+
+    def _enter(self, at: int) -> None:
+        assert self.span is not None
+        self._items = self._trees.records(self.span.id).items(at)
+        self._here = next(self._items)
+        self.inside = True
 
 
 class _Without(_Cursor):
@@ -177,8 +202,11 @@ class _Without(_Cursor):
             return True
         return not (span.first.startswith(prefix) or span.first <= prefix <= span.last)
 
-    def skip(self) -> None:
-        super().skip()
+    def following(self) -> Iterator[Range]:
+        return islice(super().following(), 1)
+
+    def skip(self, count: int = 1) -> None:
+        super().skip(count)
         self._find()
         while self.span is not None and self._goes(self.span.first) and self._goes(self.span.last):
             super().skip()
@@ -215,10 +243,20 @@ class _Conflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Merge:
-    """A walk through two trees side by side; ranges of one side alone are taken in or left out as a whole."""
+    """A walk through two trees side by side; ranges of one side alone are taken in or left out as a whole.
+
+    Attributes:
+        trees: where the trees are.
+        base: the ranges of the tree that both come from.
+        past: a place in that tree, which goes along.
+        source: the place in the one whose changes are applied.
+        destination: the place in the one they are applied to.
+        strategy: who wins a conflict.
+    """
 
     trees: Trees
-    base: str
+    base: list[Range]
+    past: _Cursor
     source: _Cursor
     destination: _Cursor
     strategy: str
@@ -247,24 +285,24 @@ class _Merge:
 
     def _ranges(self, writer: Writer, ours: Range, theirs: Range) -> None:
         source, destination = self.source, self.destination
-        taken: Range | None = None
+        taken: list[Range] = []
         if ours.id == theirs.id:
-            taken = ours
+            taken = source.alike(destination)
         elif (ours.first, ours.last) == (theirs.first, theirs.last):
             before = self._before(ours)
             if before is not None and before.id in (ours.id, theirs.id):
-                taken = theirs if before.id == ours.id else ours
+                taken = [theirs if before.id == ours.id else ours]
         elif (ours.last < theirs.first and self._settle(writer, source)) or (
             theirs.last < ours.first and destination.whole and self._settle(writer, destination)
         ):
             return
-        if taken is None:
+        if taken:
+            writer.ranges(taken)
+            source.skip(len(taken))
+            destination.skip(len(taken))
+        else:
             source.step()
             destination.step()
-        else:
-            writer.range(taken)
-            source.skip()
-            destination.skip()
 
     def _range_and_record(self, writer: Writer, side: _Cursor, other: _Cursor) -> None:
         """Look at a side that is before a range, while the other one is inside one."""
@@ -279,7 +317,7 @@ class _Merge:
         if source.path != destination.path:
             self._alone(writer, min(source, destination, key=lambda side: side.path))
             return
-        before = self.trees.get(self.base, source.path)
+        before = self._before_at(source.path)
         kept = source
         if not same(source.entry, destination.entry):
             if same(source.entry, before):
@@ -292,7 +330,7 @@ class _Merge:
 
     def _alone(self, writer: Writer, side: _Cursor) -> None:
         """Keep or leave out a record that the other side has not."""
-        before = self.trees.get(self.base, side.path)
+        before = self._before_at(side.path)
         if before is None or (not same(side.entry, before) and self._winner() is side):
             writer.record(side.path, side.entry)
         side.step()
@@ -302,7 +340,7 @@ class _Merge:
         assert side.span is not None
         before = self._before(side.span)
         if before is None:
-            writer.range(side.span)
+            writer.ranges([side.span])
         elif before.id != side.span.id:
             return False
         side.skip()
@@ -310,9 +348,13 @@ class _Merge:
 
     def _before(self, span: Range) -> Range | None:
         """Return the base's first range that overlaps one, or None."""
-        ranges = self.trees.ranges(self.base)
-        at = bisect_left(ranges, span.first, key=lambda other: other.last)
-        return ranges[at] if at < len(ranges) and ranges[at].first <= span.last else None
+        at = bisect_left(self.base, span.first, key=lambda other: other.last)
+        return self.base[at] if at < len(self.base) and self.base[at].first <= span.last else None
+
+    def _before_at(self, path: str) -> Entry | None:
+        """Return the base's entry of a path that is not before the last one asked for, or None."""
+        self.past.seek(path)
+        return self.past.entry if self.past.span is not None and self.past.path == path else None
 
     def _winner(self) -> _Cursor:
         if not self.strategy:

@@ -13,7 +13,7 @@ import json
 import zlib
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from lakefs_ops.local.errors import DataGone
@@ -32,8 +32,13 @@ EMPTY = "00fb7eff1a97c500eb3ca8d2ef5464131d6b6a5f9512e41eba97843522213b66"
 ROOT = ""
 """The meta-range id of a repository's first commit (lakeFS 1.84, recorded)."""
 
+READ_AT_ONCE = 128
+"""How many records of a range are read together by who goes through it."""
+
 CACHED_RANGES = 256
 CACHED_META_RANGES = 64
+
+_DECODER = json.JSONDecoder()
 
 
 class Entry(NamedTuple):
@@ -79,29 +84,76 @@ class Range(NamedTuple):
         first: its first path.
         last: its last path.
         records: how many it holds.
+        line: all of these as a line of a meta-range, JSON.
     """
 
     id: str
     first: str
     last: str
     records: int
+    line: str
+
+    @classmethod
+    def of(cls, id: str, first: str, last: str, records: int) -> Range:
+        """Make a range."""
+        return cls(id, first, last, records, _as_line((id, first, last, records)))
 
 
-class Records(NamedTuple):
-    """The records of a range, in order.
+class Records:
+    """The records of a range, in order; each is a line of JSON, read when it is asked for.
 
-    Attributes:
-        paths: the paths.
-        entries: an entry for each.
+    Args:
+        lines: the lines, each a path and the fields of its entry.
     """
 
-    paths: list[str]
-    entries: list[Entry]
+    __slots__ = ("lines",)
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def path(self, at: int) -> str:
+        """Return the path of a record."""
+        return _path(self.lines[at])
+
+    def entry(self, at: int) -> Entry:
+        """Return the entry of a record."""
+        return Entry._make(json.loads(self.lines[at])[1:])
+
+    def find(self, path: str, start: int = 0) -> int:
+        """Return the place of a path, or where it would be."""
+        return bisect_left(self.lines, path, lo=start, key=_path)
+
+    def get(self, path: str) -> Entry | None:
+        """Return the entry of a path, or None."""
+        at = self.find(path)
+        return self.entry(at) if at < len(self) and self.path(at) == path else None
+
+    def items(self, start: int = 0) -> Iterator[tuple[str, Entry]]:
+        """Go through the paths and entries from a place on."""
+        for at in range(start, len(self), READ_AT_ONCE):
+            for path, *entry in json.loads("[" + ",".join(self.lines[at : at + READ_AT_ONCE]) + "]"):
+                yield path, Entry._make(entry)
 
 
 def ends_range(path: str) -> bool:
     """Whether a range ends behind this path."""
     return zlib.crc32(path.encode("utf-8", "surrogatepass")) % RECORDS == 0
+
+
+def read_meta_range(data: bytes) -> list[Range]:
+    """Read a meta-range: a line for each range, JSON."""
+    lines = _lines(data)
+    return [
+        Range._make((*fields, line)) for fields, line in zip(json.loads(f"[{','.join(lines)}]"), lines, strict=True)
+    ]
+
+
+def read_range(data: bytes) -> Records:
+    """Read a range: a line for each record, JSON."""
+    return Records(_lines(data))
 
 
 def range_id(data: bytes) -> str:
@@ -143,7 +195,7 @@ class Trees:
             row = self._database.row("SELECT data FROM meta_ranges WHERE id = ?", tree)
             if row is None:
                 raise DataGone("No data")
-            found = [Range(*item) for item in json.loads(row[0])]
+            found = read_meta_range(row[0])
             _keep(self._meta_ranges, tree, found, CACHED_META_RANGES)
         return found
 
@@ -154,7 +206,7 @@ class Trees:
             DataGone: there is none of that name.
         """
         if id == EMPTY:
-            return b"[]"
+            return b""
         found = "SELECT data FROM meta_ranges WHERE id = ? UNION ALL SELECT data FROM ranges WHERE id = ?"
         row = self._database.row(found, id, id)
         if row is None:
@@ -167,8 +219,7 @@ class Trees:
         found = self._ranges.get(range_id)
         if found is None:
             (data,) = self._database.row("SELECT data FROM ranges WHERE id = ?", range_id)
-            rows = json.loads(data)
-            found = Records([row[0] for row in rows], [Entry._make(row[1:]) for row in rows])
+            found = read_range(data)
             _keep(self._ranges, range_id, found, CACHED_RANGES)
         return found
 
@@ -178,17 +229,14 @@ class Trees:
         at = bisect_left(ranges, path, key=_last)
         if at == len(ranges) or ranges[at].first > path:
             return None
-        paths, entries = self.records(ranges[at].id)
-        at = bisect_left(paths, path)
-        return entries[at] if at < len(paths) and paths[at] == path else None
+        return self.records(ranges[at].id).get(path)
 
     def walk(self, tree: str, start: str = "") -> Iterator[tuple[str, Entry]]:
         """Go through a tree from a path on, that path included."""
         ranges = self.ranges(tree)
         for at in range(bisect_left(ranges, start, key=_last), len(ranges)):
-            paths, entries = self.records(ranges[at].id)
-            begin = bisect_left(paths, start) if ranges[at].first < start else 0
-            yield from zip(paths[begin:], entries[begin:], strict=True)
+            records = self.records(ranges[at].id)
+            yield from records.items(records.find(start) if ranges[at].first < start else 0)
 
     def apply(self, tree: str, changes: Mapping[str, Entry | None]) -> str:
         """Write a tree with changes applied, and return its id.
@@ -201,16 +249,17 @@ class Trees:
             changes: an entry for each path to write, None for each to remove.
         """
         writer = Writer(self)
-        keys = sorted(changes)
-        done = 0
-        for span in self.ranges(tree):
-            upto = bisect_right(keys, span.last, lo=done)
-            if upto == done:
-                writer.range(span)
-            else:
-                for path, entry in _overlay(self.records(span.id), keys[done:upto], changes):
-                    writer.record(path, entry)
-            done = upto
+        ranges, keys = self.ranges(tree), sorted(changes)
+        at = done = 0
+        while done < len(keys) and at < len(ranges):
+            touched = bisect_left(ranges, keys[done], lo=at, key=_last)
+            writer.ranges(ranges[at:touched])
+            at = touched
+            if at < len(ranges):
+                upto = bisect_right(keys, ranges[at].last, lo=done)
+                writer.overlay(self.records(ranges[at].id), keys[done:upto], changes)
+                at, done = at + 1, upto
+        writer.ranges(ranges[at:])
         for key in keys[done:]:
             written = changes[key]
             if written is not None:
@@ -219,19 +268,18 @@ class Trees:
 
     def write_range(self, records: Records) -> Range:
         """Keep a range."""
-        rows = [(path, *entry) for path, entry in zip(records.paths, records.entries, strict=True)]
-        data = json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        data = _data(records.lines)
         id = range_id(data)
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO ranges VALUES (?, ?)", (id, data))
         _keep(self._ranges, id, records, CACHED_RANGES)
-        return Range(id, records.paths[0], records.paths[-1], len(records.paths))
+        return Range.of(id, records.path(0), records.path(-1), len(records))
 
     def write_meta_range(self, ranges: list[Range]) -> str:
         """Keep a meta-range, and return its id."""
         if not ranges:
             return EMPTY
-        data = json.dumps(ranges, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        data = _data([span.line for span in ranges])
         tree = meta_range_id(data)
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO meta_ranges VALUES (?, ?)", (tree, data))
@@ -249,44 +297,67 @@ class Writer:
     def __init__(self, trees: Trees) -> None:
         self._trees = trees
         self._ranges: list[Range] = []
-        self._open = Records([], [])
+        self._open: list[str] = []
 
     def record(self, path: str, entry: Entry) -> None:
         """Add a record to the open range, which ends here or goes on."""
-        self._open.paths.append(path)
-        self._open.entries.append(entry)
+        self._open.append(_as_line((path, *entry)))
         if ends_range(path):
             self._end_range()
 
-    def range(self, span: Range) -> None:
-        """Take in a range as it is; the open one ends before it."""
-        self._end_range()
-        self._ranges.append(span)
+    def overlay(self, records: Records, keys: Iterable[str], changes: Mapping[str, Entry | None]) -> None:
+        """Add the records of a range with sorted changes; a record stays where the change equals it."""
+        at = 0
+        for key in keys:
+            upto = records.find(key, at)
+            self._take(records, at, upto)
+            known = records.entry(upto) if upto < len(records) and records.path(upto) == key else None
+            at = upto + (known is not None)
+            entry = changes[key]
+            if entry is not None:
+                self.record(key, known if known is not None and known.identity == entry.identity else entry)
+        self._take(records, at, len(records))
+
+    def ranges(self, spans: Sequence[Range]) -> None:
+        """Take in ranges as they are; the open one ends before them."""
+        if spans:
+            self._end_range()
+            self._ranges.extend(spans)
 
     def close(self) -> str:
         """Return the tree's id."""
         self._end_range()
         return self._trees.write_meta_range(self._ranges)
 
+    def _take(self, records: Records, start: int, end: int) -> None:
+        """Add records of a range as they are; but for its last one they do not end a range."""
+        if start < end:
+            self._open += records.lines[start:end]
+            if ends_range(records.path(end - 1)):
+                self._end_range()
+
     def _end_range(self) -> None:
-        if self._open.paths:
-            self._ranges.append(self._trees.write_range(self._open))
-            self._open = Records([], [])
+        if self._open:
+            self._ranges.append(self._trees.write_range(Records(self._open)))
+            self._open = []
 
 
-def _overlay(records: Records, keys: Iterable[str], changes: Mapping[str, Entry | None]) -> Iterator[tuple[str, Entry]]:
-    """Merge sorted changes into the records of a range; a record stays where the change equals it."""
-    paths, entries = records
-    at = 0
-    for key in keys:
-        upto = bisect_left(paths, key, lo=at)
-        yield from zip(paths[at:upto], entries[at:upto], strict=True)
-        known = entries[upto] if upto < len(paths) and paths[upto] == key else None
-        at = upto + (known is not None)
-        entry = changes[key]
-        if entry is not None:
-            yield key, known if known is not None and known.identity == entry.identity else entry
-    yield from zip(paths[at:], entries[at:], strict=True)
+def _as_line(fields: tuple[object, ...]) -> str:
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+
+
+def _lines(data: bytes) -> list[str]:
+    return data.decode("utf-8", "surrogatepass").split("\n")
+
+
+def _data(lines: list[str]) -> bytes:
+    return "\n".join(lines).encode("utf-8", "surrogatepass")
+
+
+def _path(line: str) -> str:
+    """Return the path at the beginning of a record's line, without reading the rest."""
+    path: str = _DECODER.raw_decode(line, 1)[0]
+    return path
 
 
 def _last(span: Range) -> str:
