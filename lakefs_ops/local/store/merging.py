@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from lakefs_ops.local.store.trees import Entry, Range, Trees, Writer
@@ -49,14 +49,22 @@ def diff(trees: Trees, left: str, right: str, start: str = "") -> Iterator[Chang
     a.seek(start)
     b.seek(start)
     while a.span is not None or b.span is not None:
+        a.enter()
+        b.enter()
         if b.span is None or (a.span is not None and a.path < b.path):
-            yield Change(a.path, a.take(), None)
+            yield Change(a.path, a.entry, None)
+            a.step()
         elif a.span is None or b.path < a.path:
-            yield Change(b.path, None, b.take())
+            yield Change(b.path, None, b.entry)
+            b.step()
+        elif count := a.alike(b):
+            a.step(count)
+            b.step(count)
         else:
-            path, before, after = a.path, a.take(), b.take()
-            if before.identity != after.identity:
-                yield Change(path, before, after)
+            if a.entry.identity != b.entry.identity:
+                yield Change(a.path, a.entry, b.entry)
+            a.step()
+            b.step()
 
 
 def merge(trees: Trees, base: str, source: str, destination: str, strategy: str = "") -> str | None:
@@ -108,6 +116,8 @@ class _Cursor:
         span: the range, None at the end.
         inside: whether it is at a record; the records of a range are read only then.
         whole: whether the range may be taken in as it is.
+        records: those of the range it is inside.
+        at: which of them it is at.
     """
 
     whole = True
@@ -115,32 +125,25 @@ class _Cursor:
     def __init__(self, trees: Trees, spans: list[Range]) -> None:
         self._trees, self._spans = trees, spans
         self._next = 0
+        self._read: tuple[str, Entry] | None = None
         self.skip()
 
     @property
     def path(self) -> str:
         """The path here; before a range its first."""
         assert self.span is not None
-        return self._here[0] if self.inside else self.span.first
+        return self._record[0] if self.inside else self.span.first
 
     @property
     def entry(self) -> Entry:
-        """The entry here."""
-        assert self.span is not None
-        return self._here[1] if self.inside else self._trees.records(self.span.id).entry(0)
+        """The entry here, inside a range."""
+        return self._record[1]
 
-    def alike(self, other: _Cursor) -> list[Range]:
-        """Return the ranges from here on that are those of the other side from there on."""
-        count = 0
-        for mine, theirs in zip(islice(self._spans, self._next - 1, None), other.following(), strict=False):
-            if mine.id != theirs.id:
-                break
-            count += 1
-        return self._spans[self._next - 1 : self._next - 1 + count]
-
-    def following(self) -> Iterator[Range]:
-        """Go through the ranges from here on that may be taken in together."""
-        return islice(self._spans, self._next - 1, None)
+    @property
+    def _record(self) -> tuple[str, Entry]:
+        if self._read is None:
+            self._read = self.records.record(self.at)
+        return self._read
 
     def skip(self, count: int = 1) -> None:
         """Go before the next range, or one behind it."""
@@ -148,39 +151,46 @@ class _Cursor:
         self.span = self._spans[self._next - 1] if self._next <= len(self._spans) else None
         self.inside = False
 
-    def step(self) -> None:
+    def step(self, count: int = 1) -> None:
         """Enter the range, or go on inside it, and from its end before the next one."""
         if not self.inside:
-            self._enter(0)
-            return
-        following = next(self._items, None)
-        if following is None:
-            self.skip()
+            self.enter()
+        elif self.at + count < len(self.records):
+            self.at += count
+            self._read = None
         else:
-            self._here = following
-
-    def take(self) -> Entry:
-        """Return the entry here, and go on."""
-        if not self.inside:
-            self._enter(0)
-        entry = self.entry
-        _Cursor.step(self)
-        return entry
-
-    def seek(self, start: str) -> None:
-        """Go on to a path, or to the first one behind it."""
-        while self.span is not None and self.span.last < start:
             self.skip()
-        if self.span is not None and not self.inside and self.path < start:
-            self._enter(self._trees.records(self.span.id).find(start))
-        while self.span is not None and self.path < start:
-            self.take()
 
-    def _enter(self, at: int) -> None:
-        assert self.span is not None
-        self._items = self._trees.records(self.span.id).items(at)
-        self._here = next(self._items)
-        self.inside = True
+    def enter(self, path: str = "") -> None:
+        """Go to the first record of the range that is not before a path."""
+        if not self.inside and self.span is not None:
+            self.records = self._trees.records(self.span.id)
+            self.at = self.records.find(path) if self.span.first < path else 0
+            self._read = None
+            self.inside = True
+
+    def seek(self, path: str) -> None:
+        """Go on to a path, or to the first one behind it, into its range."""
+        while self.span is not None and self.span.last < path:
+            self.skip()
+        self.enter(path)
+        if self.span is not None and self.path < path:
+            self.step(self.records.find(path, self.at) - self.at)
+
+    def alike(self, other: _Cursor) -> int:
+        """Return how many ranges, or records of this range, are from here on what they are on the other side."""
+        pairs = zip(self.ahead(), other.ahead(), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    def following(self, count: int) -> list[Range]:
+        """Return so many ranges from here on."""
+        return self._spans[self._next - 1 : self._next - 1 + count]
+
+    def ahead(self) -> Iterator[str]:
+        """Go through what identifies the ranges, or the records of this range, from here on."""
+        if self.inside:
+            return islice(self.records.lines, self.at, None)
+        return (span.id for span in islice(self._spans, self._next - 1, None))
 
 
 class _Without(_Cursor):
@@ -202,8 +212,8 @@ class _Without(_Cursor):
             return True
         return not (span.first.startswith(prefix) or span.first <= prefix <= span.last)
 
-    def following(self) -> Iterator[Range]:
-        return islice(super().following(), 1)
+    def ahead(self) -> Iterator[str]:
+        return islice(super().ahead(), 1)  # at each it is asked anew what goes
 
     def skip(self, count: int = 1) -> None:
         super().skip(count)
@@ -212,8 +222,8 @@ class _Without(_Cursor):
             super().skip()
             self._find()
 
-    def step(self) -> None:
-        super().step()
+    def step(self, count: int = 1) -> None:
+        super().step(count)
         self._find()
         while self.span is not None and self.inside and self._goes(self.path):
             super().step()
@@ -285,10 +295,8 @@ class _Merge:
 
     def _ranges(self, writer: Writer, ours: Range, theirs: Range) -> None:
         source, destination = self.source, self.destination
-        taken: list[Range] = []
-        if ours.id == theirs.id:
-            taken = source.alike(destination)
-        elif (ours.first, ours.last) == (theirs.first, theirs.last):
+        taken = source.following(source.alike(destination))
+        if not taken and (ours.first, ours.last) == (theirs.first, theirs.last):
             before = self._before(ours)
             if before is not None and before.id in (ours.id, theirs.id):
                 taken = [theirs if before.id == ours.id else ours]
@@ -314,6 +322,11 @@ class _Merge:
 
     def _records(self, writer: Writer) -> None:
         source, destination = self.source, self.destination
+        if count := source.alike(destination):
+            writer.take(source.records, source.at, source.at + count)
+            source.step(count)
+            destination.step(count)
+            return
         if source.path != destination.path:
             self._alone(writer, min(source, destination, key=lambda side: side.path))
             return
@@ -324,7 +337,7 @@ class _Merge:
                 kept = destination
             elif not same(destination.entry, before):
                 kept = self._winner()
-        writer.record(kept.path, kept.entry)
+        writer.take(kept.records, kept.at, kept.at + 1)
         source.step()
         destination.step()
 
@@ -332,7 +345,7 @@ class _Merge:
         """Keep or leave out a record that the other side has not."""
         before = self._before_at(side.path)
         if before is None or (not same(side.entry, before) and self._winner() is side):
-            writer.record(side.path, side.entry)
+            writer.take(side.records, side.at, side.at + 1)
         side.step()
 
     def _settle(self, writer: Writer, side: _Cursor) -> bool:

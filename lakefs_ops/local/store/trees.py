@@ -118,9 +118,14 @@ class Records:
         """Return the path of a record."""
         return _path(self.lines[at])
 
+    def record(self, at: int) -> tuple[str, Entry]:
+        """Return the path and the entry of a record."""
+        path, *entry = json.loads(self.lines[at])
+        return path, Entry._make(entry)
+
     def entry(self, at: int) -> Entry:
         """Return the entry of a record."""
-        return Entry._make(json.loads(self.lines[at])[1:])
+        return self.record(at)[1]
 
     def find(self, path: str, start: int = 0) -> int:
         """Return the place of a path, or where it would be."""
@@ -305,18 +310,25 @@ class Writer:
         if ends_range(path):
             self._end_range()
 
+    def take(self, records: Records, start: int, end: int) -> None:
+        """Add records of a range as they are; all but its last go on in the open one."""
+        if start < end:
+            self._open += records.lines[start:end]
+            if ends_range(records.path(end - 1)):
+                self._end_range()
+
     def overlay(self, records: Records, keys: Iterable[str], changes: Mapping[str, Entry | None]) -> None:
         """Add the records of a range with sorted changes; a record stays where the change equals it."""
         at = 0
         for key in keys:
             upto = records.find(key, at)
-            self._take(records, at, upto)
+            self.take(records, at, upto)
             known = records.entry(upto) if upto < len(records) and records.path(upto) == key else None
             at = upto + (known is not None)
             entry = changes[key]
             if entry is not None:
                 self.record(key, known if known is not None and known.identity == entry.identity else entry)
-        self._take(records, at, len(records))
+        self.take(records, at, len(records))
 
     def ranges(self, spans: Sequence[Range]) -> None:
         """Take in ranges as they are; the open one ends before them."""
@@ -328,13 +340,6 @@ class Writer:
         """Return the tree's id."""
         self._end_range()
         return self._trees.write_meta_range(self._ranges)
-
-    def _take(self, records: Records, start: int, end: int) -> None:
-        """Add records of a range as they are; but for its last one they do not end a range."""
-        if start < end:
-            self._open += records.lines[start:end]
-            if ends_range(records.path(end - 1)):
-                self._end_range()
 
     def _end_range(self) -> None:
         if self._open:
