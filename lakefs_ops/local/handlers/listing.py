@@ -65,12 +65,12 @@ def _is_group(text: str, prefix: str, delimiter: str) -> bool:
     return text.startswith(prefix) and text.find(delimiter, len(prefix)) == len(text) - len(delimiter) >= len(prefix)
 
 
-def stats(path: str, entry: Entry, *, metadata: bool = True) -> dict[str, Any]:
-    """Return an object as the API writes it."""
+def stats(path: str, entry: Entry, *, address: str | None = None, metadata: bool = True) -> dict[str, Any]:
+    """Return an object as the API writes it, at its own address or at another one."""
     value: dict[str, Any] = {
         "path": path,
         "path_type": "object",
-        "physical_address": entry.address,
+        "physical_address": entry.address if address is None else address,
         "checksum": entry.checksum,
         "size_bytes": entry.size,
         "mtime": entry.mtime,

@@ -290,10 +290,10 @@ def listed(request: Request) -> Answer:
         if request.get("presign"):
             raise Invalid(NO_PRESIGN)
         try:
-            entry = entry._replace(address=addresses.shown(entry.address))
+            address = addresses.shown(entry.address)
         except Refusal as refused:
             raise Refusal(refused.message) from None
-        return listing.stats(path, entry, metadata=with_metadata and bool(entry.metadata))
+        return listing.stats(path, entry, address=address, metadata=with_metadata and bool(entry.metadata))
 
     found = listing.grouped(
         lambda start: branches.entries(at, start),

@@ -319,9 +319,9 @@ def _over(
             below = next(committed, None)
         if entry is not None:
             yield path, entry
-    while below is not None:
+    if below is not None:
         yield below
-        below = next(committed, None)
+        yield from committed
 
 
 @dataclass(frozen=True, slots=True)

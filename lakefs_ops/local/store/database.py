@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS commits (
     message TEXT NOT NULL, created INTEGER NOT NULL, moment INTEGER NOT NULL, meta_range_id TEXT NOT NULL,
     metadata TEXT NOT NULL, generation INTEGER NOT NULL, version INTEGER NOT NULL,
     PRIMARY KEY (repository, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS meta_ranges (id TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta_ranges (id TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS ranges (id TEXT PRIMARY KEY, data BLOB NOT NULL);
 """
 
@@ -93,7 +93,13 @@ class Database:
             )
             with self._registry:
                 self._all.append(found)
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32768", "temp_store=MEMORY"):
+            for pragma in (
+                "page_size=16384",
+                "journal_mode=WAL",
+                "synchronous=NORMAL",
+                "cache_size=-32768",
+                "temp_store=MEMORY",
+            ):
                 found.execute(f"PRAGMA {pragma}")
             self._local.connection = found
         return found
