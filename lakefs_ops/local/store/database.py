@@ -97,7 +97,7 @@ class Database:
                 "page_size=16384",
                 "journal_mode=WAL",
                 "synchronous=NORMAL",
-                "cache_size=-32768",
+                "cache_size=-8192",
                 "temp_store=MEMORY",
             ):
                 found.execute(f"PRAGMA {pragma}")
