@@ -21,7 +21,10 @@ LINE = 4096
 """How long a line of a form may be, in bytes."""
 
 INLINE = 1 << 16
-"""Up to which size a chunk is written without another thread, in bytes."""
+"""Up to which size a body is written without another thread, in bytes."""
+
+AT_ONCE = 1 << 19
+"""How much of a larger one is written at once, while the next arrives, in bytes."""
 
 
 async def receive_upload(request: Request, receive: Receive, pool: Executor) -> None:
@@ -42,23 +45,25 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
         request.upload_problem = problem
     loop = asyncio.get_running_loop()
     take = incoming.write if form is None else form.feed
-    complete = False
-    while True:
+    arrived = bytearray()
+    writing: Awaitable[None] | None = None
+    more = complete = True
+    while more and complete:
         message = await receive()
-        if message["type"] == "http.disconnect":
-            break
-        chunk = message.get("body", b"")
-        if chunk and request.upload_problem is None:
-            try:
-                if len(chunk) > INLINE:
-                    await loop.run_in_executor(pool, take, chunk)
-                else:
-                    take(chunk)
-            except Refusal as problem:
-                request.upload_problem = problem
-        if not message.get("more_body", False):
-            complete = True
-            break
+        complete = message["type"] != "http.disconnect"
+        more = message.get("more_body", False)
+        if request.upload_problem is None:
+            arrived += message.get("body", b"")
+        if len(arrived) >= AT_ONCE:
+            if writing is not None:
+                await writing
+            writing, arrived = loop.run_in_executor(pool, take, arrived), bytearray()
+    if writing is not None:
+        await writing
+    if len(arrived) > INLINE:
+        await loop.run_in_executor(pool, take, arrived)
+    elif arrived:
+        take(arrived)
     if not complete:
         request.upload_problem = Invalid("client hung up")
     if form is not None:
@@ -120,7 +125,7 @@ class _Form:
         self._problem: Refusal | None = None
         self.content_type: str | None = None
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | bytearray) -> None:
         if not self._ended:
             self._buffer += chunk
             self._go_on(last=False)

@@ -70,7 +70,7 @@ class Incoming:
         self._digest = hashlib.md5(usedforsecurity=False)
         self.size = 0
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | bytearray) -> None:
         """Add bytes."""
         self._digest.update(chunk)
         self._file.write(chunk)
