@@ -221,21 +221,28 @@ class Application:
         return await loop.run_in_executor(self.pool, answer_page, self, scope["method"], path, query, headers, body)
 
     def _outside(self, method: str, path: str) -> Answer | None:
-        if path == "/_health" and method in ("GET", "HEAD"):
-            return as_text(f"alive! {uuid.uuid4()}")
-        if path == "/metrics":
+        name = path.split("/")[1]  # lakeFS takes what is below these as it takes them
+        if name == "_health":
+            return as_text(f"alive! {self.identity.installation}")
+        if name == "metrics":
             return Answer(200, b"", {"Content-Type": METRICS})
-        if path == "/openapi.json":
-            return as_json({"openapi": "3.0.0", "paths": _paths()})
-        if path == "/logout":
+        if name == "openapi.json":
+            body = as_json({"openapi": "3.0.0", "paths": _paths()}).body
+            return Answer(200, body, {"Content-Type": "application/json"})
+        if name == "logout":
             past = "Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0"
             cookie = f"internal_auth_session=; Path=/; {past}; HttpOnly; SameSite=Lax"
-            headers = {"Content-Type": "text/html; charset=utf-8", "Location": "/auth/login", "Set-Cookie": cookie}
-            return Answer(307, b'<a href="/auth/login">Temporary Redirect</a>.\n\n', headers)
-        if path.startswith(("/iceberg/", "/mds/")):
+            headers = {"Location": "/auth/login", "Set-Cookie": cookie}
+            if method in ("GET", "HEAD"):
+                headers["Content-Type"] = "text/html; charset=utf-8"
+            link = b'<a href="/auth/login">Temporary Redirect</a>.\n\n'
+            return Answer(307, link if method == "GET" else b"", headers)
+        if path.startswith(("/iceberg/api/", "/iceberg/relative_to/", "/mds/iceberg/api/")):
             return as_text("Not Implemented\n", 501)
         if path == API:
             return _refused(Missing("invalid API endpoint"))
+        if path.endswith("/"):
+            return as_text("404 page not found\n", 404)
         return None  # a page, as in lakeFS: lakectl knows by it that an endpoint is wrong
 
 

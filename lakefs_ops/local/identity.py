@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import time
 import uuid
@@ -31,21 +32,30 @@ SESSION_COOKIE = "internal_auth_session"
 FOREIGN_COOKIES = ("oidc_auth_session", "saml_auth_session")
 REFUSED = "error authenticating request"
 
+_BASE64 = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
 
 class Identity:
     """The user, the key pair, and tokens for it.
 
     Args:
         lake: where they are kept.
+
+    Attributes:
+        installation: the id of this server, for as long as its data are kept.
     """
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        key = lake.document(SERVER, "token_key")
-        if key is None:
-            key = secrets.token_hex(32)
-            lake.put_document(SERVER, "token_key", key)
-        self._key = bytes.fromhex(key)
+        self._key = bytes.fromhex(self._kept("token_key", secrets.token_hex(32)))
+        self.installation = self._kept("installation", str(uuid.uuid4()))
+
+    def _kept(self, name: str, made: str) -> str:
+        """Return what is kept under a name, which is what was made first."""
+        kept = self._lake.document(SERVER, name)
+        if kept is None:
+            self._lake.put_document(SERVER, name, made)
+        return kept or made
 
     @property
     def user(self) -> dict[str, Any] | None:
@@ -64,17 +74,12 @@ class Identity:
         """Whether the server was set up."""
         return self._lake.document(SERVER, "installed") is not None
 
-    @property
-    def installation(self) -> str:
-        """The id that the set-up gave the server, empty before."""
-        return str((self._lake.document(SERVER, "installed") or {}).get("id", ""))
-
-    def install(self, name: str, email: str, access_key_id: str, secret_access_key: str) -> None:
+    def install(self, name: str, access_key_id: str, secret_access_key: str) -> None:
         """Set the server up with its user and key pair."""
         now = int(time.time())
         with self._lake.database.writing():
-            self._lake.put_document(SERVER, "installed", {"id": str(uuid.uuid4()), "date": now})
-            self._lake.put_document(SERVER, "user", {"id": name, "creation_date": now, "email": email})
+            self._lake.put_document(SERVER, "installed", {"date": now})
+            self._lake.put_document(SERVER, "user", {"id": name, "creation_date": now, "email": ""})
             self._lake.put_document(
                 SERVER,
                 "credentials",
@@ -117,35 +122,38 @@ class Identity:
         Raises:
             Unauthenticated: nobody the server knows.
         """
-        scheme, _, rest = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and len(rest.split()) == 1:
-            return self._by_token(rest.strip())
+        told = headers.get("authorization", "")
+        words = told.split()
+        if len(words) == 2 and words[0].lower() == "bearer":
+            return self._by_token(words[1])
+        scheme, _, rest = told.partition(" ")
         if scheme.lower() == "basic":
-            try:
-                key, colon, secret = base64.b64decode(rest, validate=True).decode("utf-8", "replace").partition(":")
-            except binascii.Error:
-                colon = ""
+            pair = base64.b64decode(rest).decode("utf-8", "replace") if _BASE64.fullmatch(rest) else ""
+            key, colon, secret = pair.partition(":")
             if colon:
                 if not self.matches(key, secret):
                     raise Unauthenticated(REFUSED)
                 return self._name()
         cookies = _cookies(headers.get("cookie", ""))
-        if SESSION_COOKIE in cookies:
+        if self._claims(cookies.get(SESSION_COOKIE, "")) is not None:
             return self._by_token(cookies[SESSION_COOKIE])
         if any(name in cookies for name in FOREIGN_COOKIES):
             raise Unauthenticated(REFUSED)
         return ""
 
-    def _by_token(self, token: str) -> str:
+    def _claims(self, token: str) -> dict[str, Any] | None:
+        """Return what a token says; None if this server did not sign it."""
         try:
             head, claims, signature = token.split(".")
-            good = hmac.compare_digest(
-                hmac.digest(self._key, f"{head}.{claims}".encode(), "sha256"), _unbase64(signature)
-            )
-            said = json.loads(_unbase64(claims))
+            signed = hmac.digest(self._key, f"{head}.{claims}".encode(), "sha256")
+            said: dict[str, Any] = json.loads(_unbase64(claims))
+            return said if hmac.compare_digest(signed, _unbase64(signature)) else None
         except (ValueError, binascii.Error):
-            raise Unauthenticated(REFUSED) from None
-        if not good or said["exp"] < time.time() or said["sub"] != self._name():
+            return None
+
+    def _by_token(self, token: str) -> str:
+        said = self._claims(token)
+        if said is None or said["exp"] < time.time() or said["sub"] != self._name():
             raise Unauthenticated(REFUSED)
         return self._name()
 
@@ -157,14 +165,13 @@ class Identity:
 
     @property
     def committer(self) -> str:
-        """How commits name the user: the e-mail where it is set, else the name."""
-        user = self.user or {}
-        return str(user.get("email") or user.get("id", ""))
+        """How commits name the user."""
+        return str((self.user or {}).get("id", ""))
 
 
 def _cookies(header: str) -> dict[str, str]:
     """Read cookies; a browser sends those of all servers on this machine, and some are not as cookies should be."""
-    pairs = (pair.partition("=") for pair in header.split(";"))
+    pairs = (pair.partition("=") for pair in reversed(header.split(";")))  # the first of a name counts
     return {name.strip(): value.strip().strip('"') for name, equals, value in pairs if equals}
 
 

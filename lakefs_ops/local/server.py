@@ -113,7 +113,7 @@ class LocalLakeFS:
             self._lake = Lake(directory)
             identity = Identity(self._lake)
             if self._installed and not identity.matches(self.access_key_id, self.secret_access_key):
-                identity.install(USER, "", self.access_key_id, self.secret_access_key)
+                identity.install(USER, self.access_key_id, self.secret_access_key)
             self._application = Application(
                 self._lake,
                 identity,

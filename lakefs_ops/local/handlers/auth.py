@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from typing import Any
 
+from lakefs_ops.local.emails import is_address
 from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Unauthenticated, Unimplemented
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.identity import REFUSED
 
 COOKIE_SECONDS = 30 * 24 * 3600
-
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def current_user(request: Request) -> Answer:
@@ -86,7 +84,7 @@ def create_user(request: Request) -> Answer:
     if "%" in name:
         raise Invalid("User name cannot contain '%'")
     if request.fields.get("invite_user"):
-        if not _EMAIL.fullmatch(name):
+        if not is_address(name):
             raise Invalid("Invalid email format")
         _check_known(request)
         return not_implemented(request)

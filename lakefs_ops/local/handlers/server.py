@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import string
 
+from lakefs_ops.local.emails import check_of_company
 from lakefs_ops.local.errors import Conflicting, Invalid, Unmet
 from lakefs_ops.local.http import FRAMED, SNIFFED, Answer, Request, as_json, as_text, nothing
 
 VERSION = "1.84.0"
 """The lakeFS whose answers this server gives."""
-
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def health(request: Request) -> Answer:
@@ -94,21 +92,20 @@ def setup(request: Request) -> Answer:
         raise Invalid("empty user display name")
     if identity.installed:
         raise Conflicting("lakeFS already initialized")
-    if fields.get("email") and not _EMAIL.fullmatch(fields["email"]):
-        raise Invalid("invalid email address")
+    if fields.get("email"):
+        check_of_company(fields["email"])
+    if "/" in fields["username"]:
+        raise Invalid("create user - name contains delimiter /: validation error")
     key = fields.get("key") or {
-        "access_key_id": "AKIA" + _random(string.ascii_uppercase + "234567", 14) + "LQ",
+        "access_key_id": "AKIAJ" + _random(string.ascii_uppercase + string.digits, 14) + "Q",
         "secret_access_key": _random(string.ascii_letters + string.digits + "+/", 40),
     }
-    identity.install(fields["username"], fields.get("email", ""), key["access_key_id"], key["secret_access_key"])
+    identity.install(fields["username"], key["access_key_id"], key["secret_access_key"])
     return as_json(identity.credentials)
 
 
 def comm_prefs(request: Request) -> Answer:
-    """Answer ``setupCommPrefs``."""
-    email = request.fields.get("email", "")
-    if not _EMAIL.fullmatch(email):
-        raise Invalid("invalid email address" if email else "email is required")
+    """Answer ``setupCommPrefs``: as no subscription is offered, nothing is left to be said after the set-up."""
     if not request.server.identity.installed:
         raise Unmet("lakeFS is not initialized")
     raise Conflicting("communication preferences already set")

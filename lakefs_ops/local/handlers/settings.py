@@ -99,7 +99,10 @@ def set_gc_rules(request: Request) -> Answer:
         "default_retention_days": _as_int32(request.fields["default_retention_days"]),
         "branches": [{"branch_id": name, "retention_days": number} for name, number in days.items()] or None,
     }
-    request.lake.put_document(repository.uid, GC_RULES, rules)
+    if any(rules.values()):
+        request.lake.put_document(repository.uid, GC_RULES, rules)
+    else:  # lakeFS keeps zeros as nothing, and then finds none
+        request.lake.drop_document(repository.uid, GC_RULES)
     return nothing()
 
 

@@ -21,6 +21,10 @@ _STAGED_AT = """
 SELECT entry, 0 FROM staging WHERE repository = ?1 AND branch = ?2 AND path = ?3 UNION ALL
 SELECT entry, 1 FROM sealed WHERE repository = ?1 AND branch = ?2 AND path = ?3 ORDER BY 2 LIMIT 1
 """
+_LAYERS_AT = """
+SELECT 'staged', entry FROM staging WHERE repository = ?1 AND branch = ?2 AND path = ?3 UNION ALL
+SELECT 'sealed', entry FROM sealed WHERE repository = ?1 AND branch = ?2 AND path = ?3
+"""
 _SEALED_FROM = (
     "SELECT path, entry FROM sealed WHERE repository = ?1 AND branch = ?2 AND path >= ?3 ORDER BY path LIMIT ?4"
 )
@@ -180,18 +184,17 @@ class Branches:
         Args:
             name: the branch.
             path: the path.
-            tombstone: whether what was only staged leaves a mark of its removal.
+            tombstone: whether what was only staged leaves a mark of its removal. Without, lakeFS also passes over a
+                path that was staged anew over a removal that is sealed, and so do we.
         """
         with self.lake.database.writing() as connection:
             here = (self.repository.uid, name, path)
-            found, entry = self.staged_at(name, path)
-            if self.lake.trees.get(self.head(name).meta_range_id, path) is not None or (found and tombstone):
+            committed = self.lake.trees.get(self.head(name).meta_range_id, path) is not None
+            layers = dict(self.lake.database.rows(_LAYERS_AT, *here))
+            if committed or layers.get("sealed") is not None or (tombstone and "staged" in layers):
                 self.stage(name, path, None)
-                return
-            connection.execute("DELETE FROM staging WHERE repository = ? AND branch = ? AND path = ?", here)
-            found, entry = self.staged_at(name, path)
-            if entry is not None:
-                self.stage(name, path, None)
+            elif not tombstone and "sealed" not in layers:
+                connection.execute("DELETE FROM staging WHERE repository = ? AND branch = ? AND path = ?", here)
 
     def take_back(self, name: str, path: str) -> None:
         """Stage what is committed at a path over what is uncommitted there."""
