@@ -71,8 +71,11 @@ def of(body: Body) -> bytes | StreamedBody | None:
         return body
     if isinstance(body, bytes | bytearray | memoryview):
         return StreamedBody(_Slices(memoryview(body).cast("B")))
-    if isinstance(body, str):
-        raise InvalidArgument("a body must be bytes, a file opened in binary mode, or an iterator of bytes; got text")
+    if isinstance(body, str) or not (hasattr(body, "read") or hasattr(body, "__iter__")):
+        raise InvalidArgument(
+            "a body must be bytes, a file opened in binary mode, or an iterator of bytes;"
+            f" got {'text' if isinstance(body, str) else type(body).__name__}"
+        )
     return StreamedBody(body)
 
 

@@ -29,7 +29,8 @@ PAGE_SIZE = 1000
 WORTH_A_THREAD = 0.005
 """How long a consumer must be busy with a page, in seconds, for the next one to be fetched meanwhile."""
 
-Body = bytes | IO[bytes] | Iterable[bytes] | None
+Content = bytes | IO[bytes] | Iterable[bytes]
+Body = Content | None
 QueryValue = str | int | bool | Iterable[str] | None
 
 _NEGATIVE_MODIFIER = re.compile(r"[~^]-")
@@ -85,7 +86,12 @@ class Call(Generic[T_co]):
     @property
     def repeatable(self) -> bool:
         """Whether the transport may send it again when no answer came."""
-        return self.idempotent or self.method in ("GET", "HEAD")
+        return self.idempotent or self.reads
+
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing."""
+        return self.method in ("GET", "HEAD")
 
     @property
     def about(self) -> dict[str, str]:
@@ -110,6 +116,11 @@ class Call(Generic[T_co]):
 
 class Sender(Protocol):
     """What a group needs of the transport."""
+
+    @property
+    def endpoint(self) -> str:
+        """The server's address, for messages."""
+        ...
 
     def send(self, call: Call[T]) -> T:
         """Send the call and return its typed answer."""
@@ -324,8 +335,12 @@ class Listing(Generic[T]):
         """Return where the next page begins; a server that stands still would keep us for ever."""
         offset = page.pagination.next_offset
         if not offset or offset == after:
-            text = f"{self._call}: the server says that more follows, but only behind {offset!r} again"
-            raise NotALakeFS(text, operation=self._call.operation, endpoint="")
+            endpoint = self._sender.endpoint
+            text = (
+                f"{self._call}: {endpoint} does not answer as a lakeFS: it says that more follows, but only behind"
+                f" {offset!r} again; check the endpoint"
+            )
+            raise NotALakeFS(text, operation=self._call.operation, endpoint=endpoint)
         return offset
 
     def __repr__(self) -> str:

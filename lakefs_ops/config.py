@@ -17,12 +17,14 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Self
+from types import MappingProxyType, UnionType
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from lakefs_ops import lakectl
 from lakefs_ops.errors import ConfigurationError
+
+T = TypeVar("T", "Timeouts", "Retries")
 
 API = "/api/v1"
 
@@ -36,8 +38,14 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "proxy": ("LAKEFS_PROXY",),
     "pool_size": ("LAKEFS_POOL_SIZE",),
     "login": ("LAKEFS_LOGIN",),
+    "timeouts": ("LAKEFS_TIMEOUTS",),
+    "retries": ("LAKEFS_RETRIES",),
 }
-"""Which environment variables are read for what; the first that is set and not empty counts."""
+"""Which environment variables are read for what; the first that is set and not empty counts.
+
+Time-outs and retries are written as ``connect=5,read=60,total=600`` and ``count=2,budget=10``; what is left out is as
+by default, and ``total=none`` is no limit.
+"""
 
 FILE: Mapping[str, str] = {
     "endpoint": "server.endpoint_url",
@@ -102,6 +110,8 @@ class Retries:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not value >= 0:
                 raise ConfigurationError(f"{name} of the retries must not be negative, got {value!r}")
+        if not isinstance(self.count, int):
+            raise ConfigurationError(f"count of the retries must be a whole number, got {self.count!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,11 +154,12 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "endpoint", normalize_endpoint(self.endpoint))
+        self._check_types()
         if bool(self.access_key_id) != bool(self.secret_access_key):
             given, missing = ("access_key_id", "secret_access_key")
             if self.secret_access_key:
                 given, missing = missing, given
-            raise ConfigurationError(f"{given} is given without {missing}; give both, or a token")
+            raise ConfigurationError(f"{self._named(given)} is given without {missing}; give both, or a token")
         if self.token and self.access_key_id:
             raise ConfigurationError("both a token and an access key are given; give one of them")
         if self.login and not self.access_key_id:
@@ -157,14 +168,50 @@ class Config:
             value = getattr(self, name)
             # Control characters would end the header that carries it.
             if isinstance(value, str) and not value.isprintable():
-                raise ConfigurationError(f"{name} holds a line break or another control character")
+                raise ConfigurationError(f"{self._named(name)} holds a line break or another control character")
         if isinstance(self.token, str) and not self.token.isascii():
-            raise ConfigurationError("token holds a character outside ASCII")
-        if not isinstance(self.pool_size, int) or self.pool_size < 1:
-            raise ConfigurationError(f"pool_size must be at least 1, got {self.pool_size!r}")
-        _check_files(self)
+            raise ConfigurationError(f"{self._named('token')} holds a character outside ASCII")
+        if self.pool_size < 1:
+            raise ConfigurationError(f"{self._named('pool_size')} must be at least 1, got {self.pool_size!r}")
+        self._check_files()
         if self.proxy and urlsplit(self.proxy).hostname is None:
-            raise ConfigurationError("proxy must look like http://proxy.example.com:3128")
+            raise ConfigurationError(f"{self._named('proxy')} must look like http://proxy.example.com:3128")
+
+    def _check_types(self) -> None:
+        types: dict[str, tuple[type | UnionType, str]] = {
+            "access_key_id": (str | None, "a text"),
+            "secret_access_key": (str | None, "a text"),
+            "token": (str | Callable | None, "a text, or a callable that returns one"),
+            "login": (bool, "True or False"),
+            "verify": (bool | str, "True, False, or the path of a bundle as a text"),
+            "client_certificate": (
+                str | tuple | None,
+                "a path as a text, or a tuple of the paths of certificate and key",
+            ),
+            "proxy": (str | None, "a text"),
+            "timeouts": (Timeouts, "Timeouts(connect=..., read=..., total=...)"),
+            "retries": (Retries, "Retries(count=..., budget=...)"),
+            "pool_size": (int, "a whole number"),
+        }
+        for name, (wanted, words) in types.items():
+            value = getattr(self, name)
+            if not isinstance(value, wanted):
+                # Without the value, which may be a secret at the wrong place.
+                raise ConfigurationError(f"{name} must be {words}, got {type(value).__name__}")
+
+    def _check_files(self) -> None:
+        certificate = self.client_certificate
+        named = [("verify", self.verify)] if isinstance(self.verify, str) else []
+        named += [
+            ("client_certificate", c) for c in ((certificate,) if isinstance(certificate, str) else certificate or ())
+        ]
+        for name, path in named:
+            if not Path(path).exists():
+                raise ConfigurationError(f"{self._named(name)} names {path!r}, and there is no such file")
+
+    def _named(self, name: str) -> str:
+        source = self.sources.get(name, "argument")
+        return name if source == "argument" else f"{name} ({source})"
 
     @classmethod
     def load(cls, *, env: Mapping[str, str] | None = None, **given: object) -> Self:
@@ -228,23 +275,16 @@ def _rebuild(cls: type[Config], values: dict[str, Any]) -> Config:
     return cls(**values)
 
 
-def _check_files(config: Config) -> None:
-    certificate = config.client_certificate
-    named = [("verify", config.verify)] if isinstance(config.verify, str) else []
-    named += [
-        ("client_certificate", c) for c in ((certificate,) if isinstance(certificate, str) else certificate or ())
-    ]
-    for name, path in named:
-        if not Path(str(path)).exists():
-            raise ConfigurationError(f"{name} names {path!r}, and there is no such file")
-
-
 def _take(values: dict[str, Any], sources: dict[str, str], name: str, found: tuple[str, str] | None) -> None:
     if found is not None:
         values[name], sources[name] = _typed(name, found[0], found[1]), found[1]
 
 
-def _typed(name: str, text: str, source: str) -> str | bool | int | tuple[str, str]:
+def _typed(name: str, text: str, source: str) -> Any:
+    if name == "timeouts":
+        return _numbers(Timeouts, text, source)
+    if name == "retries":
+        return _numbers(Retries, text, source)
     if name == "pool_size":
         try:
             return int(text)
@@ -258,6 +298,21 @@ def _typed(name: str, text: str, source: str) -> str | bool | int | tuple[str, s
         certificate, _, key = text.partition(os.pathsep)
         return certificate, key
     return text
+
+
+def _numbers(kind: type[T], text: str, source: str) -> T:
+    """Read ``name=number,name=number``."""
+    values: dict[str, Any] = {}
+    try:
+        for item in text.split(","):
+            name, _, number = (part.strip() for part in item.partition("="))
+            values[name] = None if number == "none" else int(number) if number.isdecimal() else float(number)
+        return kind(**values)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
+    except (TypeError, ValueError):
+        names = ", ".join(f"{f.name}=NUMBER" for f in fields(kind))
+        raise ConfigurationError(f"{source}: {text!r} is not of the form {names}") from None
 
 
 def _from_environment(env: Mapping[str, str], name: str) -> tuple[str, str] | None:

@@ -351,21 +351,35 @@ _NOT_FOUND: Mapping[str, type[ApiError]] = {
 _MERGES = frozenset({"mergeIntoBranch", "mergePullRequest", "cherryPick", "revertBranch"})
 _RUN_ID = re.compile(r"run id '([^']*)'")
 
-_ADVICE: dict[type[ApiError], str] = {
+_ADVICE: Mapping[type[ApiError], str] = {
+    ApiError: "the server's log may tell more",
+    NotModified: "keep the bytes that are here",
+    BadRequest: "correct what it names and call again",
     NoChanges: "nothing differs from what is committed already",
     DirtyBranch: "commit or reset the branch's uncommitted changes first",
+    StorageNamespaceInUse: "choose another storage namespace",
+    PullRequestNotOpen: "it is closed or merged already, so open another one",
     AuthenticationFailed: "check the access key and the secret",
-    PermissionDenied: "ask for the permission, or use other credentials",
+    PermissionDenied: "ask for the permission, unless nobody can have it",
     ProtectedBranch: "write to another branch and merge it",
     ReadOnlyRepository: "use another repository, or force where the operation offers it",
     NoMergeBase: "the two have nothing in common; only a two-dot diff compares them",
+    NotFound: "check the names and ids",
     RepositoryNotFound: "check the repository's name and the endpoint",
     RefNotFound: "check the ref's name",
     BranchNotFound: "check the branch's name, or create it",
+    TagNotFound: "check the tag's name, or create it",
+    CommitNotFound: "check the commit's id",
+    ObjectNotFound: "check the object's path and the ref's name",
+    PullRequestNotFound: "check the pull request's id",
     NotAnEndpoint: "the server may be another version of lakeFS, or a proxy changes the address",
+    Conflict: "look at what is there",
     AlreadyExists: "choose another name, or use what is there",
     MergeConflict: "compare the two refs, settle the paths, or choose a merge strategy",
+    Gone: "it was deleted, and its data with it",
+    PreconditionFailed: "look at what is there: a condition of the call does not hold",
     HookFailed: "look at the output of the action's run",
+    RangeNotSatisfiable: "ask for bytes that the object has",
     Busy: "try again later",
     BranchLocked: "try again later",
     LostRace: "look at the branch, then try again",
@@ -401,16 +415,28 @@ def from_answer(
     names: Mapping[str, str],
     request_id: str | None = None,
     retry_after: float | None = None,
+    advice: Mapping[type[ApiError], str] | None = None,
 ) -> ApiError:
-    """Build the error for an answer: one sentence of what was asked, what came back, and what to do."""
+    """Build the error for an answer: one sentence of what was asked, what came back, and what to do.
+
+    Args:
+        status: the HTTP status.
+        reason: the server's text.
+        operation: the operation's name.
+        endpoint: the server that was asked.
+        names: what the call was about.
+        request_id: the server's id of the request.
+        retry_after: seconds after which the server wants to be asked again.
+        advice: what to do about a class of errors, where the caller knows better than this module.
+    """
     reason = reason.partition("\nSchema:")[0]
     cls = error_class(status, reason, operation)
     about = ", ".join(f"{noun} {name!r}" for noun, name in names.items())
     said = f"{status} {' '.join(reason.split())[:SHOWN_REASON]}".rstrip()
-    advice = next((_ADVICE[c] for c in cls.__mro__ if c in _ADVICE), "")
-    text = f"{operation}({about}) was refused by {endpoint}: {said}"
-    if advice:
-        text += f"; {advice}"
+    known = {**_ADVICE, **(advice or {})}
+    text = (
+        f"{operation}({about}) was refused by {endpoint}: {said}; {next(known[c] for c in cls.__mro__ if c in known)}"
+    )
     if request_id:
         text += f" (request {request_id})"
     details: dict[str, Any] = {

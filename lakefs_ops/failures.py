@@ -22,13 +22,34 @@ SHOWN_OF_STRANGERS = 200
 """How much a message repeats of what is no lakeFS, in characters."""
 LONGEST_RETRY_AFTER = 3600.0
 """The longest pause that a server's ``Retry-After`` is believed, in seconds."""
+UNKNOWN = "it may have taken effect: look at the state before sending it again"
+
+_PRESIGNED = dict.fromkeys(
+    (errors.AuthenticationFailed, errors.PermissionDenied),
+    "the presigned address may be over, so ask lakeFS for another one",
+)
 
 LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 """What requests, urllib3 and the sockets below them raise."""
 
 
-def refusal(call: Call[Any], response: requests.Response, endpoint: str, *, store: bool = False) -> errors.LakeFSError:
-    """Turn an answer that is no success into an error."""
+def refusal(
+    call: Call[Any],
+    response: requests.Response,
+    endpoint: str,
+    *,
+    store: bool = False,
+    authorization: str | None = None,
+) -> errors.LakeFSError:
+    """Turn an answer that is no success into an error.
+
+    Args:
+        call: what was asked.
+        response: the answer; of its body only the beginning is read.
+        endpoint: who was asked.
+        store: it was the store behind a presigned address.
+        authorization: the header of this name that was sent.
+    """
     try:
         body = response.raw.read(MAX_ERROR_BODY, decode_content=True)
     except (*LIBRARY_ERRORS, ValueError, LookupError):
@@ -37,6 +58,9 @@ def refusal(call: Call[Any], response: requests.Response, endpoint: str, *, stor
     if status < 400 and status != 304:
         target = origin(response.headers.get("Location") or "")
         return stranger(call, f"it answered {status} and sends us to {target or 'nowhere'}", endpoint)
+    if status == 407:
+        text = f"{call}: the proxy on the way to {endpoint} wants credentials (407): http://user:password@proxy:3128"
+        return errors.ConnectionFailed(text, operation=call.operation, endpoint=endpoint, sent=False)
     reason, familiar = _reason(status, kind, body)
     expected = familiar or (store and "html" not in kind)
     # What stands before a lakeFS may say in its own words that it is not to be had now.
@@ -50,6 +74,7 @@ def refusal(call: Call[Any], response: requests.Response, endpoint: str, *, stor
         names=call.about,
         request_id=response.headers.get("X-Request-ID"),
         retry_after=_retry_after(response.headers.get("Retry-After")),
+        advice=_PRESIGNED if store else _credentials_advice(call, authorization),
     )
 
 
@@ -58,6 +83,8 @@ def broken(
 ) -> errors.TransportError:
     """Turn an exception of the HTTP library into one of ours."""
     cause = _root_cause(error)
+    # Some of urllib3's texts begin with the connection, as Python would write it.
+    why = str(cause).removeprefix(f"{getattr(cause, 'conn', '')}: ") or type(cause).__name__
     context = {"operation": call.operation, "endpoint": endpoint}
     timeouts = config.timeouts
     if isinstance(cause, urllib3.exceptions.EmptyPoolError):
@@ -67,32 +94,45 @@ def broken(
         )
         return errors.TimedOut(text, **context, sent=False)
     if isinstance(error, requests.exceptions.ProxyError):
-        text = f"{call} did not get through the proxy to {endpoint}: {cause}; check the proxy"
+        text = f"{call} did not get through the proxy to {endpoint}: {why}; check the proxy"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(cause, ConnectionRefusedError) or "refused" in str(cause):
         text = f"{call} found nothing listening at {endpoint}; is lakeFS running there, and is the endpoint right?"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(cause, urllib3.exceptions.NewConnectionError):
-        text = f"{call} cannot reach {endpoint}: {cause}; check the endpoint and the network"
+        text = f"{call} cannot reach {endpoint}: {why}; check the endpoint and the network"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(cause, urllib3.exceptions.ConnectTimeoutError):
         seconds = f"{timeouts.connect:g} s"
         text = f"{call} got no connection to {endpoint} within {seconds}; check the endpoint and the network"
         return errors.TimedOut(text, **context, sent=False)
     if isinstance(error, requests.exceptions.SSLError):
-        text = f"{call} found no trusted TLS at {endpoint}: {cause}; check the certificate, `verify` and the scheme"
+        text = f"{call} found no trusted TLS at {endpoint}: {why}; check the certificate, `verify` and the scheme"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(cause, OutOfTime | TimeoutError | urllib3.exceptions.TimeoutError) or patience.left == 0:
         limit = f"{timeouts.total:g} s in all" if patience.left == 0 else f"{timeouts.read:g} s"
-        text = (
-            f"{call} got no answer from {endpoint} within {limit}; it may have taken effect:"
-            " look at the state before sending it again"
-        )
+        advice = "try again, or wait longer (`timeouts`)" if call.reads else UNKNOWN
+        text = f"{call} got no answer from {endpoint} within {limit}; {advice}"
         return errors.TimedOut(text, **context, sent=True)
+    if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in why:
+        text = f"{call}: the proxy on the way to {endpoint} needs PySocks: pip install 'requests[socks]'"
+        return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return stranger(call, "it names an address that cannot be used", endpoint)
-    text = f"{call}: the connection to {endpoint} broke: {cause}; it may have taken effect"
+    advice = "try again" if call.reads else UNKNOWN
+    text = f"{call}: the connection to {endpoint} broke: {why}; {advice}"
     return errors.ConnectionFailed(text, **context, sent=True)
+
+
+def _credentials_advice(call: Call[Any], authorization: str | None) -> dict[type[errors.ApiError], str]:
+    """Say what to do about a 401, by what was sent."""
+    if not call.authenticated or (authorization or "").startswith("Basic"):
+        return {}
+    if authorization is None:
+        text = "the client has no credentials: give it access_key_id and secret_access_key, or a token"
+    else:
+        text = "check the token, which may be over"
+    return {errors.AuthenticationFailed: text}
 
 
 def stranger(call: Call[Any], what: str, endpoint: str) -> errors.NotALakeFS:

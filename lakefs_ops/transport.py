@@ -93,6 +93,11 @@ class Transport:
         _all.add(self)
 
     @property
+    def endpoint(self) -> str:
+        """The server's address."""
+        return self.config.endpoint
+
+    @property
     def session(self) -> requests.Session:
         """The session for the server, made on first use; adapters may be mounted on it."""
         if self._session is None:
@@ -225,7 +230,7 @@ class Transport:
             response.close()
             return self._at_store(call, body, patience, urljoin(url, target))
         try:
-            refusal = failures.refusal(call, response, self.config.endpoint)
+            refusal = failures.refusal(call, response, self.config.endpoint, authorization=authorization)
         finally:
             response.close()
         raise refusal

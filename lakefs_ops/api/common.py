@@ -206,6 +206,8 @@ def with_paths(
         f" both are as they were. Compare: {page};"
         " settle the paths, or choose the strategy source-wins or dest-wins"
     )
+    if conflict.request_id:
+        text += f" (request {conflict.request_id})"
     return MergeConflict(text, **{**conflict.__dict__, "paths": paths})
 
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from lakefs_ops.api.common import Group, ObjectUserMetadata, StorageURI
 from lakefs_ops.api.common import ObjectStats as ObjectStats
-from lakefs_ops.call import Body, Call, Listing, Page, Stream, headers, query, reference
+from lakefs_ops.call import Call, Content, Listing, Page, Stream, headers, query, reference
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.model import Model
 
@@ -143,7 +143,7 @@ class Objects(Group):
         repository: str,
         branch: str,
         path: str,
-        content: Body,
+        content: Content,
         *,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -172,11 +172,14 @@ class Objects(Group):
             PreconditionFailed: it exists, and ``if_none_match`` was given.
             ProtectedBranch: a rule covers the branch.
             BranchNotFound: no such branch.
-            InvalidArgument: metadata that cannot travel in a header.
+            InvalidArgument: content of another type, or metadata that cannot travel in a header.
 
         Example:
             >>> client.objects.upload("lake", "dev", "a.csv", b"x,y", content_type="text/csv")  # doctest: +SKIP
         """
+        if content is None:
+            # A call without a body would make an empty object.
+            raise InvalidArgument("content is None; an empty object has the content b''")
         return self._send(
             Call(
                 "uploadObject", "POST", _ON_BRANCH, {"repository": repository, "branch": branch}, ObjectStats,
@@ -397,7 +400,8 @@ class Objects(Group):
             no_tombstone: drop what is only uncommitted, without a trace.
 
         Raises:
-            InvalidArgument: an empty path, for which lakeFS 1.84 would silently delete nothing at all.
+            InvalidArgument: a text instead of a list; or an empty path, for which lakeFS 1.84 would silently delete
+                nothing at all.
             BadRequest: more than 1,000 paths.
 
         Example:
@@ -405,6 +409,9 @@ class Objects(Group):
             >>> {error.path: error.message for error in answer.errors}  # doctest: +SKIP
             {}
         """
+        if isinstance(paths, str):
+            # Each of its characters would be a path.
+            raise InvalidArgument(f"paths must be a list of paths, got the text {paths!r}")
         paths = list(paths)
         if "" in paths:
             raise InvalidArgument(f"paths[{paths.index('')}] is empty; no object has an empty path")

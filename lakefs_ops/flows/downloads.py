@@ -71,17 +71,18 @@ def download_file(
         ChecksumMismatch: the bytes are not those of the checksum.
         Conflict: the object was written anew meanwhile.
         Cancelled: ``cancel`` was set; the target is as it was.
+        InvalidArgument: the target is a directory.
         OSError: the file cannot be written.
 
     Example:
         >>> download_file(client, "lake", "main", "daily/2015-01.csv", "./2015-01.csv")  # doctest: +SKIP
     """
-    if part_size < 1 or workers < 1:
-        raise errors.InvalidArgument("part_size and workers must be above 0")
+    if Path(target).is_dir():
+        raise errors.InvalidArgument(f"{target} is a directory; name the file, or use download_tree")
     direct = direct_store(client, presign) is not None
+    download = _Download(client, repository, ref, direct, part_size, workers, verify)
     stats = client.objects.stat(repository, ref, path, user_metadata=False)
-    tracker = Tracker(progress, cancel, stats.size_bytes)
-    _Download(client, repository, ref, direct, part_size, workers, verify).run(stats, Path(target), tracker)
+    download.run(stats, Path(target), Tracker(progress, cancel, stats.size_bytes))
     return stats
 
 
@@ -131,13 +132,13 @@ def download_tree(
         1048576
     """
     base, prefix = Path(target), paths.folder(prefix)
+    download = _Download(client, repository, ref, direct_store(client, presign) is not None, part_size, 1, verify)
     listed = {e.path: e for e in client.objects.list(repository, ref, prefix=prefix or None, user_metadata=False)}
     # Many tools write an empty object to stand for a directory.
     found = {path: entry for path, entry in listed.items() if not (path.endswith("/") and not entry.size_bytes)}
     planned = paths.plan(found, prefix, base, case_sensitive=case_sensitive)
     sizes = {path: entry.size_bytes or 0 for path, entry in found.items()}
     tracker = Tracker(progress, cancel, sum(sizes.values()), len(found))
-    download = _Download(client, repository, ref, direct_store(client, presign) is not None, part_size, 1, verify)
     base.mkdir(parents=True, exist_ok=True)
 
     def one(path: str) -> bool:
@@ -169,6 +170,8 @@ class _Download:
         workers: int,
         verify: bool,
     ) -> None:
+        if part_size < 1 or workers < 1:
+            raise errors.InvalidArgument("part_size and workers must be above 0")
         self._client, self._repository, self._ref = client, repository, ref
         self._presign, self._part_size, self._workers, self._verify = presign or None, part_size, workers, verify
 

@@ -70,7 +70,9 @@ def open_writer(
     r"""Open an object for writing, as a binary file.
 
     What is written goes to memory, then to a temporary file; closing uploads it, uncommitted. Leaving ``with`` by an
-    error uploads nothing, so there is never half an object.
+    error uploads nothing, so there is never half an object. Text goes through
+    ``io.TextIOWrapper(file, "utf-8", write_through=True)`` inside the ``with``; a ``with`` of the wrapper's own would
+    close the file, and so upload it, after an error too.
 
     Args:
         client: the client.
@@ -209,6 +211,10 @@ class ObjectWriter(io.RawIOBase):
     def seekable(self) -> bool:
         """Return True."""
         return True
+
+    def readinto(self, _buffer: Any) -> int:
+        """Refuse: it is for writing."""
+        raise io.UnsupportedOperation("not open for reading")
 
     def write(self, data: Any) -> int:
         """Write all of the bytes."""

@@ -81,6 +81,7 @@ def upload_file(
         PreconditionFailed: it exists, and ``if_none_match`` was given.
         ChecksumMismatch: the server has something else than was sent.
         Cancelled: ``cancel`` was set; nothing was written.
+        InvalidArgument: the source is nothing of the kind.
         OSError: the source cannot be read.
 
     Example:
@@ -326,6 +327,8 @@ class _Watched(io.RawIOBase):
             count = self._file.readinto(view) or 0
         else:
             data = self._file.read(len(view))
+            if not isinstance(data, bytes):
+                raise errors.InvalidArgument("the source gives text, not bytes; open it in binary mode")
             count = len(data)
             view[:count] = data
         if self._hashed:
@@ -361,7 +364,7 @@ class _Watched(io.RawIOBase):
 def _size(source: Any) -> int | None:
     if isinstance(source, str | os.PathLike):
         return Path(source).stat().st_size
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray):
         return len(source)
     try:
         start = source.tell()
@@ -377,7 +380,11 @@ def _opened(source: Any) -> Any:
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb", buffering=0) as file:
             yield file
-    elif isinstance(source, bytes):
+    elif isinstance(source, bytes | bytearray):
         yield io.BytesIO(source)
-    else:
+    elif hasattr(source, "read"):
         yield source
+    else:
+        raise errors.InvalidArgument(
+            f"the source must be a file's path, a file opened in binary mode, or bytes; got {type(source).__name__}"
+        )

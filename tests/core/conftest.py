@@ -179,6 +179,7 @@ class Recorder:
         return MagicMock()
 
     open = send
+    endpoint = "http://lake"
 
 
 @dataclass

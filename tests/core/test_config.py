@@ -128,6 +128,37 @@ def test_the_other_settings_of_the_environment(load, tmp_path):
             load({**env, variable: "/nowhere"})
 
 
+def test_time_outs_and_repeats_of_the_environment(load):
+    env = {"LAKEFS_ENDPOINT": "h", "LAKEFS_TIMEOUTS": "read=60, total=none", "LAKEFS_RETRIES": "count=2,budget=1.5"}
+    config = load(env)
+    assert config.timeouts == Timeouts(read=60, total=None)
+    assert config.retries == Retries(count=2, budget=1.5)
+    assert config.sources["timeouts"] == "environment LAKEFS_TIMEOUTS"
+    assert load(env, timeouts=Timeouts(read=5)).timeouts.read == 5
+    for variable, text in (
+        ("LAKEFS_TIMEOUTS", "5"), ("LAKEFS_TIMEOUTS", "read=soon"), ("LAKEFS_TIMEOUTS", "reed=5"),
+        ("LAKEFS_TIMEOUTS", "read=-1"), ("LAKEFS_RETRIES", "count=1.5"), ("LAKEFS_RETRIES", "count=none"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigurationError, match=f"^environment {variable}: "):
+            load({**env, variable: text})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"access_key_id": "a"},
+        {"secret_access_key": "a\nb", "access_key_id": "a"},
+        {"pool_size": "0"},
+        {"verify": "/no/such/bundle"},
+        {"proxy": "nonsense"},
+    ],
+)
+def test_a_refused_setting_says_where_it_is_from(load, settings):
+    env = {f"LAKEFS_{name.upper()}": value for name, value in settings.items()}
+    with pytest.raises(ConfigurationError, match=f"environment LAKEFS_{next(iter(settings)).upper()}"):
+        load({"LAKEFS_ENDPOINT": "h", **env})
+
+
 def test_describe_tells_everything_but_secrets(load):
     text = load({"LAKEFS_PROXY": "http://u:our-secret@p:1"}, endpoint="h", **PAIR).describe()
     assert "our-secret" not in text
@@ -220,6 +251,15 @@ def test_endpoints_that_cannot_be_used(given):
         {"verify": "/no/such/bundle"},
         {"client_certificate": ("/no/such", "/files")},
         {"proxy": "nonsense"},
+        {"proxy": 3128},
+        {"timeouts": 5},
+        {"retries": 3},
+        {"verify": None},
+        {"client_certificate": ["a", "b"]},
+        {"login": "yes"},
+        {"token": b"our-secret"},
+        {"access_key_id": "a", "secret_access_key": b"our-secret"},
+        {"pool_size": 2.5},
     ],
 )
 def test_settings_that_cannot_be_used(settings):
@@ -236,6 +276,8 @@ def test_numbers_that_cannot_be_used():
     for name in ("count", "budget", "first_wait", "longest_wait"):
         with pytest.raises(ConfigurationError):
             Retries(**{name: -1})
+    with pytest.raises(ConfigurationError, match="whole number"):
+        Retries(count=float("inf"))
     with pytest.raises(ConfigurationError, match="unknown settings: pool"):
         Config.load(endpoint="h", pool=3)
 

@@ -19,6 +19,7 @@ class Counting:
         self._transport = transport
         self.sent: list[str] = []
         self.refused: str | None = None
+        self.endpoint = transport.endpoint
 
     def send(self, call: Call[Any]) -> Any:
         self.sent.append(call.operation)
@@ -54,6 +55,7 @@ def test_a_merge_names_the_paths(lakefs: LakeFS, sender: Counting, repository: s
     with pytest.raises(errors.MergeConflict, match=r"both changed a, b; .*/compare\?ref=main&compare=dev") as caught:
         Refs(sender).merge(repository, "dev", "main")
     assert caught.value.paths == ("a", "b")
+    assert str(caught.value).endswith(f" (request {caught.value.request_id})")
     assert (caught.value.status, caught.value.operation) == (409, "mergeIntoBranch")
     assert sender.sent == ["mergeIntoBranch", "diffRefs"]
 

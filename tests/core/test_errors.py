@@ -190,6 +190,27 @@ def test_a_message_says_what_was_asked_of_whom_what_came_back_and_what_to_do() -
     assert error.names == {"repository": "lake", "branch": "main"}
 
 
+SAMPLES = [
+    *((status, "", "commit") for status in (304, 400, 401, 403, 404, 409, 410, 412, 416, 418, 420, 423, 429, 500, 503)),
+    *((status, text, asked) for status, text, asked, _ in UNRECORDED),
+    *((status, re.sub(r"\W*\.\*\W*", " x ", text), asked.split(" ")[0]) for status, text, asked, _ in TABLE),
+]
+
+
+@pytest.mark.parametrize(("status", "text", "asked"), SAMPLES)
+def test_every_refusal_says_what_to_do(status: int, text: str, asked: str) -> None:
+    said = str(refused(status, text, asked, branch="main"))
+    assert said.startswith(f"{asked}(branch 'main') was refused by http://lake: {status}")
+    assert re.search(r"; [a-z'][^;]{10,} \(request id-1\)$", said)
+
+
+def test_every_class_says_what_to_do_in_its_own_words() -> None:
+    """Only an answer that nobody foresaw has nothing but the server's log to offer."""
+    advised = {cls for cls in CLASSES if issubclass(cls, errors.ApiError)} - {errors.ApiError, errors.ServerError}
+    words = {cls: next(errors._ADVICE[c] for c in cls.__mro__ if c in errors._ADVICE) for cls in advised}
+    assert [cls for cls, text in words.items() if text == errors._ADVICE[errors.ApiError]] == []
+
+
 def test_a_failed_hook_names_its_run() -> None:
     text = "pre-commit hook aborted, run id '5gfm': 1 error occurred:\n\t* hook run id '0000_0000' failed\n\n"
     error = refused(412, text)

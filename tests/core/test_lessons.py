@@ -90,6 +90,13 @@ def test_deleting_many_refuses_an_empty_path(recorder: Any, methods_of: dict[str
         methods_of["deleteObjects"][0].call(repository="lake", branch="main", paths=iter(["a", ""]))
 
 
+def test_deleting_many_takes_no_single_text(recorder: Any, methods_of: dict[str, list[Any]]) -> None:
+    """Each of its characters would be deleted."""
+    with pytest.raises(errors.InvalidArgument, match="a list of paths"):
+        methods_of["deleteObjects"][0].call(repository="lake", branch="main", paths="abc")
+    assert recorder.calls == []
+
+
 def test_deleting_many_hands_back_what_failed(client: Any, player: Any) -> None:
     said = {"errors": [{"path": "a", "status_code": 403, "message": "cannot write to protected branch"}]}
     player.answers.append((200, JSON, json.dumps(said).encode()))

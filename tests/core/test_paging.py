@@ -51,6 +51,7 @@ class Shelf:
         )
 
     open = send
+    endpoint = ""
 
     def listing(self, **how: Any) -> Listing[int]:
         return Listing(self, Call("listTags", "GET", "/tags", {}, Page[int]), **how)
@@ -121,6 +122,8 @@ def test_sizes_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
 @pytest.mark.parametrize("offset", ["", "5"])
 def test_a_server_that_stands_still_does_not_keep_us_for_ever(offset: str) -> None:
     class Stubborn:
+        endpoint = "http://lake"
+
         def send(self, call: Call[Any]) -> Any:
             pagination = Pagination(has_more=True, next_offset=offset, results=1, max_per_page=1000)
             return Page[int](pagination=pagination, results=[1])
@@ -128,7 +131,7 @@ def test_a_server_that_stands_still_does_not_keep_us_for_ever(offset: str) -> No
         open = send
 
     listing = Listing(Stubborn(), Call("listTags", "GET", "/tags", {}, Page[int]))
-    with pytest.raises(errors.NotALakeFS, match="more follows"):
+    with pytest.raises(errors.NotALakeFS, match=r"listTags\(\): http://lake .* more follows"):
         list(listing)
 
 

@@ -64,6 +64,19 @@ def test_basic_and_bearer_and_none(connect, wire):
     assert sent(wire) == [f"Basic {pair}", "Bearer a.b.c", None]
 
 
+def test_a_refusal_says_what_to_do_about_the_credentials_that_were_sent(connect, wire, answer):
+    wire.say(answer(401, REFUSED))
+    for settings, advice in (
+        ({}, "check the access key and the secret"),
+        ({"token": "a.b.c"}, "check the token"),
+        ({"token": None}, "the client has no credentials: give it access_key_id"),
+    ):
+        with pytest.raises(errors.AuthenticationFailed, match=advice):
+            get(connect(**settings))
+    with pytest.raises(errors.AuthenticationFailed, match="check the access key and the secret"):
+        get(connect(login=True))
+
+
 def test_a_key_outside_ascii(connect, wire):
     get(connect(access_key_id="clé", secret_access_key="päss"))
     assert sent(wire) == ["Basic " + base64.b64encode("clé:päss".encode()).decode()]

@@ -198,9 +198,11 @@ def test_a_silent_server(connect, wire):
     gate = threading.Event()
     wire.say(lambda _request, _connection: gate.wait(5) and None)
     client = connect(retries=ONCE, timeouts=Timeouts(connect=1, read=0.1))
-    with pytest.raises(errors.TimedOut, match=r"within 0\.1 s") as caught:
+    with pytest.raises(errors.TimedOut, match=r"within 0\.1 s; try again, or wait longer") as caught:
         get(client)
     assert caught.value.sent
+    with pytest.raises(errors.TimedOut, match="may have taken effect"):
+        client.branches.delete("lake", "main")
     gate.set()
 
 
@@ -227,8 +229,9 @@ def test_nothing_listens(connect):
 
 
 def test_an_unknown_host(connect):
-    with pytest.raises(errors.ConnectionFailed):
+    with pytest.raises(errors.ConnectionFailed, match="Failed to resolve") as caught:
         get(connect("http://no-such-host.invalid", retries=ONCE))
+    assert "_HTTP(" not in str(caught.value)
 
 
 def test_plain_http_where_tls_is_expected(connect, wire):

@@ -1,5 +1,6 @@
 """Files to objects and back: through the server, and to a store that hands out addresses."""
 
+import gc
 import hashlib
 import io
 import json
@@ -113,6 +114,35 @@ def test_only_if_it_is_not_there(there, tmp_path):
     with pytest.raises(errors.PreconditionFailed):
         transfer.upload_file(there.client, there.repository, "main", "a", b"new", if_none_match="*")
     assert there.get("a") == b"old"
+
+
+@pytest.mark.parametrize("source", [None, 5, iter([b"a"]), io.StringIO("text")])
+def test_what_is_no_source_is_refused(there, source):
+    with pytest.raises(errors.InvalidArgument, match="binary mode"):
+        transfer.upload_file(there.client, there.repository, "main", "a", source)
+    assert there.names() == []
+
+
+def test_bytes_that_may_change_are_a_source(there):
+    assert transfer.upload_file(there.client, there.repository, "main", "a", bytearray(b"abc")).size_bytes == 3
+    assert there.get("a") == b"abc"
+
+
+def test_a_directory_is_no_target_of_one_object(there, tmp_path):
+    there.put(a=CONTENT)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(errors.InvalidArgument, match="is a directory"):
+        transfer.download_file(there.client, there.repository, "main", "a", tmp_path / "folder")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_sizes_that_cannot_be(there, tmp_path):
+    for wrong in ({"part_size": 0}, {"workers": 0}):
+        with pytest.raises(errors.InvalidArgument, match="above 0"):
+            transfer.download_file(there.client, there.repository, "main", "a", tmp_path / "a", **wrong)
+    with pytest.raises(errors.InvalidArgument, match="above 0"):
+        transfer.download_tree(there.client, there.repository, "main", "", tmp_path / "b", part_size=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_missing(there, tmp_path):
@@ -356,6 +386,22 @@ def test_a_writer(there):
     with io.BufferedWriter(transfer.open_writer(there.client, there.repository, "main", "b")) as buffered:
         buffered.write(b"x" * 100_000)
     assert len(there.get("b")) == 100_000
+    with pytest.raises(io.UnsupportedOperation), transfer.open_writer(there.client, there.repository, "main", "r") as w:
+        w.read()
+
+
+def test_text_is_written_through_and_half_of_it_never(there):
+    with transfer.open_writer(there.client, there.repository, "main", "a") as file:
+        text = io.TextIOWrapper(file, "utf-8", write_through=True)
+        text.write("grüße")
+    assert there.get("a") == "grüße".encode()
+    with pytest.raises(RuntimeError), transfer.open_writer(there.client, there.repository, "main", "b") as file:
+        text = io.TextIOWrapper(file, "utf-8", write_through=True)
+        text.write("half")
+        raise RuntimeError
+    del text
+    gc.collect()
+    assert there.names() == ["a"]
 
 
 def test_a_writer_that_fails_writes_nothing(there):

@@ -1,5 +1,6 @@
 """What the wire sends, repeats and follows, and what it keeps to itself."""
 
+import importlib.util
 import io
 import logging
 import pickle
@@ -8,6 +9,7 @@ import struct
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 import requests
@@ -91,6 +93,9 @@ def test_a_lost_connection(client, wire, answer, lost):
         client.commits.create("lake", "main", message="m")
     assert caught.value.sent
     assert len(wire.requests) == 1, "a commit is never sent twice"
+    wire.say(lost)
+    with pytest.raises(errors.ConnectionFailed, match=r"; try again$"):
+        get(client)
 
 
 def test_a_body_that_breaks_off_is_read_again(client, wire, answer):
@@ -211,6 +216,12 @@ def test_large_bytes_and_empty_ones(client, wire, answer):
     for content in (b"", b"y" * 5_000_000, io.BytesIO(), iter(())):
         client.objects.upload("lake", "main", "a", content)
     assert [len(r.body) for r in wire.requests] == [0, 5_000_000, 0, 0]
+
+
+@pytest.mark.parametrize("content", ["text", Path("a.csv"), 5, {"a": 1}, None, io.StringIO("text")])
+def test_what_is_no_content_is_refused(client, wire, content):
+    with pytest.raises(errors.InvalidArgument, match=r"bytes|b''"):
+        client.objects.upload("lake", "main", "a", content)
 
 
 def test_a_source_that_fails_is_told_from_a_connection(client, wire):
@@ -396,6 +407,22 @@ def test_a_proxy_that_is_down(connect):
     with pytest.raises(errors.ConnectionFailed) as caught:
         get(connect("http://lake.example.com", proxy="http://127.0.0.1:1", retries=Retries(count=0)))
     assert not caught.value.sent
+    assert "_HTTP(" not in str(caught.value)
+
+
+@pytest.mark.parametrize("page", ["text/html", "application/json"])
+def test_a_proxy_that_wants_credentials(connect, wire, answer, page):
+    wire.say(answer(407, b"<html>", Content_Type=page))
+    with pytest.raises(errors.ConnectionFailed, match="wants credentials") as caught:
+        get(connect("http://lake.example.com", proxy=wire.endpoint))
+    assert not caught.value.sent
+
+
+def test_a_socks_proxy_says_what_it_needs(connect):
+    if importlib.util.find_spec("socks"):
+        pytest.skip("PySocks is here")
+    with pytest.raises(errors.ConnectionFailed, match="needs PySocks"):
+        get(connect("http://lake.example.com", proxy="socks5://127.0.0.1:1", retries=Retries(count=0)))
 
 
 def test_no_netrc(connect, wire, tmp_path, monkeypatch):
