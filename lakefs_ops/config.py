@@ -251,17 +251,22 @@ class Config:
         return cls(**values, sources=MappingProxyType(sources))  # type: ignore[arg-type]
 
     def describe(self) -> str:
-        """Return one line a setting: its value and where it came from; secrets only as being there."""
-        lines = []
+        """Return one line a setting: its value and where it came from; secrets only as being there.
+
+        What requests takes from the environment of this process, for all its users, is told as well: a proxy, a
+        bundle of authorities.
+        """
+        lines, ambient = [], _ambient(self)
         for item in fields(self):
-            value, name = getattr(self, item.name), item.name
+            name = item.name
+            value, source = ambient.get(name) or (getattr(self, name), self.sources.get(name, "default"))
             if name == "sources" or value is None:
                 continue
             if name in SECRETS:
                 value = "(set)"
             elif name == "proxy":
                 value = _shown(value)
-            lines.append(f"{name:20} {value!s:40} {self.sources.get(name, 'default')}".rstrip())
+            lines.append(f"{name:20} {value!s:40} {source}".rstrip())
         if not self.access_key_id and not self.token:
             lines.append(f"{'credentials':20} {'none':40} {self.sources.get('credentials', '')}".rstrip())
         return "\n".join(lines)
@@ -269,6 +274,23 @@ class Config:
     def __reduce__(self) -> tuple[Any, ...]:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return _rebuild, (type(self), {**values, "sources": dict(self.sources)})
+
+
+def _ambient(config: Config) -> dict[str, tuple[str, str]]:
+    """Return what requests takes from the environment by itself: the value and where it is from."""
+    from urllib.request import getproxies, proxy_bypass  # costs more to import than all of this module
+
+    found = {}
+    bundle = next((v for v in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(v)), None)
+    if config.verify is True and bundle:
+        found["verify"] = os.environ[bundle], f"environment {bundle}"
+    parts = urlsplit(config.endpoint)
+    if config.proxy is None and not proxy_bypass(parts.netloc):
+        proxies = getproxies()
+        scheme = parts.scheme if parts.scheme in proxies else "all"
+        if proxies.get(scheme):
+            found["proxy"] = proxies[scheme], f"environment {scheme.upper()}_PROXY"
+    return found
 
 
 def _rebuild(cls: type[Config], values: dict[str, Any]) -> Config:

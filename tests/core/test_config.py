@@ -167,6 +167,27 @@ def test_describe_tells_everything_but_secrets(load):
     assert "default" in text
 
 
+def test_describe_tells_what_requests_takes_from_the_environment(load, tmp_path, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert "proxy" not in load(endpoint="h").describe()
+    monkeypatch.setenv("ALL_PROXY", "http://all:1")
+    assert "environment ALL_PROXY" in load(endpoint="h").describe()
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:our-secret@p:1")
+    monkeypatch.setenv("NO_PROXY", "near.example.com")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/bundle.pem")
+    text = load(endpoint="h").describe()
+    assert "our-secret" not in text
+    assert "http://p:1" in text
+    assert "environment HTTPS_PROXY" in text
+    assert "/etc/bundle.pem" in text
+    assert "proxy" not in load(endpoint="near.example.com").describe()
+    text = load(endpoint="h", proxy="", verify=False).describe()
+    assert "_PROXY" not in text
+    assert "REQUESTS_CA_BUNDLE" not in text
+
+
 def test_a_config_pickles(load):
     config = load(None, FILE)
     copy = pickle.loads(pickle.dumps(config))

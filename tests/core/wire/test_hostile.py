@@ -32,6 +32,10 @@ def get(client):
     return client.branches.get("lake", "main")
 
 
+def read_object(client):
+    return client.objects.get("lake", "main", "a")
+
+
 def then_close(data):
     def reply(_request, connection):
         connection.sendall(data)
@@ -139,8 +143,10 @@ def test_a_page_is_not_taken_for_a_success_without_content(connect, wire):
         client.branches.create("lake", name="new", source="main")
 
 
-def test_an_endless_answer_ends(connect, wire, monkeypatch):
+@pytest.mark.parametrize("read", [get, read_object], ids=["a model", "an object"])
+def test_an_endless_answer_ends(connect, wire, monkeypatch, read):
     monkeypatch.setattr("lakefs_ops.transport.MAX_JSON", 1 << 20)
+    monkeypatch.setattr("lakefs_ops.transport.MAX_UNSIZED", 1 << 20)
 
     def endless(_request, connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -149,7 +155,7 @@ def test_an_endless_answer_ends(connect, wire, monkeypatch):
 
     wire.say(endless)
     with pytest.raises(errors.NotALakeFS, match="no end in sight"):
-        get(connect(retries=ONCE))
+        read(connect(retries=ONCE))
 
 
 def test_an_announced_giant_is_not_read(connect, wire):

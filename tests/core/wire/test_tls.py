@@ -124,3 +124,31 @@ def test_a_bundle_that_is_none(connect, secure, tmp_path):
     nonsense.write_text("this is no certificate")
     with pytest.raises(errors.LakeFSError):
         get(connect(secure(), verify=str(nonsense), retries=Retries(count=0)))
+
+
+def test_a_bundle_that_the_environment_names_for_all_of_requests(connect, secure, certificates, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificates / "authority.crt"))
+    assert get(connect(secure())).id == "main"
+
+
+def test_a_store_does_not_get_the_client_certificate(connect, secure, certificates, other, answer):
+    store = secure(wants_client=True)
+    other.say(answer(302, Location=f"{store}/a?sig=1"))
+    client = connect(
+        other.endpoint,
+        verify=str(certificates / "authority.crt"),
+        client_certificate=str(certificates / "client.pem"),
+        retries=Retries(count=0),
+    )
+    with pytest.raises(errors.ConnectionFailed):
+        client.objects.get("lake", "main", "a", presign=True)
+
+
+def test_a_store_cannot_lead_from_tls_to_plain_http(connect, secure, certificates, wire, other, answer):
+    store = secure()
+    other.say(answer(302, Location=f"{store}/a?sig=1"))
+    wire.say(answer(307, Location=f"{other.endpoint}/a?sig=1"))
+    client = connect(other.endpoint, verify=str(certificates / "authority.crt"))
+    with pytest.raises(errors.NotALakeFS, match="sends us to http:"):
+        client.objects.get("lake", "main", "a", presign=True)
+    assert len(other.requests) == 1

@@ -496,6 +496,60 @@ def test_a_broken_answer_is_taken_up_where_it_broke(client, wire, answer, tmp_pa
     assert len({int(asked[6:].split("-")[0]) for asked in objects.asked}) == 3
 
 
+def meeting(reply, count):
+    """Answers requests for bytes only when so many are there at once."""
+    all_here = threading.Barrier(count, timeout=10)
+
+    def wait(request, connection):
+        if not request.path.endswith("/stat"):
+            all_here.wait()
+        return reply(request, connection)
+
+    return wait
+
+
+def test_parts_come_at_the_same_time(client, wire, answer, tmp_path):
+    objects = Objects(answer)
+    wire.say(meeting(objects, 3))
+    part_size = -(-len(CONTENT) // 6)
+    settings = {"presign": False, "part_size": part_size, "workers": 3}
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "a", **settings)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+    assert len(objects.asked) == 6
+    assert wire.peak == 3
+
+
+def test_files_of_a_tree_go_at_the_same_time(client, wire, answer, tree):
+    def store(request, _connection):
+        digest = hashlib.md5(request.body).hexdigest()
+        stats = {"path_type": "object", "physical_address": "", "checksum": digest, "mtime": 1}
+        return answer(201, {**stats, "path": "a", "size_bytes": len(request.body)})
+
+    wire.say(meeting(store, 4))
+    source = tree({str(n): b"x" * n for n in range(8)})
+    settings = {"presign": False, "skip_equal": False, "workers": 4}
+    assert len(transfer.upload_tree(client, "lake", "main", "", source, **settings).transferred) == 8
+    assert wire.peak == 4
+
+
+def test_a_part_that_is_a_link_here_is_not_written_through(connect, wire, answer, tmp_path):
+    client = connect(retries=Retries(count=0))
+    objects = Objects(answer)
+    objects.breaks = 10**6
+    wire.say(objects)
+    with pytest.raises(errors.ConnectionFailed):
+        transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False)
+    (part,) = tmp_path.iterdir()
+    part.unlink()
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"theirs")
+    part.symlink_to(outside)
+    objects.breaks = 0
+    with pytest.raises(OSError, match="symbolic links"):
+        transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False)
+    assert outside.read_bytes() == b"theirs"
+
+
 def test_a_download_goes_on_where_the_last_one_ended(connect, wire, answer, tmp_path):
     client = connect(retries=Retries(count=0))
     objects = Objects(answer)
