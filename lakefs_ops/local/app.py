@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 from lakefs_ops.local.actions.runner import Runner
 from lakefs_ops.local.decoding import decode
@@ -32,8 +31,10 @@ from lakefs_ops.local.specification import (
     PlainInvalid,
     check_body,
     fits,
+    is_quoted,
     read_names,
     read_parameters,
+    read_query,
     specification,
 )
 from lakefs_ops.local.store.tasks import Tasks
@@ -59,6 +60,7 @@ WORKERS = 16
 MAX_BODY = 64 << 20
 """How large a JSON body may be, in bytes."""
 
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 METRICS = "text/plain; version=0.0.4; charset=utf-8; escaping=values"
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -134,6 +136,10 @@ class Application:
         """Return the answer, and whether the request had passed the validator."""
         raw = scope.get("raw_path") or scope["path"].encode()
         path = raw.partition(b"?")[0].decode("latin-1")
+        if scope["method"] not in METHODS:
+            return Answer(405), False
+        if not is_quoted(path):
+            return Answer(400, b"400 Bad Request", {"Content-Type": "text/plain; charset=utf-8"}), False
         if path == FAULTS and self.faults_endpoint:
             return await self._faults(scope, receive), True
         if serves_page(path):
@@ -142,9 +148,8 @@ class Application:
             return self._outside(scope["method"], path) or await self._page(scope, path, receive), True
         try:
             operation, parts = self._match(scope["method"], path[len(API) + 1 :])
-            headers = {key.decode("latin-1"): value.decode("latin-1").strip(" \t") for key, value in scope["headers"]}
-            query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, errors="replace")
-            values, unbound = read_parameters(operation, query, headers, parts)
+            headers = _headers(scope)
+            values, unbound = read_parameters(operation, read_query(scope["query_string"]), headers, parts)
         except Refusal as refusal:
             return _refused(refusal), False
         names, unnamed = read_names(path, parts)
@@ -186,7 +191,7 @@ class Application:
             return _refused(refusal)
 
     async def _faults(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        headers = _headers(scope)
         try:
             if not self.identity.authenticate(headers):
                 raise Unauthenticated(REFUSED)
@@ -211,7 +216,7 @@ class Application:
         raise Missing("invalid API endpoint")
 
     async def _page(self, scope: MutableMapping[str, Any], path: str, receive: Receive) -> Answer:
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        headers = _headers(scope)
         query = scope["query_string"].decode("latin-1")
         try:
             body = await _read(receive)
@@ -244,6 +249,12 @@ class Application:
         if path.endswith("/"):
             return as_text("404 page not found\n", 404)
         return None  # a page, as in lakeFS: lakectl knows by it that an endpoint is wrong
+
+
+def _headers(scope: MutableMapping[str, Any]) -> dict[str, str]:
+    """Return the headers, names in lower case; the first of a name counts."""
+    pairs = reversed(list(scope["headers"]))
+    return {key.decode("latin-1"): value.decode("latin-1").strip(" \t") for key, value in pairs}
 
 
 def _paths() -> dict[str, dict[str, Any]]:

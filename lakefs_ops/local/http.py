@@ -63,10 +63,13 @@ class Request:
         """The repository in the address."""
         return self.lake.repository(self.path["repository"])
 
-    def repository_called(self, argument: str) -> Repository:
-        """The repository in the address; a refusal of its name calls it as lakeFS does here."""
+    def check_repository_name(self, argument: str = "repository") -> None:
+        """Judge the form of the repository's name: lakeFS judges all names before it looks for anything.
+
+        Args:
+            argument: how a refusal calls it.
+        """
         names.check_repository(self.path["repository"], argument)
-        return self.repository
 
     @property
     def found_repository(self) -> Repository:

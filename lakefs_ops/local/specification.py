@@ -115,6 +115,30 @@ def _plain(schema: str | Mapping[str, Any]) -> Mapping[str, Any]:
     return {"type": schema} if isinstance(schema, str) else schema
 
 
+def is_quoted(path: str) -> bool:
+    """Whether each ``%`` of an address begins an escape."""
+    return _ESCAPE.search(path) is None
+
+
+def read_query(query: bytes) -> dict[str, list[str]]:
+    """Return the parameters in a query; lakeFS passes over one with a semicolon, or with an escape that is none.
+
+    Example:
+        >>> read_query(b"a=1&b=x;y&a=%C3%A4+2&c")
+        {'a': ['1', 'ä 2'], 'c': ['']}
+    """
+    found: dict[str, list[str]] = {}
+    for pair in query.split(b"&"):
+        if pair and b";" not in pair and is_quoted(pair.decode("latin-1")):
+            name, _, value = (_unquoted(part) for part in pair.partition(b"="))
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _unquoted(text: bytes) -> str:
+    return unquote_to_bytes(text.replace(b"+", b" ")).decode("utf-8", "replace")
+
+
 def read_names(path: str, parts: Mapping[str, str]) -> tuple[dict[str, str], PlainInvalid | None]:
     """Return the names in an address, and what keeps one from being read.
 
@@ -233,11 +257,9 @@ def _date_time(text: str) -> tuple[datetime | None, str]:
 
 def _check(value: Any, schema: Mapping[str, Any], told: str) -> None:
     """Check a single value against the limits of its shape."""
+    _check_enum(value, schema, told)
     problem = None
-    if "enum" in schema and value not in schema["enum"]:
-        allowed = json.dumps(schema["enum"], separators=(",", ":"))
-        problem = f"value is not one of the allowed values {allowed}"
-    elif "minimum" in schema and value < schema["minimum"]:
+    if "minimum" in schema and value < schema["minimum"]:
         problem = f"number must be at least {schema['minimum']}"
     elif "maximum" in schema and value > schema["maximum"]:
         problem = f"number must be at most {schema['maximum']}"
@@ -249,7 +271,17 @@ def _check(value: Any, schema: Mapping[str, Any], told: str) -> None:
         elif schema.get("format") == "date-time" and not _DATE_TIME.fullmatch(value):
             raise Invalid(f'{told}string doesn\'t match the format "date-time": {_DATE_TIME_TOLD}')
     if problem is not None:
-        raise Invalid(f"{told}{problem}\nSchema:\n  {_indented(schema)}\n\nValue:\n  {_indented(value)}\n")
+        raise _refused(problem, value, schema, told)
+
+
+def _check_enum(value: Any, schema: Mapping[str, Any], told: str) -> None:
+    if value not in schema.get("enum", (value,)):
+        allowed = json.dumps(schema["enum"], separators=(",", ":"))
+        raise _refused(f"value is not one of the allowed values {allowed}", value, schema, told)
+
+
+def _refused(problem: str, value: Any, schema: Mapping[str, Any], told: str) -> Invalid:
+    return Invalid(f"{told}{problem}\nSchema:\n  {_indented(schema)}\n\nValue:\n  {_indented(value)}\n")
 
 
 def _indented(value: Any) -> str:
@@ -300,6 +332,8 @@ def _check_value(value: Any, schema: str | Mapping[str, Any], at: str, told: str
     here = f'{told}Error at "{at}": ' if at else told
     if kind is None:
         return
+    if "enum" in schema and (value is not None or not schema.get("nullable")):
+        _check_enum(value, schema, here)
     if value is None:
         if schema.get("nullable"):
             return
@@ -308,16 +342,16 @@ def _check_value(value: Any, schema: str | Mapping[str, Any], at: str, told: str
         article = "an" if kind[0] in "aeio" else "a"
         raise Invalid(f"{here}value must be {article} {kind}")
     if kind == "object":
-        for name in schema.get("required", ()):
-            if name not in value:
-                raise Invalid(f'{told}Error at "{at}/{name}": property "{name}" is missing')
         shapes = schema.get("properties", {})
-        for name, item in value.items():
+        for name, item in sorted(value.items()):
             shape = shapes.get(name, schema.get("values"))
             if item is None and isinstance(shape, dict) and "default" in shape:
                 value[name] = shape["default"]
             elif shape is not None:
                 _check_value(item, shape, f"{at}/{name}", told, schemas)
+        for name in schema.get("required", ()):
+            if name not in value:
+                raise Invalid(f'{told}Error at "{at}/{name}": property "{name}" is missing')
     elif kind == "array":
         if len(value) < schema.get("minItems", 0):
             raise Invalid(f"{here}minimum number of items is {schema['minItems']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -114,6 +113,13 @@ def not_implemented(request: Request) -> Answer:
     raise Unimplemented("Not Implemented")
 
 
+def create_group(request: Request) -> Answer:
+    """Refuse ``createGroup``."""
+    if "%" in request.fields.get("id", ""):
+        raise Invalid("Group name cannot contain '%'")
+    return not_implemented(request)
+
+
 def create_policy(request: Request) -> Answer:
     """Refuse ``createPolicy``."""
     if "%" in request.fields["id"]:
@@ -134,13 +140,13 @@ def set_acl(request: Request) -> Answer:
     if permission not in ("Read", "Write", "Super", "Admin"):
         raise Invalid(
             f"{request.path['groupId']}: translate ACL {{Permission:{permission}}} to statements: validation error: "
-            f"Bad ACL permission {json.dumps(permission, ensure_ascii=False)}"
+            f'Bad ACL permission "{permission}"'
         )
     return not_implemented(request)
 
 
 ENTERPRISE = (
-    "externalPrincipalLogin", "stsLogin", "listGroups", "createGroup", "getGroup", "deleteGroup", "listPolicies",
+    "externalPrincipalLogin", "stsLogin", "listGroups", "getGroup", "deleteGroup", "listPolicies",
     "getPolicy", "deletePolicy", "listGroupMembers", "addGroupMembership",
     "deleteGroupMembership", "listUserCredentials", "deleteCredentials", "listUserGroups", "listUserPolicies",
     "attachPolicyToUser", "detachPolicyFromUser", "createUserExternalPrincipal", "deleteUserExternalPrincipal",
@@ -159,6 +165,7 @@ HANDLERS = {
     "createUser": create_user,
     "createCredentials": create_credentials,
     "getCredentials": get_credentials,
+    "createGroup": create_group,
     "createPolicy": create_policy,
     "updatePolicy": update_policy,
     "setGroupACL": set_acl,

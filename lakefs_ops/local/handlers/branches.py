@@ -23,6 +23,9 @@ def listed(request: Request) -> Answer:
 def create(request: Request) -> Answer:
     """Answer ``createBranch``."""
     fields = request.fields
+    request.check_repository_name()
+    names.check_branch(fields["name"], explain=True)
+    names.check_ref(fields["source"])
     repository = request.writable(force=fields.get("force", False))
     commit = Moves(request, repository).create_branch(
         fields["name"], fields["source"], hidden=fields.get("hidden", False)
@@ -33,8 +36,9 @@ def create(request: Request) -> Answer:
 def get(request: Request) -> Answer:
     """Answer ``getBranch``."""
     name = request.path["branch"]
-    repository = request.repository
+    request.check_repository_name()
     names.check_branch(name)
+    repository = request.repository
     branch = Branches(request.lake, repository).get(name)
     return as_json({"id": branch.id, "commit_id": branch.commit_id})
 
@@ -42,8 +46,9 @@ def get(request: Request) -> Answer:
 def delete(request: Request) -> Answer:
     """Answer ``deleteBranch``."""
     name = request.path["branch"]
-    repository = request.writable(force=request.get("force", False))
+    request.check_repository_name()
     names.check_branch(name, "name")
+    repository = request.writable(force=request.get("force", False))
     Moves(request, repository).delete_branch(name)
     return nothing()
 
@@ -51,17 +56,22 @@ def delete(request: Request) -> Answer:
 def reset(request: Request) -> Answer:
     """Answer ``resetBranch``."""
     fields = request.fields
-    repository = request.writable(force=fields.get("force", False))
+    request.check_repository_name()
     names.check_branch(request.path["branch"])
+    if fields["type"] == "object":
+        names.check_path(fields.get("path", ""))
+    repository = request.writable(force=fields.get("force", False))
     versions(request, repository).reset(request.path["branch"], fields["type"], fields.get("path", ""))
     return nothing()
 
 
 def hard_reset(request: Request) -> Answer:
     """Answer ``hardResetBranch``."""
-    repository = request.writable(force=request.get("force", False))
     name = request.path["branch"]
+    request.check_repository_name()
     names.check_branch(name)
+    names.check_ref(request.values["ref"])
+    repository = request.writable(force=request.get("force", False))
     Branches(request.lake, repository).check_writable(name, "protected branch")
     versions(request, repository).hard_reset(name, request.get("ref"))
     return nothing()
@@ -70,10 +80,12 @@ def hard_reset(request: Request) -> Answer:
 def revert(request: Request) -> Answer:
     """Answer ``revertBranch``."""
     fields = request.fields
-    repository = request.writable(force=fields.get("force", False))
+    request.check_repository_name()
     names.check_branch(request.path["branch"])
+    names.check_ref(fields["ref"])
     if fields["parent_number"] < 0:
         raise Invalid("argument parentNumber: invalid value: validation error")
+    repository = request.writable(force=fields.get("force", False))
     overrides = fields.get("commit_overrides") or {}
     Moves(request, repository).revert(
         request.path["branch"],
@@ -89,11 +101,13 @@ def revert(request: Request) -> Answer:
 def cherry_pick(request: Request) -> Answer:
     """Answer ``cherryPick``."""
     fields = request.fields
-    repository = request.writable(force=fields.get("force", False))
+    request.check_repository_name()
     names.check_branch(request.path["branch"])
+    names.check_ref(fields["ref"])
     number = fields.get("parent_number")
     if number is not None and number <= 0:
         raise Invalid("argument parentNumber: value should be greater than 0: invalid value: validation error")
+    repository = request.writable(force=fields.get("force", False))
     overrides = fields.get("commit_overrides") or {}
     made = Moves(request, repository).cherry_pick(
         request.path["branch"],
@@ -108,8 +122,9 @@ def cherry_pick(request: Request) -> Answer:
 def diff(request: Request) -> Answer:
     """Answer ``diffBranch``."""
     name = request.path["branch"]
-    repository = request.repository
+    request.check_repository_name()
     names.check_branch(name)
+    repository = request.repository
     branches = Branches(request.lake, repository)
     branches.get(name)
     return listing.differences(

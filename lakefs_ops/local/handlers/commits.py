@@ -33,8 +33,9 @@ def shown(commit: Commit) -> dict[str, Any]:
 def create(request: Request) -> Answer:
     """Answer ``commit``."""
     fields, name = request.fields, request.path["branch"]
-    repository = request.lake.repository(request.path["repository"])
+    request.check_repository_name()
     names.check_branch(name)
+    repository = request.repository
     branches = Branches(request.lake, repository)
     branches.check_writable(name, "cannot commit to protected branch")
     request.writable(force=fields.get("force", False))

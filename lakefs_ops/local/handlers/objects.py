@@ -398,6 +398,8 @@ def head(request: Request) -> Answer:
 
 
 def _head(request: Request) -> Answer:
+    request.check_repository_name()
+    names.check_ref(request.path["ref"])
     _, entry = _found(request, request.path["ref"], request.values["path"])
     common = {
         "ETag": _etag(entry),

@@ -52,12 +52,14 @@ def listed(request: Request) -> Answer:
 
 def create(request: Request) -> Answer:
     """Answer ``createPullRequest``."""
-    fields, repository = request.fields, request.repository
+    fields = request.fields
     source, destination = fields["source_branch"], fields["destination_branch"]
-    names.check_branch(source, "src")
+    request.check_repository_name()
     names.check_branch(destination, "dest")
+    names.check_branch(source, "src")
     if source == destination:
         raise Invalid("source and destination branches are the same: same branch validation error")
+    repository = request.repository
     branches = Branches(request.lake, repository)
     branches.get(source)
     branches.get(destination)

@@ -21,8 +21,9 @@ from lakefs_ops.local.store.versions import STRATEGIES, MergeConflict
 
 def log(request: Request) -> Answer:
     """Answer ``logCommits``."""
-    lake, repository = request.lake, request.repository
+    request.check_repository_name()
     names.check_ref(request.path["ref"])
+    lake, repository = request.lake, request.repository
     head = _named(request, repository, request.path["ref"], "ref: ")
     stop = _named(request, repository, request.values["stop_at"], "stop_at: ") if request.get("stop_at") else None
     after = _named(request, repository, request.values["after"], "from ref: ") if request.get("after") else None
@@ -71,12 +72,13 @@ def merge(request: Request) -> Answer:
     """Answer ``mergeIntoBranch``."""
     fields = request.fields
     source, destination = request.path["sourceRef"], request.path["destinationBranch"]
-    repository = request.writable(force=fields.get("force", False))
+    request.check_repository_name()
     names.check_ref(source, "source")
     names.check_branch(destination, "destination")
     strategy = fields.get("strategy", "")
     if strategy not in STRATEGIES:
         raise Invalid("argument strategy: invalid value: validation error")
+    repository = request.writable(force=fields.get("force", False))
     Branches(request.lake, repository).get(destination)
     try:
         made = Moves(request, repository).merge(
@@ -96,10 +98,11 @@ def merge(request: Request) -> Answer:
 
 def merge_base(request: Request) -> Answer:
     """Answer ``findMergeBase``."""
-    repository = request.repository
     source, destination = request.path["sourceRef"], request.path["destinationBranch"]
+    request.check_repository_name()
     names.check_ref(source, "source")
     names.check_ref(destination, "destination")
+    repository = request.repository
     ours, theirs, base = _parted(request, repository, by_ref=destination, by_branch=source)
     # The first two are the wrong way round on the wire (lakeFS 1.84, recorded).
     return as_json({"source_commit_id": ours.id, "destination_commit_id": theirs.id, "base_commit_id": base.id})
@@ -121,10 +124,11 @@ def _parted(request: Request, repository: Repository, *, by_ref: str, by_branch:
 
 def diff_refs(request: Request) -> Answer:
     """Answer ``diffRefs``."""
-    lake, repository = request.lake, request.repository_called("repositoryName")
     left, right = request.path["leftRef"], request.path["rightRef"]
+    request.check_repository_name("repositoryName")
     names.check_ref(left, "left")
     names.check_ref(right, "right")
+    lake, repository = request.lake, request.repository
     stats = request.get("include_right_stats", False)
     trees = lake.trees
     if request.get("type", "three_dot") == "two_dot":

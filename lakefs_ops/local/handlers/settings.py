@@ -9,6 +9,7 @@ from typing import Any
 from lakefs_ops.local.errors import Invalid, Missing, Unmet
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store import protection
+from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.lake import Repository, new_id
 from lakefs_ops.local.store.tasks import timestamp
 
@@ -151,15 +152,15 @@ def prepare_commits_status(request: Request) -> Answer:
 
 def prepare_uncommitted(request: Request) -> Answer:
     """Answer ``prepareGarbageCollectionUncommitted``; all is told at once, so no token is ever given out."""
-    repository = request.writable(force=False)
     if request.fields.get("continuation_token"):
         raise Invalid("invalid continuation token")
+    repository = request.writable(force=False)
     run = new_id()
-    folder = f"{repository.storage_namespace.rstrip('/')}/_lakefs/retention/gc/uncommitted"
-    staged = request.lake.database.row(
-        "SELECT 1 FROM staging WHERE repository = ?1 UNION ALL SELECT 1 FROM sealed WHERE repository = ?1",
-        repository.uid,
-    )
+    folder = f"{request.addresses(repository).root}_lakefs/retention/gc/uncommitted"
+    branches = Branches(request.lake, repository)
+    changes = (change for branch in branches.list(show_hidden=True) for change in branches.changes(branch.id))
+    own = repository.storage_namespace.rstrip("/") + "/"
+    staged = any(change.right is not None and change.right.address.startswith(own) for change in changes)
     location = f"{folder}/{run}/uncommitted" if staged else ""
     return as_json({"run_id": run, "gc_uncommitted_location": location}, 201)
 

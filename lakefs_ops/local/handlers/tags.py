@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from lakefs_ops.local.actions.moves import Moves
 from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
+from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Tags
 
 
 def listed(request: Request) -> Answer:
     """Answer ``listTags``."""
-    found = Tags(request.lake, request.repository_called("name")).list(
-        request.get("prefix", ""), request.get("after", "")
-    )
+    request.check_repository_name("name")
+    found = Tags(request.lake, request.repository).list(request.get("prefix", ""), request.get("after", ""))
     return page(((name, {"id": name, "commit_id": commit}) for name, commit in found), amount(request))
 
 
 def create(request: Request) -> Answer:
     """Answer ``createTag``."""
     fields = request.fields
+    request.check_repository_name()
+    names.check_tag(fields["id"])
+    Tags(request.lake, request.repository).target(fields["id"], fields["ref"])
     repository = request.writable(force=fields.get("force", False))
     commit = Moves(request, repository).create_tag(fields["id"], fields["ref"])
     return as_json({"id": fields["id"], "commit_id": commit.id}, 201)
@@ -26,12 +29,15 @@ def create(request: Request) -> Answer:
 def get(request: Request) -> Answer:
     """Answer ``getTag``."""
     name = request.path["tag"]
-    return as_json({"id": name, "commit_id": Tags(request.lake, request.repository_called("name")).get(name)})
+    request.check_repository_name("name")
+    names.check_tag(name)
+    return as_json({"id": name, "commit_id": Tags(request.lake, request.repository).get(name)})
 
 
 def delete(request: Request) -> Answer:
     """Answer ``deleteTag``."""
-    request.repository_called("name")
+    request.check_repository_name("name")
+    names.check_tag(request.path["tag"])
     repository = request.writable(force=request.get("force", False))
     Moves(request, repository).delete_tag(request.path["tag"])
     return nothing()

@@ -368,6 +368,20 @@ class Tags:
         )
         return ((row[0], row[1]) for row in rows if row[0].startswith(prefix))
 
+    def target(self, name: str, ref: str) -> Commit:
+        """Return the commit that a tag would name, whether there is one of its name or not.
+
+        Raises:
+            Invalid: the name, or the ref.
+            Conflicting: a branch or commit has the name.
+            Missing: the ref names nothing.
+        """
+        names.check_tag(name)
+        Branches(self.lake, self.repository).check_free(name, "tag ID")
+        if not ref:
+            raise Invalid("ref: invalid value: validation error")
+        return self.lake.refs.commit(self.repository.uid, ref, dollar=POINTS_AT_A_COMMIT)
+
     def check_new(self, name: str, ref: str) -> Commit:
         """Return the commit that a new tag would name.
 
@@ -376,11 +390,7 @@ class Tags:
             Conflicting: a tag, branch or commit has the name.
             Missing: the ref names nothing.
         """
-        names.check_tag(name)
-        Branches(self.lake, self.repository).check_free(name, "tag ID")
-        if not ref:
-            raise Invalid("ref: invalid value: validation error")
-        commit = self.lake.refs.commit(self.repository.uid, ref, dollar=POINTS_AT_A_COMMIT)
+        commit = self.target(name, ref)
         if self.find(name):
             raise Conflicting("tag already exists: not unique")
         return commit

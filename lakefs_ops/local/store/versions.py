@@ -316,8 +316,6 @@ class Versions:
         branches = self.branches
         with self.lake.database.writing():
             if kind == "object":
-                if not path:
-                    raise Invalid("argument path: missing path: required value: validation error")
                 branches.get(branch, "getting branch: branch not found")
             else:
                 branches.get(branch)
