@@ -120,7 +120,8 @@ class Wire:
 
 def read_request(stream) -> Request | None:
     line = stream.readline().decode("latin-1").split()
-    if len(line) != 3:
+    # Random bytes of a TLS greeting may look like three words.
+    if len(line) != 3 or not line[2].startswith("HTTP/"):
         return None
     headers = {}
     while header := stream.readline().strip():

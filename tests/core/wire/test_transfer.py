@@ -855,8 +855,14 @@ def test_workers_never_exceed_the_pool(lakefs, lakefs_repository, tree):
         pool_size=2,
     )  # fmt: skip
     source = tree({str(n): b"x" for n in range(40)})
+    threads = set()
+
+    def progress(_step):
+        threads.add(threading.get_ident())
+
     with LakeFSClient(config=config) as client:
-        done = transfer.upload_tree(client, lakefs_repository, "main", "", source, workers=32)
+        done = transfer.upload_tree(client, lakefs_repository, "main", "", source, workers=32, progress=progress)
         assert len(done.transferred) == 40
+        assert len(threads) <= 2
         with pytest.raises(errors.InvalidArgument):
             transfer.upload_tree(client, lakefs_repository, "main", "", source, workers=0)
