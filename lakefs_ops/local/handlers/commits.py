@@ -43,6 +43,8 @@ def create(request: Request) -> Answer:
         try:
             request.lake.refs.resolve(repository.uid, name)
         except Missing:
+            if repository.read_only:  # then no hooks run
+                raise Missing("branch not found") from None
             aborted = f"prepare-commit hook aborted, run id '{new_id()}'"
             raise Missing(f"{aborted}: list actions from commit: listing actions: not found") from None
         raise Missing("branch not found")

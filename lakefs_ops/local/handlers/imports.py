@@ -19,8 +19,8 @@ def start(request: Request) -> Answer:
     if not request.server.allow_import:
         raise Forbidden("import is not supported for this storage")
     sources = [Source(item["path"], item["type"] == "common_prefix", item["destination"]) for item in fields["paths"]]
-    imports.check(sources)
     Branches(request.lake, imports.repository).get(request.path["branch"])
+    imports.check(sources)
     id = imports.begin(
         Moves(request, imports.repository).replace,
         request.path["branch"],

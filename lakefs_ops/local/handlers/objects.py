@@ -400,6 +400,7 @@ def head(request: Request) -> Answer:
 def _head(request: Request) -> Answer:
     request.check_repository_name()
     names.check_ref(request.path["ref"])
+    names.check_path(request.values["path"])
     _, entry = _found(request, request.path["ref"], request.values["path"])
     common = {
         "ETag": _etag(entry),

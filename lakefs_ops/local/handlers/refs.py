@@ -73,8 +73,8 @@ def merge(request: Request) -> Answer:
     fields = request.fields
     source, destination = request.path["sourceRef"], request.path["destinationBranch"]
     request.check_repository_name()
-    names.check_ref(source, "source")
     names.check_branch(destination, "destination")
+    names.check_ref(source, "source")
     strategy = fields.get("strategy", "")
     if strategy not in STRATEGIES:
         raise Invalid("argument strategy: invalid value: validation error")
@@ -125,16 +125,18 @@ def _parted(request: Request, repository: Repository, *, by_ref: str, by_branch:
 def diff_refs(request: Request) -> Answer:
     """Answer ``diffRefs``."""
     left, right = request.path["leftRef"], request.path["rightRef"]
-    request.check_repository_name("repositoryName")
+    two_dot = request.get("type", "three_dot") == "two_dot"
+    request.check_repository_name("repository" if two_dot else "repositoryName")
     names.check_ref(left, "left")
     names.check_ref(right, "right")
     lake, repository = request.lake, request.repository
     stats = request.get("include_right_stats", False)
     trees = lake.trees
-    if request.get("type", "three_dot") == "two_dot":
-        one, two = lake.refs.resolve(repository.uid, left), lake.refs.resolve(repository.uid, right)
+    if two_dot:
+        one = lake.refs.resolve(repository.uid, left)
         if one.modifier == "$":
             raise Invalid(f"reference '{left}': reference to staging area with $ is not a commit")
+        two = lake.refs.resolve(repository.uid, right)
         if two.modifier != "$":
             return listing.differences(
                 request,
