@@ -55,6 +55,7 @@ TABLE: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (404, "(user |credentials )not found", "deleteUser getUser getCredentials", errors.NotFound),
     (404, "(get gc rules: |not found: )?not found", "", errors.NotFound),
     (404, "", "none", errors.NotFound),
+    (405, "", "none", errors.ApiError),
     (409, "(error creating repository|(branch|commit|tag) already exists): not unique", "", errors.AlreadyExists),
     (409, "Already exists", "createUser", errors.AlreadyExists),
     (409, "lakeFS already initialized", "setup", errors.AlreadyExists),
