@@ -430,7 +430,7 @@ def import_once(
         exclusive: another caller with this key may be at it at the same moment, so claim the key first.
         force: also in a read-only repository.
         settle: as of `start_import_once`.
-        interval: seconds between two looks how far it is.
+        interval: the longest time between two looks how far it is, in seconds.
         on_look: called with each verdict, to show progress.
 
     Returns:

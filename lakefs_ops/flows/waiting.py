@@ -16,6 +16,33 @@ if TYPE_CHECKING:
 
 JITTER = 0.1
 """By which part of itself an interval varies, so that many waiters do not look at once."""
+SOONEST = 0.5
+"""The first interval, in seconds."""
+GROWTH = 1.5
+"""How much longer each interval is than the one before it, while nothing changes."""
+
+
+class Pace:
+    """How long to pause between looks: briefly at first and after each change, then longer and longer.
+
+    Args:
+        interval: the longest pause, in seconds, varied a little.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._longest = interval
+        self._seen: object = None
+        self._pause = 0.0
+
+    def pause(self, seen: object) -> float:
+        """Return the seconds until the next look.
+
+        Args:
+            seen: what the last one saw, to be compared with what the one before it saw.
+        """
+        changed, self._seen = seen != self._seen, seen
+        self._pause = min(self._longest, SOONEST if changed else self._pause * GROWTH)
+        return self._pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
 
 
 class WaitTimedOut(errors.LakeFSError, TimeoutError):
@@ -43,7 +70,7 @@ def wait(
     client: LakeFSClient,
     *,
     timeout: float,
-    interval: float = 5.0,
+    interval: float = 30.0,
     tolerated: int = 5,
     on_look: Callable[[Verdict], None] | None = None,
 ) -> Verdict:
@@ -53,7 +80,8 @@ def wait(
         condition: what to wait for.
         client: the client to look with.
         timeout: seconds to wait at most.
-        interval: seconds between two looks, varied a little.
+        interval: the longest time between two looks, in seconds, varied a little. The first looks, and those after
+            a change, follow each other more quickly.
         tolerated: failed looks in a row that are waited out.
         on_look: called with each verdict, to show progress.
 
@@ -71,6 +99,7 @@ def wait(
     deadline = time.monotonic() + timeout
     verdict: Verdict | None = None
     failures = 0
+    pace = Pace(interval)
     while True:
         try:
             verdict = condition.look(client)
@@ -87,9 +116,8 @@ def wait(
             if verdict.state == "failed":
                 raise ConditionFailed(verdict.reason, verdict=verdict)
             condition = verdict.condition
-        pause = interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
         left = deadline - time.monotonic()
         if left <= 0:
             seen = verdict.reason if verdict else "no look succeeded"
             raise WaitTimedOut(f"gave up after {timeout:g} s: {seen}", verdict=verdict)
-        time.sleep(min(pause, left))
+        time.sleep(min(left, pace.pause(verdict and verdict.reason)))

@@ -1,6 +1,7 @@
 """Conditions and the loop that waits for them."""
 
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -8,7 +9,7 @@ from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.flows import conditions
 from lakefs_ops.flows.once import start_import_once
-from lakefs_ops.flows.waiting import ConditionFailed, WaitTimedOut, wait
+from lakefs_ops.flows.waiting import JITTER, SOONEST, ConditionFailed, Pace, WaitTimedOut, wait
 from lakefs_ops.local import LocalLakeFS
 
 
@@ -73,6 +74,25 @@ def test_wait_returns_when_it_is_met(lakefs, lakefs_repository, write):
     condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
     verdict = wait(condition, lakefs.client, timeout=30, interval=0.01, on_look=commit_later)
     assert verdict.found == {"commit_id": lakefs.client.branches.get(lakefs_repository, "main").commit_id}
+
+
+def test_looks_are_close_at_first_and_after_a_change_and_then_apart():
+    pace = Pace(30)
+    slow = [pace.pause("as before") for _ in range(20)]
+    assert SOONEST * (1 - JITTER) <= slow[0] <= SOONEST * (1 + JITTER)
+    assert all(later > sooner for sooner, later in pairwise(slow[:9]))
+    assert 30 * (1 - JITTER) <= slow[-1] <= 30 * (1 + JITTER)
+    assert len(set(slow)) == len(slow), "waiters that begin together do not go on together"
+    assert pace.pause("something new") <= SOONEST * (1 + JITTER)
+    assert Pace(0.01).pause("") <= 0.01 * (1 + JITTER), "never longer than asked for"
+
+
+def test_wait_looks_several_times_before_its_interval_is_over(lakefs, lakefs_repository):
+    looks = []
+    with pytest.raises(WaitTimedOut):
+        condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
+        wait(condition, lakefs.client, timeout=2.5, interval=600, on_look=looks.append)
+    assert len(looks) > 2
 
 
 def test_wait_gives_up_and_says_what_it_saw(lakefs, lakefs_repository):
