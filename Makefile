@@ -7,7 +7,7 @@ AIRFLOW ?= 3.1
 OLDER  := .venv-airflow-$(AIRFLOW)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-airflow lint format bench bench-server clean
+.PHONY: help install demo test test-airflow lint format bench bench-server bench-waiting clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ bench: $(BENCH)/.installed  ## side by side with lakefs-sdk and lakefs; writes b
 
 bench-server: install  ## the embedded server, with 10,000 to 1,000,000 objects; writes benchmarks/SERVER.md
 	@$(BIN)/python benchmarks/embedded.py --objects 10000 --objects 100000 --objects 1000000
+
+bench-waiting: install  ## what a thousand waiting conditions cost; writes benchmarks/WAITING.md
+	@$(BIN)/python benchmarks/waiting.py
 
 $(BENCH)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(BENCH)

@@ -85,6 +85,39 @@ def test_what_is_written_behind_the_audit_stays_behind(lakefs, lakefs_repository
     assert [o.path for o in lakefs.client.objects.list(lakefs_repository, "main")] == ["a"]
 
 
+REFUSING = b"""
+name: size_limit
+on:
+  pre-merge:
+hooks:
+  - id: refuse
+    type: webhook
+    properties:
+      url: http://127.0.0.1:9/nobody-listens
+"""
+
+
+def test_a_hook_of_lakefs_can_be_the_audit(lakefs, lakefs_repository):
+    client = lakefs.client
+    before = client.branches.get(lakefs_repository, "main")
+    run = publish.WriteAuditPublish(client, lakefs_repository, key="daily/4")
+    run.open()
+    client.objects.upload(lakefs_repository, run.branch, "a", b"1")
+    client.objects.upload(lakefs_repository, run.branch, "_lakefs_actions/limit.yaml", REFUSING)
+    run.audit()
+    with pytest.raises(errors.HookFailed) as caught:
+        run.publish()
+    assert client.actions.get_run(lakefs_repository, caught.value.run_id).status == "failed"
+    assert client.branches.get(lakefs_repository, "main") == before
+    client.objects.delete(lakefs_repository, run.branch, "_lakefs_actions/limit.yaml")
+    again = publish.WriteAuditPublish(client, lakefs_repository, key="daily/4", retried=True)
+    again.open()
+    again.audit()
+    assert client.branches.get(lakefs_repository, "main").commit_id == before.commit_id
+    again.publish()
+    assert [entry.path for entry in client.objects.list(lakefs_repository, "main")] == ["a"]
+
+
 def test_branch_names_are_valid_and_differ():
     names = {publish.branch_for(key) for key in ("a/b", "a-b", "a b", "é", "x" * 300)}
     assert len(names) == 5

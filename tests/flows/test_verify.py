@@ -74,10 +74,14 @@ def test_a_strategy_says_whose_side_conflicts_must_take(lakefs, lakefs_repositor
         verify.verify_merge(client, lakefs_repository, merged, source=source.id, strategy=other)
 
 
-def test_publish_looks_unless_told_otherwise(lakefs, lakefs_repository, mocker):
-    client = lakefs.client
-    look = mocker.patch("lakefs_ops.flows.publish.verify_merge")
-    for number, verify_it in enumerate((None, False, True)):
-        with publish.WriteAuditPublish(client, lakefs_repository, key=f"k{number}", verify=verify_it) as run:
-            client.objects.upload(lakefs_repository, run.branch, f"o{number}", b"1")
-    assert look.call_count == 2
+def test_publish_looks_unless_told_otherwise(client, proxy, lakefs_repository):
+    looks = {}
+    for verify_it in (None, False, True):
+        with publish.WriteAuditPublish(client, lakefs_repository, key=f"k{verify_it}", verify=verify_it) as run:
+            client.objects.upload(lakefs_repository, run.branch, f"o{verify_it}", b"1")
+            run.audit()
+            proxy.requests.clear()
+        looks[verify_it] = sum("/diff/" in line for line in proxy.requests)
+    assert looks[False] == 0
+    assert looks[True] > 0
+    assert looks[None] > looks[True], "it counts first whether the diff is small enough to read"
