@@ -6,8 +6,6 @@ out to be linked, and one of an allowed folder, is the name of a real file.
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 from collections.abc import Sequence
 from errno import ENOENT
@@ -19,31 +17,40 @@ from typing import IO
 from lakefs_ops.local.errors import Forbidden, Invalid, Refusal
 from lakefs_ops.local.store.lake import Lake, Repository
 from lakefs_ops.local.store.trees import Entry
+from lakefs_ops.local.store.urls import Url, read_url
 
 SCHEME = "local"
-SCHEMES = frozenset({"local", "s3", "gs", "http", "https", "mem", "memory"})
-"""Of the stores that lakeFS knows."""
+SCHEMES = {
+    "local": "local",
+    "s3": "s3",
+    "gs": "gs",
+    "http": "https",
+    "https": "https",
+    "mem": "mem",
+    "memory": "mem",
+}
+"""Of the stores that lakeFS knows, each with the one under which it shows them."""
 
 DATA = "data/"
 TRAVERSAL = "bad path traversal blocked"
 
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+
+def _read(address: str) -> Url:
+    try:
+        return read_url(address, whole=True)
+    except ValueError as wrong:
+        raise Refusal(f"could not parse URI: {wrong}") from None
 
 
-def split(address: str) -> tuple[str, str]:
-    """Return the scheme of an address and what follows it.
+def scheme_of(url: Url) -> str:
+    """Return the scheme under which lakeFS knows an address's store.
 
     Raises:
-        Refusal: it is none.
+        Invalid: it knows no such store.
     """
-    if not address:
-        raise Refusal('could not parse URI: parse "": empty url')
-    found = _URI.fullmatch(address)
-    if found is None and address.startswith("/"):
-        return "", address
-    if found is None:
-        raise Refusal(f"could not parse URI: parse {json.dumps(address, ensure_ascii=False)}: invalid URI for request")
-    return found.group(1).lower(), found.group(2)
+    if url.scheme not in SCHEMES:
+        raise Invalid(f"invalid storage scheme {url.scheme}: invalid address")
+    return SCHEMES[url.scheme]
 
 
 def is_below(namespace: str, address: str) -> bool:
@@ -71,21 +78,23 @@ class Addresses:
         self.root = f"{SCHEME}://{self._store}/{self._namespace.partition('://')[2].lstrip('/')}"
 
     def shown(self, address: str) -> str:
-        """Return an address as listings show it; lakeFS 1.84 puts its folder before any local one (recorded).
+        """Return an address as listings show it; lakeFS 1.84 puts its folder before any (recorded).
 
         Raises:
             Refusal: it leads nowhere.
+            Forbidden: it is outside of the allowed folders.
             Invalid: no store is called so.
         """
         whole = self._whole(address)
         if whole != address:
             return whole
-        scheme = split(address)[0]
-        if scheme not in SCHEMES:
-            raise Invalid(f"invalid storage scheme {scheme}: invalid address")
-        if scheme != SCHEME:
-            return whole
-        return f"{SCHEME}://{self._store}{self.path(address)}"
+        url = _read(address)
+        scheme = scheme_of(url)
+        if address.startswith(f"{SCHEME}://"):
+            self.path(address)
+        else:
+            self.check_key(address)
+        return f"{scheme}://{normpath(f'{self._store}/{url.host}/{url.raw_path}')}"
 
     def _whole(self, address: str) -> str:
         """Return the whole address of one among the data."""
@@ -95,11 +104,14 @@ class Addresses:
         """Return the file of an address of this store.
 
         Raises:
-            Refusal: it is not a whole path.
+            Refusal: it is not a whole path, or not written in the shortest way.
             Forbidden: it is outside of the allowed folders.
         """
-        text = split(address)[1]
-        if not text.startswith("/") or ".." in text.split("/"):
+        return self.allowed(address.removeprefix(f"{SCHEME}://"))
+
+    def allowed(self, text: str) -> Path:
+        """Return a file that may be read, as `path` does."""
+        if not text.startswith("/") or text.startswith("//") or normpath(text) != text:
             raise Refusal(TRAVERSAL)
         path = Path(text)
         real = path.resolve()
@@ -130,6 +142,7 @@ class Addresses:
             return self._blobs.open(entry.checksum, entry.size)
         address = self._whole(entry.address)
         if not address.startswith(f"{SCHEME}://"):
+            self.check_key(address)
             raise FileNotFoundError(ENOENT, strerror(ENOENT), address)
         return self.path(address).open("rb")
 

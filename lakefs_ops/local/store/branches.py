@@ -189,9 +189,14 @@ class Branches:
         """
         with self.lake.database.writing() as connection:
             here = (self.repository.uid, name, path)
-            committed = self.lake.trees.get(self.head(name).meta_range_id, path) is not None
+            head = self.head(name)
             layers = dict(self.lake.database.rows(_LAYERS_AT, *here))
-            if committed or layers.get("sealed") is not None or (tombstone and "staged" in layers):
+            # What is staged is looked at first: such a path is removed even where the head's data cannot be read.
+            if (
+                (tombstone and "staged" in layers)
+                or self.lake.trees.get(head.meta_range_id, path) is not None
+                or layers.get("sealed") is not None
+            ):
                 self.stage(name, path, None)
             elif not tombstone and "sealed" not in layers:
                 connection.execute("DELETE FROM staging WHERE repository = ? AND branch = ? AND path = ?", here)

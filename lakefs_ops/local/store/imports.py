@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
-from lakefs_ops.local.errors import Conflicting, Forbidden, Invalid, Missing, Refusal
-from lakefs_ops.local.store.addresses import SCHEME, Addresses, split
+from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Refusal
+from lakefs_ops.local.store.addresses import SCHEME, Addresses, scheme_of
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.lake import Lake, Repository, new_id
 from lakefs_ops.local.store.merging import replace as put_in_place
 from lakefs_ops.local.store.tasks import INTERRUPTED, KEPT, Tasks
 from lakefs_ops.local.store.trees import ROOT, Entry
+from lakefs_ops.local.store.urls import read_url
 from lakefs_ops.local.store.versions import STRATEGY_KEY
 
 logger = logging.getLogger("lakefs_ops.local")
@@ -34,8 +34,6 @@ LAST_IMPORT = ".lakefs.last.import.timestamp"
 CANCELED = "import error: Canceled"
 REFRESH = 0.5
 """How long a status stays as it was, in seconds (a second in lakeFS 1.84); so long an import can be canceled."""
-
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 
 
 class Source(NamedTuple):
@@ -244,21 +242,21 @@ def _entry(file: Path) -> Entry:
 
 def _files(source: Source, addresses: Addresses) -> Iterator[tuple[str, Path]]:
     """Go through the files of a source in order, with their paths below it; hidden ones are left out."""
-    bad = _BAD_ESCAPE.search(source.path)
-    if bad is not None:
-        raise Refusal(
-            f'error on ingest: could not parse storage URI <nil>: parse "{source.path}":'
-            f' invalid URL escape "{bad.group()}"'
-        )
-    told = f"error on ingest: creating object-store walker on path {source.path}: "
-    scheme = split(source.path)[0] if "://" in source.path else ""
-    if scheme != SCHEME:
-        wrong = f"expected storage type {SCHEME}" if scheme else "invalid storage scheme "
-        raise Invalid(f"{told}{wrong}: invalid address")
     try:
-        root = addresses.path(unquote(source.path))
-    except (Forbidden, Refusal) as refused:
+        url = read_url(source.path)
+    except ValueError as wrong:
+        raise Refusal(f"error on ingest: could not parse storage URI <nil>: {wrong}") from None
+    try:
+        if scheme_of(url) != SCHEME:
+            raise Invalid(f"expected storage type {SCHEME}: invalid address")
+        addresses.allowed(url.path.removesuffix("/"))
+    except Refusal as refused:
+        told = f"error on ingest: creating object-store walker on path {source.path}: "
         raise type(refused)(told + refused.message) from None
+    try:
+        root = addresses.allowed(normpath(f"{url.host}{url.path}"))
+    except Refusal as refused:
+        raise type(refused)(f"error on ingest: {refused.message}") from None
     if not stat.S_ISDIR(root.lstat().st_mode):
         if not root.name.startswith("."):
             yield ".", root
