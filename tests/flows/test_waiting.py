@@ -1,5 +1,6 @@
 """Conditions and the loop that waits for them."""
 
+import random
 import threading
 from itertools import pairwise
 
@@ -60,6 +61,19 @@ def test_conditions_travel_as_json(condition):
 def test_what_is_no_condition_is_refused():
     with pytest.raises(errors.InvalidArgument, match="not a condition"):
         conditions.load({"kind": "new_commit", "repository": "lake"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, "branch: Field required"),
+        ({"branch": "main", "brunch": "main"}, "brunch: Extra inputs are not permitted"),
+        ({"branch": "main", "message": "("}, r"message: .*'\(' is no regular expression"),
+    ],
+)
+def test_a_condition_with_wrong_fields_is_refused_at_once(fields, told):
+    with pytest.raises(errors.InvalidArgument, match=f"CommitMatches: .*{told}"):
+        conditions.CommitMatches(repository="lake", **fields)
 
 
 def test_wait_returns_when_it_is_met(lakefs, lakefs_repository, write):
@@ -209,3 +223,43 @@ def test_an_import_is_waited_for(tmp_path):
         assert verdict.found["commit_id"] == client.branches.get("lake", "main").commit_id
         with pytest.raises(ConditionFailed, match=r"import .* failed: import error"):
             wait(start(folder / "nowhere"), client, timeout=20, interval=0.1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "wanted",
+    [{"metadata": {"source": "gauge"}}, {"message": "^wanted"}, {"prefix": "in/"}],
+    ids=lambda w: next(iter(w)),
+)
+def test_no_commit_is_missed_however_looks_and_commits_alternate(lakefs, lakefs_repository, wanted, seed):
+    client, repository, dice = lakefs.client, lakefs_repository, random.Random(seed)
+    start = client.branches.get(repository, "main").commit_id
+    condition = conditions.CommitMatches(repository=repository, branch="main", after=start, **wanted)
+    made, found = [], []
+    for number in range(25):
+        matching = dice.random() < 0.5
+        if number % 7 == 6:  # a merge brings commits of another line, which are not the branch's own
+            client.branches.create(repository, name=f"side-{number}", source="main")
+            client.objects.upload(repository, f"side-{number}", f"in/{number}", b"1")
+            client.commits.create(repository, f"side-{number}", message="wanted", metadata={"source": "gauge"})
+            message, metadata = ("wanted", {"source": "gauge"}) if matching else ("other", {})
+            commit = client.refs.merge(
+                repository, f"side-{number}", "main", message=message, metadata=metadata
+            ).reference
+            matching = matching or "prefix" in wanted  # the merge touches what it brings
+        else:
+            client.objects.upload(repository, "main", f"{'in' if matching else 'out'}/{number}", b"1")
+            message, metadata = ("wanted", {"source": "gauge"}) if matching else ("other", {"source": "x"})
+            commit = client.commits.create(repository, "main", message=message, metadata=metadata).id
+        if matching:
+            made.append(commit)
+        while dice.random() < 0.4:
+            verdict = conditions.load(condition.model_dump(mode="json")).look(client)
+            condition = verdict.condition
+            if verdict.state == "met":
+                found.append(verdict.found["commit_id"])
+                condition = condition.model_copy(update={"after": found[-1]})
+    while (verdict := condition.look(client)).state == "met":
+        found.append(verdict.found["commit_id"])
+        condition = verdict.condition.model_copy(update={"after": found[-1]})
+    assert found == made
