@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, PydanticSerializationError, core_schema
@@ -19,7 +19,26 @@ from lakefs_ops.errors import InvalidArgument
 E_ = TypeVar("E_", bound="Entry")
 
 
-class Model(BaseModel):
+class Checked(BaseModel):
+    """The base of what callers may make themselves: wrong fields are told as an error of this package.
+
+    Raises:
+        InvalidArgument: a field is missing, unknown or of the wrong type; no value is repeated, it may be a secret.
+    """
+
+    if not TYPE_CHECKING:  # there it would hide the fields' own signature
+
+        def __init__(self, /, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise InvalidArgument(f"{type(self).__name__}: {problems(error)}") from None
+
+        # pydantic's mark of a constructor that parsing need not call.
+        __init__.__pydantic_base_init__ = True
+
+
+class Model(Checked):
     """A value as the lakeFS API writes it.
 
     Models are frozen. Fields that this version does not know are kept (``model_extra``), so a newer server

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from lakefs_ops import errors
-from lakefs_ops.model import problems
+from lakefs_ops.model import Checked, problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,7 +48,7 @@ class Verdict(BaseModel):
     found: dict[str, Any] = Field(default_factory=dict)
 
 
-class BaseCondition(BaseModel):
+class BaseCondition(Checked):
     """The base of all conditions.
 
     Attributes:
@@ -61,12 +61,6 @@ class BaseCondition(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     repository: str
-
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise errors.InvalidArgument(f"{type(self).__name__}: {problems(error)}") from None
 
     def look(self, client: LakeFSClient) -> Verdict:
         """Look once.

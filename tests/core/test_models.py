@@ -109,6 +109,16 @@ def test_a_missing_or_wrong_field_is_an_error(known: tuple[Any, dict[str, Any]])
         model.model_validate_json("[]")
 
 
+def test_a_model_that_is_made_wrong_says_where_and_repeats_no_secret() -> None:
+    fields: dict[str, Any] = {"access_key_id": "key", "secret_access_key": ["top secret"]}
+    with pytest.raises(
+        errors.InvalidArgument, match=r"CredentialsWithSecret: secret_access_key: .*; creation_date: "
+    ) as caught:
+        CredentialsWithSecret(**fields)
+    assert "top secret" not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value}"
+    assert caught.value.__suppress_context__
+
+
 def test_a_newer_page_keeps_what_it_says() -> None:
     pagination = {"has_more": False, "next_offset": "", "results": 2, "max_per_page": 1000, "total": 2}
     page = {"pagination": pagination, "results": [OBJECT, OBJECT | {"novel": 1}], "took": "3ms"}
