@@ -266,12 +266,17 @@ def _check(value: Any, schema: Mapping[str, Any], told: str) -> None:
     elif isinstance(value, str):
         if len(value) < schema.get("minLength", 0):
             problem = f"minimum string length is {schema['minLength']}"
-        elif "pattern" in schema and not re.search(schema["pattern"], value, re.ASCII):
+        elif "pattern" in schema and not re.search(_anchored(schema["pattern"]), value, re.ASCII):
             problem = f'string doesn\'t match the regular expression "{schema["pattern"]}"'
         elif schema.get("format") == "date-time" and not _DATE_TIME.fullmatch(value):
             raise Invalid(f'{told}string doesn\'t match the format "date-time": {_DATE_TIME_TOLD}')
     if problem is not None:
         raise _refused(problem, value, schema, told)
+
+
+def _anchored(pattern: str) -> str:
+    """Let a pattern's end be the text's: for Python it also stands before a last line break."""
+    return re.sub(r"\$$", r"\\Z", pattern)
 
 
 def _check_enum(value: Any, schema: Mapping[str, Any], told: str) -> None:

@@ -102,7 +102,7 @@ def upload(request: Request) -> Answer:
         if request.get("If-None-Match") is not None and branches.entry(Resolved(branches.head(name), name), path):
             raise Unmet("path already exists")
         branches.stage(name, path, entry)
-    value = listing.stats(path, _shown(request, repository, entry))
+    value = listing.stats(path, _written(request, repository, entry))
     form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
     if form and not request.upload_type:
         value["content_type"] = ""
@@ -151,7 +151,15 @@ def copy(request: Request) -> Answer:
     copied = _copied(request, repository, _found(request, fields.get("src_ref") or name, source)[1])
     check_write(request, name, path, force=fields.get("force", False))
     branches.stage(name, path, copied)
-    return as_json(listing.stats(path, _shown(request, repository, copied)), 201)
+    return as_json(listing.stats(path, _written(request, repository, copied)), 201)
+
+
+def _written(request: Request, repository: Repository, entry: Entry) -> Entry:
+    """Show an object that is staged already; when it cannot be shown, that is a failure of lakeFS's own."""
+    try:
+        return _shown(request, repository, entry)
+    except Invalid as invalid:
+        raise Refusal(invalid.message) from None
 
 
 def _shown(request: Request, repository: Repository, entry: Entry) -> Entry:

@@ -51,12 +51,15 @@ def get_address(request: Request) -> Answer:
     repository = _repository(request)
     if request.get("presign"):
         raise Refusal(NO_PRESIGN)
+    addresses = request.addresses(repository)
+    try:
+        addresses.check_namespace()
+    except Invalid as invalid:
+        raise Refusal(invalid.message) from None
     relative = f"{DATA}{new_id()}/{new_id()}"
     signature = request.server.identity.sign(_signed_text(request, relative))
     text = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
-    return as_json(
-        {"physical_address": f"{request.addresses(repository).root}{relative},{text}", "presigned_url": None}
-    )
+    return as_json({"physical_address": f"{addresses.root}{relative},{text}", "presigned_url": None})
 
 
 def _check_signed(request: Request, repository: Repository, address: str) -> None:

@@ -74,6 +74,7 @@ class Addresses:
         self._blobs = lake.blobs
         self._store = lake.directory.absolute() / "namespaces"
         self._allowed = allowed
+        self._said = repository.storage_namespace
         self._namespace = repository.storage_namespace.rstrip("/") + "/"
         self.root = f"{SCHEME}://{self._store}/{self._namespace.partition('://')[2].lstrip('/')}"
 
@@ -83,10 +84,11 @@ class Addresses:
         Raises:
             Refusal: it leads nowhere.
             Forbidden: it is outside of the allowed folders.
-            Invalid: no store is called so.
+            Invalid: no store is called so, or the namespace is no URL.
         """
         whole = self._whole(address)
         if whole != address:
+            self.check_namespace()
             return whole
         url = _read(address)
         scheme = scheme_of(url)
@@ -118,6 +120,13 @@ class Addresses:
         if not any(map(real.is_relative_to, [str(self._store.resolve()), *self._allowed])):
             raise Forbidden("forbidden")
         return path
+
+    def check_namespace(self) -> None:
+        """Raise when the storage namespace is no URL; lakeFS 1.84 takes such a one, but shows nothing below it."""
+        try:
+            read_url(self._said, whole=True)
+        except ValueError:
+            raise Invalid(f"default namespace {self._said}: invalid address") from None
 
     def check_key(self, key: str) -> None:
         """Raise when a path below the namespace would lead out of it."""

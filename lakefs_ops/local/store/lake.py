@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from posixpath import normpath
 from typing import Any, NamedTuple
 
 from lakefs_ops.local.errors import Conflicting, Forbidden, Invalid, Missing
@@ -16,6 +17,9 @@ from lakefs_ops.local.store.commits import Commit, Commits, new_commit
 from lakefs_ops.local.store.database import Database
 from lakefs_ops.local.store.refs import Refs
 from lakefs_ops.local.store.trees import ROOT, Trees
+
+LONGEST_NAME = 255
+"""How long the name of a folder may be, in bytes."""
 
 
 class Repository(NamedTuple):
@@ -151,9 +155,12 @@ class Lake:
         """
         with self.database.writing() as connection:
             self.check_new(name)
-            _check_namespace(storage_namespace)
+            folder = storage_namespace.removeprefix("local://")
+            if folder == storage_namespace:
+                raise Invalid("failed to match required regex ^local://: invalid namespace")
             if not (read_only or bare):
-                namespace = storage_namespace.rstrip("/")
+                _check_folder(folder)
+                namespace = f"local://{normpath(f'./{folder}')}"
                 if self.database.row("SELECT 1 FROM namespaces WHERE storage_namespace = ?", namespace):
                     raise Invalid(
                         "failed to create repository: found lakeFS objects in the storage"
@@ -190,16 +197,10 @@ def _repository(row: tuple[Any, ...]) -> Repository:
     return Repository._make((*row[:5], bool(row[5]), bool(row[6])))
 
 
-def _check_namespace(namespace: str) -> None:
-    scheme, _, folder = namespace.partition("://")
-    if scheme != "local":
-        raise Invalid("failed to match required regex ^local://: invalid namespace")
-    depth = 0
-    for part in folder.split("/"):
-        depth += -1 if part == ".." else part not in ("", ".")
-        if depth < 0:
-            break
-    if depth <= 0:
+def _check_folder(folder: str) -> None:
+    """Raise unless a namespace's files can be below the store."""
+    first, *parts = normpath(f"./{folder}").split("/")
+    if first in (".", "..") or any(len(part.encode()) > LONGEST_NAME for part in (first, *parts)):
         raise Invalid("failed to create repository: failed to access storage")
 
 
