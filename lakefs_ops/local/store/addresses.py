@@ -128,12 +128,13 @@ class Addresses:
         except ValueError:
             raise Invalid(f"default namespace {self._said}: invalid address") from None
 
-    def check_key(self, key: str) -> None:
-        """Raise when a path below the namespace would lead out of it."""
+    def check_key(self, key: str) -> str:
+        """Return the file of a path below the namespace; raise when it would lead out of it."""
         namespace = normpath(f"{self._store}/{self._namespace.partition('://')[2]}")
         whole = normpath(f"{namespace}/{key}")
         if whole != namespace and not whole.startswith(f"{namespace}/"):
             raise Refusal(f"{whole}: {TRAVERSAL}")
+        return whole
 
     def is_upload(self, address: str) -> bool:
         """Whether an address is that of an upload, whose bytes are kept by their content."""
@@ -151,8 +152,7 @@ class Addresses:
             return self._blobs.open(entry.checksum, entry.size)
         address = self._whole(entry.address)
         if not address.startswith(f"{SCHEME}://"):
-            self.check_key(address)
-            raise FileNotFoundError(ENOENT, strerror(ENOENT), address)
+            raise FileNotFoundError(ENOENT, strerror(ENOENT), self.check_key(address))
         return self.path(address).open("rb")
 
     def write(self, address: str, source: IO[bytes]) -> None:
