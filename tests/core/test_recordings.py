@@ -326,7 +326,8 @@ def check_result(exchange: Exchange, result: Any) -> None:
         assert result.etag == exchange.answer_headers["etag"].strip('"')
         assert result.size_bytes == int(exchange.answer_headers["content-length"])
     elif hasattr(result, "etag") and not hasattr(result, "path"):
-        assert [rule.model_dump() for rule in result.rules] == exchange.answer_json
+        if hasattr(result, "rules"):
+            assert [rule.model_dump() for rule in result.rules] == exchange.answer_json
         assert result.etag == exchange.answer_headers["etag"]
     elif isinstance(result, bytes):
         assert result == exchange.answer
@@ -357,7 +358,7 @@ def without_none(value: Any) -> Any:
 # Why exchanges go as raw calls, and how many. All others are sent and read by the client's own methods.
 RAW = {
     "a body that is no JSON, or none of the media type": 32,
-    "a body that the specification does not allow": 116,
+    "a body that the specification does not allow": 117,
     "a header that is not in the specification": 34,
     "a query parameter that is not in the specification, or of another type": 42,
     "a query parameter twice": 3,

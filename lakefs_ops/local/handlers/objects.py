@@ -254,14 +254,23 @@ def _unauthenticated(paths: list[str]) -> Answer:
 
 
 def _found(request: Request, ref: str, path: str) -> tuple[Branches, Entry]:
-    repository = request.repository
+    branches = Branches(request.lake, request.repository)
+    return branches, entry_at(branches, ref, path)
+
+
+def entry_at(branches: Branches, ref: str, path: str) -> Entry:
+    """Return what is at a path of a ref.
+
+    Raises:
+        Invalid: the ref, or the path.
+        Missing: there is no such ref, or nothing there.
+    """
     names.check_ref(ref)
     names.check_path(path)
-    branches = Branches(request.lake, repository)
-    entry = branches.entry(request.lake.refs.resolve(repository.uid, ref), path)
+    entry = branches.entry(branches.lake.refs.resolve(branches.repository.uid, ref), path)
     if entry is None:
         raise Missing("not found")
-    return branches, entry
+    return entry
 
 
 def stat(request: Request) -> Answer:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import time
 from typing import Any
 
-from lakefs_ops.local.errors import Invalid, Refusal, Unimplemented, Unmet
+from lakefs_ops.local.errors import DataGone, Invalid, Refusal, Unimplemented, Unmet
 from lakefs_ops.local.handlers import listing
-from lakefs_ops.local.handlers.objects import check_write
+from lakefs_ops.local.handlers.objects import LARGEST, check_write, entry_at
 from lakefs_ops.local.http import Answer, Request, as_json
 from lakefs_ops.local.store.addresses import DATA, SCHEME, is_below
+from lakefs_ops.local.store.blobs import pieces
+from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.lake import Repository, new_id
 from lakefs_ops.local.store.refs import Resolved
 from lakefs_ops.local.store.trees import Entry
@@ -23,6 +26,14 @@ LINK_INVALID = "link address invalid"
 LINKED_WITHIN = 24 * 3600
 """How long an address that was handed out may be linked, in seconds."""
 
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+_RANGE = re.compile(r"bytes=(-?[0-9]+)-(-?[0-9]+)")
+_NO_RANGE = (
+    (re.compile(r"bytes=-?[0-9]+\Z"), "unexpected EOF"),
+    (re.compile(r"bytes=-?[0-9]+[^-0-9]"), "input does not match format"),
+    (re.compile(r"bytes=(-?[0-9]+-)?-?\Z"), "EOF"),
+    (re.compile(""), "expected integer"),
+)
 _BASE64 = re.compile(r"[A-Za-z0-9_-]*")
 
 
@@ -144,16 +155,64 @@ def multipart(request: Request) -> Answer:
 
 
 def multipart_part(request: Request) -> Answer:
-    """Refuse ``uploadPart`` and ``uploadPartCopy``, after a look at the address."""
-    repository = request.repository
-    source = request.fields.get("copy_source")
-    if source is not None:
-        request.lake.repository(source["repository"])
+    """Refuse ``uploadPart``, after a look at the address."""
+    _check_part(request, request.repository)
+    raise Invalid("operation not supported")
+
+
+def multipart_copy(request: Request) -> Answer:
+    """Answer ``uploadPartCopy``, which this store takes; as no upload is ever completed, no part is kept."""
+    repository, source = request.repository, request.fields["copy_source"]
+    origin = request.lake.repository(source["repository"])
+    _check_part(request, repository)
+    try:
+        entry = entry_at(Branches(request.lake, origin), source["ref"], source["path"])
+    except Refusal as refused:
+        told = f"{origin.id}/{source['ref']}/{source['path']}: {refused.message}"
+        raise type(refused)(told) from None
+    start, end = _bounds(source.get("range"))
+    _check_upload(request.path["uploadId"])
+    if start < 0 or (end is not None and end < start):
+        raise Refusal("copy range get: bad index")
+    try:
+        file = request.addresses(origin).open(entry)
+    except OSError:
+        raise DataGone("No data") from None
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in pieces(file, start, LARGEST if end is None else end - start + 1):
+        digest.update(piece)
+    return Answer(204, headers={"ETag": digest.hexdigest()})
+
+
+def _check_part(request: Request, repository: Repository) -> None:
     address: Any = request.fields["physical_address"]
     if not is_below(repository.storage_namespace, address):
         raise Invalid("physical address must be relative to the storage namespace")
     _check_signed(request, repository, address)
-    raise Invalid("operation not supported")
+
+
+def _bounds(wanted: str | None) -> tuple[int, int | None]:
+    """Return the first and the last byte of a range; what follows two numbers is passed over, as lakeFS does."""
+    if wanted is None:
+        return 0, None
+    numbers = _RANGE.match(wanted)
+    if numbers is None:
+        problem = next(told for pattern, told in _NO_RANGE if pattern.match(wanted))
+        raise Refusal(f'parse range "{wanted}": {problem}')
+    for digits in numbers.groups():
+        if len(digits.lstrip("-0")) > len(str(LARGEST)) or not -LARGEST - 1 <= int(digits) <= LARGEST:
+            raise Refusal(f'parse range "{wanted}": strconv.ParseInt: parsing "{digits}": value out of range')
+    return int(numbers[1]), int(numbers[2])
+
+
+def _check_upload(name: str) -> None:
+    """Raise unless the id of an upload is hexadecimal."""
+    text = name.encode()
+    wrong = next((byte for byte in text if byte not in _HEX), None)
+    if wrong is not None:
+        raise Refusal(f"invalid upload id format: encoding/hex: invalid byte: U+{wrong:04X} {chr(wrong)!r}")
+    if len(text) % 2:
+        raise Refusal("invalid upload id format: encoding/hex: odd length hex string")
 
 
 HANDLERS = {
@@ -164,5 +223,5 @@ HANDLERS = {
     "completePresignMultipartUpload": multipart,
     "abortPresignMultipartUpload": multipart,
     "uploadPart": multipart_part,
-    "uploadPartCopy": multipart_part,
+    "uploadPartCopy": multipart_copy,
 }
