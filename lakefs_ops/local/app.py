@@ -12,7 +12,7 @@ import secrets
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,7 @@ class Application:
         self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lakefs-local")
         self.tasks = Tasks(lake)
         self.usage: Counter[tuple[int, int]] = Counter()
-        self.actions = Runner(lake, HANDLERS)
+        self.actions = Runner(lake, self.answer_hook)
 
     def close(self) -> None:
         """Wait for what is at work, and end the threads."""
@@ -187,6 +187,29 @@ class Application:
             if operation.name in INLINE:
                 return handler(request)
             return await asyncio.get_running_loop().run_in_executor(self.pool, handler, request)
+        except Refusal as refusal:
+            return _refused(refusal)
+
+    def answer_hook(self, user: str, method: str, path: str, query: Mapping[str, str], body: Any) -> Answer:
+        """Answer what a hook asks for, as if it came over the network.
+
+        Args:
+            user: who asks.
+            method: the method.
+            path: the address below the API's.
+            query: the parameters in the query.
+            body: the JSON body, None for none.
+        """
+        try:
+            operation, parts = self._match(method, path)
+            values, unbound = read_parameters(operation, {name: [text] for name, text in query.items()}, {}, parts)
+            names, unnamed = read_names(f"{API}/{path}", parts)
+            if body is not None:
+                check_body(operation, body)
+            unread = unnamed or unbound
+            if unread is not None:
+                raise unread
+            return HANDLERS[operation.name](Request(self.lake, names, values, body, {}, user, self))
         except Refusal as refusal:
             return _refused(refusal)
 

@@ -35,6 +35,24 @@ def decode(body: bytes) -> Any:
     return _without_halves(value) if "\\ud" in text.lower() else value
 
 
+def decode_whole(text: bytes) -> Any:
+    """Decode a text that is one JSON value and nothing else.
+
+    Raises:
+        Invalid: it is not; says why as Go's library does.
+    """
+    try:
+        value = decode(text + b" ")
+    except Invalid as invalid:
+        told = invalid.message.removeprefix(_TOLD)
+        raise Invalid("unexpected end of JSON input" if told in (_CUT, "EOF") else told) from None
+    shown = text.decode("utf-8", "replace").lstrip(_SPACE)
+    rest = shown[json.JSONDecoder().raw_decode(shown)[1] :].lstrip(_SPACE)
+    if rest:
+        raise Invalid(f"invalid character {_quoted(rest[0])} after top-level value")
+    return value
+
+
 class _NoNumber(Exception):
     """A word that only Python's parser takes for a number."""
 

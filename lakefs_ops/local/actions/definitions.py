@@ -78,16 +78,16 @@ class Action:
         return globs is not None and (not globs or any(glob_matches(glob, branch) for glob in globs))
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class YamlLoader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML as lakeFS reads it: ``on``, ``yes`` and dates are text."""
 
 
 _PLAIN = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-_Loader.yaml_implicit_resolvers = {
+YamlLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in known if tag not in _PLAIN]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+YamlLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 
@@ -99,7 +99,7 @@ def parse(data: bytes) -> Action:
         InvalidAction: it is not one.
     """
     try:
-        loader = _Loader(data)
+        loader = YamlLoader(data)
         document = loader.get_node() if loader.check_node() else None
         reader = _Reader(loader)
         fields = {} if document is None else reader.fields(document, "actions.Action")
@@ -107,7 +107,7 @@ def parse(data: bytes) -> Action:
         reader.text(fields.get("description"))
         items = reader.hooks(fields.get("hooks"))
     except yaml.MarkedYAMLError as error:
-        raise InvalidAction(_yaml_words(error, data)) from None
+        raise InvalidAction(yaml_words(error, data)) from None
     except yaml.reader.ReaderError as error:
         raise InvalidAction(f"yaml: {_READER_WORDS.get(error.reason, error.reason)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -138,7 +138,7 @@ class _Reader:
         problems: what has the wrong shape, with its line.
     """
 
-    def __init__(self, loader: _Loader) -> None:
+    def __init__(self, loader: YamlLoader) -> None:
         self.problems: list[str] = []
         self._loader = loader
 
@@ -271,7 +271,7 @@ _READER_WORDS = {
 }
 
 
-def _yaml_words(error: yaml.MarkedYAMLError, data: bytes) -> str:
+def yaml_words(error: yaml.MarkedYAMLError, data: bytes) -> str:
     """Say what is wrong with YAML as lakeFS's parser says it, for the common cases.
 
     It counts lines from zero but for what is wrong with a token, and does not tell the first one (lakeFS 1.84).

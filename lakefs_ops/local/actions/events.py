@@ -20,6 +20,7 @@ class Event:
         kind: for example ``pre-commit``.
         repository: the repository's name.
         run_id: of the run that it starts.
+        pre_run_id: of the run that stood before it, for what comes after.
         branch: the branch that it happens to; empty for tags.
         source_ref: where the actions come from: a branch, or a commit's id.
         tag: the tag that it happens to.
@@ -37,6 +38,7 @@ class Event:
     kind: str
     repository: str
     run_id: str
+    pre_run_id: str = ""
     branch: str = ""
     source_ref: str = ""
     tag: str = ""

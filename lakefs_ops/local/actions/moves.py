@@ -46,8 +46,10 @@ class Moves:
         if not self._hooked:
             return self._versions.commit(branch, message=message, metadata=metadata, **arguments)
         head = self._branches.head(branch)
-        self._before("prepare-commit", Resolved(head, branch), branch=branch, source_ref=branch, **told)
-        event = self._event("pre-commit", branch=branch, source_ref=branch, **told)
+        self._before(
+            "prepare-commit", Resolved(head, branch), branch=branch, source_ref=branch, parents=(head.id,), **told
+        )
+        event = self._event("pre-commit", branch=branch, source_ref=branch, parents=(head.id,), **told)
         made = self._versions.commit(
             branch,
             message=message,

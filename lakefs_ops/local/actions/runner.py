@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import posixpath
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from lakefs_ops.local.actions.airflow import Airflow
 from lakefs_ops.local.actions.conditions import InvalidCondition, holds
@@ -21,7 +23,7 @@ from lakefs_ops.local.actions.runs import Runs, shown_time
 from lakefs_ops.local.actions.web import Calls, HookFailed, Log
 from lakefs_ops.local.actions.webhook import Webhook
 from lakefs_ops.local.errors import DataGone, Missing, Refusal, Unmet
-from lakefs_ops.local.http import Handler, Request, as_json
+from lakefs_ops.local.http import Answer, Request
 from lakefs_ops.local.store.branches import Branches
 
 if TYPE_CHECKING:
@@ -61,11 +63,11 @@ class Runner:
 
     Args:
         lake: where actions and runs are kept.
-        handlers: what a hook may ask of the server, by operation.
+        answer: answers what a hook asks of the server: user, method, path, query and body in.
     """
 
-    def __init__(self, lake: Lake, handlers: Mapping[str, Handler]) -> None:
-        self._lake, self._handlers = lake, handlers
+    def __init__(self, lake: Lake, answer: Callable[[str, str, str, Mapping[str, str], Any], Answer]) -> None:
+        self._lake, self._answer = lake, answer
         self._calls = Calls()
         self._stopping = threading.Event()
         self._before = ThreadPoolExecutor(BEFORE, thread_name_prefix="lakefs-local-hook")
@@ -186,9 +188,8 @@ class Runner:
 
     def _read(self, request: Request, repository: Repository, at: Resolved, path: str) -> bytes:
         ref = at.branch if at.staged is not None else None
-        status, content = self._call(
-            request, "getObject", {"repository": repository.id, "ref": ref or at.commit.id}, {"path": path}
-        )
+        address = ("repositories", repository.id, "refs", ref or at.commit.id, "objects")
+        status, content = self._ask(request, "GET", address, {"path": path}, None)
         if status != 200:
             raise Refusal(f"HTTP {status}")
         return content
@@ -209,34 +210,15 @@ class Runner:
         if hook.kind == "airflow":
             return Airflow(action, hook.id, properties, self._calls, self._stopping)
 
-        def operation(
-            name: str, path: Mapping[str, str], values: Mapping[str, Any], body: Any = None
-        ) -> tuple[int, Any]:
-            status, content = self._call(request, name, path, values, body)
-            return status, _decoded(name, content)
+        return Lua(action, hook.id, properties, partial(self._ask, request))
 
-        return Lua(action, hook.id, properties, operation)
-
-    def _call(
-        self, request: Request, name: str, path: Mapping[str, str], values: Mapping[str, Any], body: Any = None
+    def _ask(
+        self, request: Request, method: str, segments: Sequence[str], query: Mapping[str, str], body: Any
     ) -> tuple[int, bytes]:
-        """Return the status and the body that an operation of the server gives to the user of a request."""
-        inner = Request(request.lake, path, values, body, {}, request.user, request.server)
-        try:
-            answer = self._handlers[name](inner)
-        except Refusal as refused:
-            answer = as_json({"message": refused.message}, refused.status)
+        """Return the status and the body that the server answers to the user of a request."""
+        path = posixpath.normpath("/".join(segments))  # lakeFS cleans it
+        answer = self._answer(request.user, method, quote(path, safe="/$&+,:;=@"), query, body)
         return answer.status, answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
-
-
-def _decoded(name: str, content: bytes) -> Any:
-    text = content.decode("utf-8", "replace")
-    if name == "getObject":
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _run_chain(chain: Sequence[_Task], event: Event) -> None:
