@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lakefs_ops.local.actions.aes import decrypt, encrypt
-from lakefs_ops.local.actions.layouts import InvalidMoment, read, written
-from lakefs_ops.local.actions.library import METHODS, MODULES
-from lakefs_ops.local.actions.regexps import InvalidPattern, compiled
-from lakefs_ops.local.actions.sandbox import Sandbox
+from lakefs_ops.local.actions.lua.layouts import InvalidMoment, read, written
+from lakefs_ops.local.actions.lua.library import METHODS, MODULES
+from lakefs_ops.local.actions.lua.sandbox import Sandbox
 from lakefs_ops.local.actions.web import HookFailed
 
 
@@ -135,57 +133,6 @@ def test_a_refusal_is_found_in_whatever_is_raised():
 )
 def test_scripts_that_cannot_be_read(code, told):
     assert failure(code) == f'syntax error: [string "lua"]:1: {told}'
-
-
-@pytest.mark.parametrize("size", [16, 24, 32])
-@pytest.mark.parametrize("text", [b"", b"secret", b"0123456789abcdef"])
-def test_what_is_encrypted_can_be_read_again(size, text):
-    assert decrypt(bytes(range(size)), encrypt(bytes(range(size)), text)) == text
-
-
-def test_a_text_of_another_implementation_is_read():
-    key = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")  # FIPS 197, SP 800-38A F.2.1
-    first = bytes.fromhex("000102030405060708090a0b0c0d0e0f7649abac8119b246cee98e9b12e9197d")
-    with pytest.raises(ValueError, match=r"\[:-26\]"):  # 16 less what the text ends with, 0x2a
-        decrypt(key, first)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "told"),
-    [
-        ("(", "missing closing ): `(`"),
-        (")", "unexpected ): `)`"),
-        ("[a", "missing closing ]: `[a`"),
-        ("a**", "invalid nested repetition operator: `**`"),
-        ("*", "missing argument to repetition operator: `*`"),
-        ("(?=x)", "invalid or unsupported Perl syntax: `(?=`"),
-        (r"\1", r"invalid escape sequence: `\1`"),
-        ("a{2,1}", "invalid repeat count: `{2,1}`"),
-        ("[b-a]", "invalid character class range: `b-a`"),
-    ],
-)
-def test_patterns_that_are_none(pattern, told):
-    with pytest.raises(InvalidPattern) as caught:
-        compiled(pattern)
-    assert str(caught.value) == f"error parsing regexp: {told}"
-
-
-@pytest.mark.parametrize(
-    ("pattern", "text", "found"),
-    [
-        ("^[[:alpha:]]+$", "abc", True),
-        (r"\Qa.b\E", "axb", False),
-        ("a(?i)B|C", "ac", True),
-        ("^a(?i)B|C$", "aC", True),
-        ("^a(?i)B$|^C$", "ac", False),
-        ("(?i)main", "MAIN", True),
-        ("(?P<n>a)(?P<n>b)", "ab", True),
-        ("x{,2}", "xx", False),
-        ("a$", "a\n", False),
-    ],
-)
-def test_patterns(pattern, text, found):
-    assert (compiled(pattern).search(text) is not None) is found
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from lakefs_ops.local.actions.airflow import Airflow
 from lakefs_ops.local.actions.conditions import InvalidCondition, holds
 from lakefs_ops.local.actions.definitions import FOLDER, Action, HookDefinition, InvalidAction, parse
 from lakefs_ops.local.actions.events import Event
-from lakefs_ops.local.actions.lua import Lua
+from lakefs_ops.local.actions.lua.hook import Lua
 from lakefs_ops.local.actions.properties import WrongProperty
 from lakefs_ops.local.actions.runs import Runs, shown_time
 from lakefs_ops.local.actions.web import Calls, HookFailed, Log

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lakefs_ops.local.actions.arguments import Arguments, Function, Problem, kind_of
 from lakefs_ops.local.actions.events import Event
-from lakefs_ops.local.actions.library import METHODS, MODULES
+from lakefs_ops.local.actions.lua.arguments import Arguments, Function, Problem, kind_of
+from lakefs_ops.local.actions.lua.library import METHODS, MODULES
+from lakefs_ops.local.actions.lua.sandbox import Sandbox
 from lakefs_ops.local.actions.properties import WrongProperty, filled, required
-from lakefs_ops.local.actions.sandbox import Sandbox
 from lakefs_ops.local.actions.web import HookFailed, Log
 from lakefs_ops.local.decoding import decode_whole
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lakefs_ops.local.actions.bytecode import NO_NAME, Code, Name
+from lakefs_ops.local.actions.lua.bytecode import NO_NAME, Code, Name
 
 CHUNK = "lua"
 """What a script is called."""

@@ -19,8 +19,10 @@ from urllib.parse import quote, unquote, unquote_plus
 
 import yaml  # type: ignore[import-untyped]
 
-from lakefs_ops.local.actions import aes, layouts
-from lakefs_ops.local.actions.arguments import (
+from lakefs_ops.local.actions.definitions import YamlLoader, yaml_words
+from lakefs_ops.local.actions.events import as_go_json
+from lakefs_ops.local.actions.lua import layouts
+from lakefs_ops.local.actions.lua.arguments import (
     Arguments,
     Function,
     Problem,
@@ -29,9 +31,6 @@ from lakefs_ops.local.actions.arguments import (
     number_text,
     shortest_number,
 )
-from lakefs_ops.local.actions.definitions import YamlLoader, yaml_words
-from lakefs_ops.local.actions.events import as_go_json
-from lakefs_ops.local.actions.regexps import InvalidPattern, compiled
 from lakefs_ops.local.decoding import decode_whole
 from lakefs_ops.local.errors import Invalid
 from lakefs_ops.local.store.urls import quoted, read_url
@@ -190,20 +189,6 @@ def _hex_decode(given: Arguments) -> bytes:
         raise Problem("encoding/hex: odd length hex string") from None
 
 
-def _encrypt(given: Arguments) -> bytes:
-    try:
-        return aes.encrypt(given.data(1), given.data(2))
-    except ValueError as error:
-        raise Problem(str(error)) from None
-
-
-def _decrypt(given: Arguments) -> bytes:
-    try:
-        return aes.decrypt(given.data(1), given.data(2))
-    except ValueError as error:
-        raise Problem(str(error)) from None
-
-
 # names and addresses ------------------------------------------------------------------------------------
 
 
@@ -286,9 +271,9 @@ def _build_url(given: Arguments) -> str:
 
 def _pattern(text: str) -> re.Pattern[str]:
     try:
-        return compiled(text)
-    except InvalidPattern as invalid:
-        raise Problem(str(invalid)) from None
+        return re.compile(text, re.ASCII)
+    except (re.error, OverflowError) as error:
+        raise Problem(f"error parsing regexp: {error}: `{text}`") from None
 
 
 def _found(match: re.Match[str]) -> list[str]:
@@ -414,7 +399,6 @@ MODULES: Mapping[str, Mapping[str, Function]] = {
         "sign_sha1": lambda given: hmac.digest(given.data(2), given.data(1), "sha1"),
     },
     "crypto/sha256": {"digest": lambda given: hashlib.sha256(given.data(1)).digest()},
-    "crypto/aes": {"encryptCBC": _encrypt, "decryptCBC": _decrypt},
     "path": {
         "parse": _path_parse,
         "join": _path_join,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lakefs_ops.local.actions.arguments import Arguments, Function, Problem, as_text, kind_of, shortest
-from lakefs_ops.local.actions.bytecode import without_tail_calls
-from lakefs_ops.local.actions.stacks import CHUNK, HEAD, TAIL, syntax_worded, traced, worded
+from lakefs_ops.local.actions.lua.arguments import Arguments, Function, Problem, as_text, kind_of, shortest
+from lakefs_ops.local.actions.lua.bytecode import without_tail_calls
+from lakefs_ops.local.actions.lua.stacks import CHUNK, HEAD, TAIL, syntax_worded, traced, worded
 from lakefs_ops.local.actions.web import HookFailed
 
 MOST_INSTRUCTIONS = 50_000_000
