@@ -334,6 +334,7 @@ _BY_TEXT: tuple[tuple[int, re.Pattern[str], type[ApiError]], ...] = tuple(
         (500, "hook aborted", HookFailed),
         (500, "validation error|not a commit$|without commit$|^could not parse|bad path traversal", BadRequest),
         (500, "^(malformed MIME|mime|multipart|no multipart)", BadRequest),
+        (500, "^invalid upload id|^parse range", BadRequest),
         (500, "^not found$", Gone),
     )
 )

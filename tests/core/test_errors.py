@@ -49,6 +49,7 @@ TABLE: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (404, "(ref|from ref|stop_at): not found", "logCommits", errors.RefNotFound),
     (404, "not found", "createSymlinkFile createTag diffRefs listObjects", errors.RefNotFound),
     (404, "not found", "copyObject getObject getUnderlyingProperties statObject", errors.ObjectNotFound),
+    (404, "\\S+/\\S+: not found", "uploadPartCopy", errors.NotFound),
     (404, "update user metadata on .*: not found", "updateObjectUserMetadata", errors.ObjectNotFound),
     (404, "", "headObject", errors.ObjectNotFound),
     (404, "", "internalDeleteBranchProtectionRule", errors.NotFound),
@@ -79,7 +80,9 @@ TABLE: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (500, "could not parse URI: .*|(.*: )?bad path traversal blocked", "", errors.BadRequest),
     (500, "(malformed MIME|mime|multipart|no multipart).*", "uploadObject", errors.BadRequest),
     (500, "source reference '.*': can't create a branch without commit", "createBranch", errors.BadRequest),
-    (500, "(bad index)?", "getObject copyObject", errors.ServerError),
+    (500, "((copy range get: )?bad index)?", "getObject copyObject uploadPartCopy", errors.ServerError),
+    (500, "default namespace .*: invalid address", "", errors.ServerError),
+    (500, "invalid upload id format: .*|parse range .*", "uploadPartCopy", errors.BadRequest),
     (500, "expected close range character", "uploadObject", errors.ServerError),
     (501, "Not Implemented|presign multipart upload API is not supported", "", errors.NotSupported),
 ]
