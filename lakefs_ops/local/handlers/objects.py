@@ -297,6 +297,7 @@ def listed(request: Request) -> Answer:
     at = request.lake.refs.resolve(repository.uid, request.path["ref"])
     branches = Branches(request.lake, repository)
     with_metadata = request.get("user_metadata", True)
+    presigned = request.get("presign")
     addresses = request.addresses(repository)
 
     def shown(path: str, entry: Entry | None) -> dict[str, Any]:
@@ -304,7 +305,7 @@ def listed(request: Request) -> Answer:
             return {
                 "path": path, "path_type": "common_prefix", "checksum": "", "mtime": 0, "physical_address": "",
             }  # fmt: skip
-        if request.get("presign"):
+        if presigned:
             raise Invalid(NO_PRESIGN)
         try:
             address = addresses.shown(entry.address)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from errno import ENOENT
+from functools import cached_property
 from os import strerror
 from pathlib import Path
 from posixpath import normpath
@@ -123,10 +124,16 @@ class Addresses:
 
     def check_namespace(self) -> None:
         """Raise when the storage namespace is no URL; lakeFS 1.84 takes such a one, but shows nothing below it."""
+        if not self._is_url:
+            raise Invalid(f"default namespace {self._said}: invalid address")
+
+    @cached_property
+    def _is_url(self) -> bool:
         try:
             read_url(self._said, whole=True)
         except ValueError:
-            raise Invalid(f"default namespace {self._said}: invalid address") from None
+            return False
+        return True
 
     def check_key(self, key: str) -> str:
         """Return the file of a path below the namespace; raise when it would lead out of it."""
