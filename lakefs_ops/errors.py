@@ -299,44 +299,41 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     501: NotSupported, 502: Unavailable, 503: Unavailable, 504: Unavailable,
 }  # fmt: skip
 
-_BY_TEXT: tuple[tuple[int, re.Pattern[str], type[ApiError]], ...] = tuple(
-    (status, re.compile(text), cls)
-    for status, text, cls in (
-        (400, "no changes$", NoChanges),
-        (400, "uncommitted changes", DirtyBranch),
-        (400, "storage namespace already in use$", StorageNamespaceInUse),
-        (400, "operation not supported$", NotSupported),
-        (400, "^bad pull request status", PullRequestNotOpen),
-        (401, "^insufficient permissions", PermissionDenied),
-        (403, "protected branch$", ProtectedBranch),
-        (403, "read-only repository$", ReadOnlyRepository),
-        (403, "^session expired", AuthenticationFailed),
-        (403, "^import is not supported", NotSupported),
-        (404, "^invalid API endpoint", NotAnEndpoint),
-        (404, "^repository not found", RepositoryNotFound),
-        (404, "^pull request not found", PullRequestNotFound),
-        (404, "branch not found$|^branch '.*' not found$", BranchNotFound),
-        (404, "tag not found$", TagNotFound),
-        (404, "commit not found$", CommitNotFound),
-        # What a commit on a missing branch says, and a tag of a missing commit.
-        (404, "^prepare-commit hook aborted.*: listing actions: not found$", BranchNotFound),
-        (404, "hook aborted.*: listing actions: not found$", RefNotFound),
-        (404, "hook aborted", HookFailed),
-        (404, "^(get|update branch .*: get) commit |^hard-reset |^source reference ", RefNotFound),
-        (404, "^(ref|from ref|stop_at): not found$", RefNotFound),
-        (409, "not unique$|^Already exists|already initialized$|already set$", AlreadyExists),
-        (409, "^must specify", BadRequest),
-        (412, "hook aborted", HookFailed),
-        (500, "currently locked", BranchLocked),
-        (500, "predicate failed$", LostRace),
-        (500, "no merge base$", NoMergeBase),
-        (500, "operation not supported$", NotSupported),
-        (500, "hook aborted", HookFailed),
-        (500, "validation error|not a commit$|without commit$|^could not parse|bad path traversal", BadRequest),
-        (500, "^(malformed MIME|mime|multipart|no multipart)", BadRequest),
-        (500, "^invalid upload id|^parse range", BadRequest),
-        (500, "^not found$", Gone),
-    )
+_BY_TEXT: tuple[tuple[int, str, type[ApiError]], ...] = (
+    (400, "no changes$", NoChanges),
+    (400, "uncommitted changes", DirtyBranch),
+    (400, "storage namespace already in use$", StorageNamespaceInUse),
+    (400, "operation not supported$", NotSupported),
+    (400, "^bad pull request status", PullRequestNotOpen),
+    (401, "^insufficient permissions", PermissionDenied),
+    (403, "protected branch$", ProtectedBranch),
+    (403, "read-only repository$", ReadOnlyRepository),
+    (403, "^session expired", AuthenticationFailed),
+    (403, "^import is not supported", NotSupported),
+    (404, "^invalid API endpoint", NotAnEndpoint),
+    (404, "^repository not found", RepositoryNotFound),
+    (404, "^pull request not found", PullRequestNotFound),
+    (404, "branch not found$|^branch '.*' not found$", BranchNotFound),
+    (404, "tag not found$", TagNotFound),
+    (404, "commit not found$", CommitNotFound),
+    # What a commit on a missing branch says, and a tag of a missing commit.
+    (404, "^prepare-commit hook aborted.*: listing actions: not found$", BranchNotFound),
+    (404, "hook aborted.*: listing actions: not found$", RefNotFound),
+    (404, "hook aborted", HookFailed),
+    (404, "^(get|update branch .*: get) commit |^hard-reset |^source reference ", RefNotFound),
+    (404, "^(ref|from ref|stop_at): not found$", RefNotFound),
+    (409, "not unique$|^Already exists|already initialized$|already set$", AlreadyExists),
+    (409, "^must specify", BadRequest),
+    (412, "hook aborted", HookFailed),
+    (500, "currently locked", BranchLocked),
+    (500, "predicate failed$", LostRace),
+    (500, "no merge base$", NoMergeBase),
+    (500, "operation not supported$", NotSupported),
+    (500, "hook aborted", HookFailed),
+    (500, "validation error|not a commit$|without commit$|^could not parse|bad path traversal", BadRequest),
+    (500, "^(malformed MIME|mime|multipart|no multipart)", BadRequest),
+    (500, "^invalid upload id|^parse range", BadRequest),
+    (500, "^not found$", Gone),
 )
 """Which text of the server means which class, the first match counts (lakeFS 1.84, recorded)."""
 
@@ -398,7 +395,7 @@ def error_class(status: int, reason: str, operation: str = "") -> type[ApiError]
         operation: the operation's name; some texts mean what the operation makes of them.
     """
     for wanted, text, cls in _BY_TEXT:
-        if status == wanted and text.search(reason):
+        if status == wanted and re.search(text, reason):
             return cls
     if status == 404 and operation in _NOT_FOUND:
         return _NOT_FOUND[operation]
