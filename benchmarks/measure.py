@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import resource
+import socket
 import sys
 import tempfile
 import time
@@ -155,7 +156,35 @@ class Wrapper:
         self.branch("slow").object(path).upload(content)
 
 
-CLIENTS = {"ours": Ours, "checked": Checked, "sdk": Sdk, "lakefs": Wrapper}
+class Socket:
+    """No client at all: what a large body costs this machine at least."""
+
+    def __init__(self, url):
+        host, port = url.removeprefix("http://").split(":")
+        self.host, self.connection = host, socket.create_connection((host, int(port)))
+
+    def send(self, path):
+        self.connection.sendall(f"GET /api/v1{path} HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.connection.recv(1 << 16)
+        head, _, body = head.partition(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        yield body
+        length -= len(body)
+        while length:
+            chunk = self.connection.recv(min(length, 1 << 19))
+            length -= len(chunk)
+            yield chunk
+
+    def get(self):
+        return b"".join(self.send("/repositories/lake/branches/main"))
+
+    def read(self):
+        return self.send("/repositories/lake/refs/main/objects?path=large")
+
+
+CLIENTS = {"socket": Socket, "ours": Ours, "checked": Checked, "sdk": Sdk, "lakefs": Wrapper}
 
 
 def first(name, url):

@@ -46,6 +46,7 @@ ROWS = [
     Row("list 100,000: keep, memory", "keep", "sdk", 2, quantity="memory"),
     Row("download 256 MiB", "read", "sdk", 3, 11),
     Row("download 256 MiB", "read", "lakefs", 1, 5),
+    Row("download 256 MiB, of a bare socket's time", "read", "socket", 1.2, 11, at_most=True),
     Row("download 256 MiB, extra memory", "read", "", 5, 5, quantity="memory", at_most=True),
     Row("download 256 MiB to a file", "download", "sdk", 0, 5),
     Row("the same in parts, resumable, and its MD5", "download", "sdk", 0, 5, ours="checked"),
