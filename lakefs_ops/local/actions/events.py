@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LARGEST_SECOND = 0xFFFF_FFFF
+NEVER = "0001-01-01T00:00:00Z"
+"""The moment of what did not happen: the start of a skipped hook, the commit of a tag (lakeFS 1.84, recorded)."""
+
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 
 
@@ -51,6 +54,11 @@ class Event:
     parents: tuple[str, ...] = ()
     meta_range_id: str = ""
     moment: float = field(default_factory=time.time)
+
+    @property
+    def makes_commit(self) -> bool:
+        """Whether a commit is made of it; none is of a branch or a tag."""
+        return not self.kind.endswith(("-branch", "-tag"))
 
     def told(self, action: str, hook: str) -> str:
         """Return what a web hook is sent, JSON; what is empty is left out (contract, 2.14)."""

@@ -46,9 +46,7 @@ class Moves:
         if not self._hooked:
             return self._versions.commit(branch, message=message, metadata=metadata, **arguments)
         head = self._branches.head(branch)
-        self._before(
-            "prepare-commit", Resolved(head, branch), branch=branch, source_ref=branch, parents=(head.id,), **told
-        )
+        self._before("prepare-commit", Resolved(head, branch), branch=branch, source_ref=branch, **told)
         event = self._event("pre-commit", branch=branch, source_ref=branch, parents=(head.id,), **told)
         made = self._versions.commit(
             branch,
@@ -58,22 +56,24 @@ class Moves:
             **arguments,
         )
         Runs(self._request.lake, self._repository.uid).set_commit(event.run_id, made.id)
-        self._behind_commit("post-commit", branch, made)
+        self._behind_commit("post-commit", branch, made, pre_run_id=event.run_id)
         return made
 
     def merge(self, source: str, destination: str, **arguments: Any) -> Commit:
         """Merge as `Versions.merge` does."""
         if not self._hooked:
             return self._versions.merge(source, destination, **arguments)
+        run_ids: list[str] = []
 
         def hook(made: Commit, theirs: Commit) -> None:
             event = self._of_commit(
                 "pre-merge", destination, made, source_ref=theirs.id, commit_id=made.id, merge_source=source
             )
+            run_ids[:] = [event.run_id]
             _with_words(f"update branch {destination}: ", self._run_before, event, Resolved(theirs))
 
         made = self._versions.merge(source, destination, hook=hook, **arguments)
-        self._behind_commit("post-merge", destination, made, merge_source=source)
+        self._behind_commit("post-merge", destination, made, merge_source=source, pre_run_id=run_ids[0])
         return made
 
     def revert(self, branch: str, ref: str, **arguments: Any) -> Commit:
@@ -98,7 +98,7 @@ class Moves:
         made = move(branch, ref, hook=hook, **arguments)
         if what == "revert":
             Runs(self._request.lake, self._repository.uid).set_commit(run_ids[0], made.id)
-        self._behind_commit(f"post-{what}", branch, made)
+        self._behind_commit(f"post-{what}", branch, made, pre_run_id=run_ids[0])
         return made
 
     def replace(
@@ -107,13 +107,15 @@ class Moves:
         """Replace the content as `Versions.replace` does, with the hooks of a commit."""
         if not self._hooked:
             return self._versions.replace(branch, content, message=message, metadata=metadata)
+        run_ids: list[str] = []
 
         def hook(made: Commit, head: Commit) -> None:
             event = self._of_commit("pre-commit", branch, made, source_ref=branch)
+            run_ids[:] = [event.run_id]
             self._run_before(event, Resolved(head, branch))
 
         made = self._versions.replace(branch, content, message=message, metadata=metadata, hook=hook)
-        self._behind_commit("post-commit", branch, made)
+        self._behind_commit("post-commit", branch, made, pre_run_id=run_ids[0])
         return made
 
     # branches and tags ----------------------------------------------------------------------------------
@@ -125,9 +127,9 @@ class Moves:
         commit = self._branches.check_new(name, source)
         about = {"branch": name, "source_ref": source, "commit_id": commit.id}
         at = self._request.lake.refs.resolve(self._repository.uid, source)  # of a branch, uncommitted actions too
-        self._before("pre-create-branch", at, **about)
+        before = self._before("pre-create-branch", at, **about)
         made = self._branches.create(name, source, hidden=hidden)
-        self._behind("post-create-branch", at, **{**about, "commit_id": made.id})
+        self._behind("post-create-branch", at, before, **{**about, "commit_id": made.id})
         return made
 
     def delete_branch(self, name: str) -> None:
@@ -137,9 +139,9 @@ class Moves:
             return
         head = self._branches.head(name)
         about = {"branch": name, "source_ref": head.id}
-        self._before("pre-delete-branch", Resolved(head), **about)
+        before = self._before("pre-delete-branch", Resolved(head), **about)
         self._branches.delete(name)
-        self._behind("post-delete-branch", Resolved(head), **about)
+        self._behind("post-delete-branch", Resolved(head), before, **about)
 
     def create_tag(self, name: str, ref: str) -> Commit:
         """Make a tag as `Tags.create` does."""
@@ -148,9 +150,9 @@ class Moves:
             return tags.create(name, ref)
         commit = tags.check_new(name, ref)
         about = {"tag": name, "source_ref": commit.id, "commit_id": commit.id}
-        self._before("pre-create-tag", Resolved(commit), **about)
+        before = self._before("pre-create-tag", Resolved(commit), **about)
         tags.create(name, commit.id)
-        self._behind("post-create-tag", Resolved(commit), **about)
+        self._behind("post-create-tag", Resolved(commit), before, **about)
         return commit
 
     def delete_tag(self, name: str) -> None:
@@ -161,9 +163,9 @@ class Moves:
             return
         commit = self._request.lake.commits.get(self._repository.uid, tags.get(name))
         about = {"tag": name, "source_ref": commit.id, "commit_id": commit.id}
-        self._before("pre-delete-tag", Resolved(commit), **about)
+        before = self._before("pre-delete-tag", Resolved(commit), **about)
         tags.delete(name)
-        self._behind("post-delete-tag", Resolved(commit), **about)
+        self._behind("post-delete-tag", Resolved(commit), before, **about)
 
     # events ---------------------------------------------------------------------------------------------
 
@@ -188,14 +190,18 @@ class Moves:
             **about,
         )
 
-    def _before(self, kind: str, at: Resolved, **about: Any) -> None:
-        self._run_before(self._event(kind, **about), at)
+    def _before(self, kind: str, at: Resolved, **about: Any) -> str:
+        """Run the hooks before something; return the id of their run."""
+        event = self._event(kind, **about)
+        self._run_before(event, at)
+        return event.run_id
 
     def _run_before(self, event: Event, at: Resolved) -> None:
         self._runner.before(self._request, self._repository, event, at)
 
-    def _behind(self, kind: str, at: Resolved, **about: Any) -> None:
-        self._runner.behind(self._request, self._repository, self._event(kind, **about), at)
+    def _behind(self, kind: str, at: Resolved, before: str, **about: Any) -> None:
+        event = self._event(kind, pre_run_id=before, **about)
+        self._runner.behind(self._request, self._repository, event, at)
 
     def _behind_commit(self, kind: str, branch: str, made: Commit, **about: Any) -> None:
         event = self._of_commit(kind, branch, made, source_ref=made.id, commit_id=made.id, **about)

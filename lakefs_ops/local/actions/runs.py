@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from lakefs_ops.local.actions.events import NEVER
 from lakefs_ops.local.errors import Missing
 from lakefs_ops.local.store.tasks import timestamp
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from lakefs_ops.local.store.lake import Lake
 
 RUN, HOOK_RUN, OUTPUT = "action_run", "hook_run", "hook_output"
-NEVER = "0001-01-01T00:00:00Z"
-"""The start of a hook that was skipped (lakeFS 1.84, recorded)."""
 
 
 class Runs:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lakefs_ops.local.actions.events import Event
+from lakefs_ops.local.actions.events import NEVER, Event
 from lakefs_ops.local.actions.lua.arguments import Arguments, Function, Problem, kind_of
 from lakefs_ops.local.actions.lua.library import METHODS, MODULES
 from lakefs_ops.local.actions.lua.sandbox import Sandbox
@@ -71,6 +71,7 @@ class Lua:
         return content.decode("utf-8", "surrogateescape")
 
     def _described(self, event: Event) -> dict[str, Any]:
+        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.moment))
         return {
             "action_name": self._action,
             "hook_id": self._id,
@@ -87,8 +88,8 @@ class Lua:
             "commit": {
                 "message": event.message,
                 "meta_range_id": event.meta_range_id,
-                "creation_date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.moment)),
-                "version": 1,
+                "creation_date": made if event.makes_commit else NEVER,
+                "version": int(event.makes_commit),
                 "metadata": dict(event.metadata),
                 "parents": list(event.parents),
             },
