@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import json
 import threading
@@ -77,15 +78,18 @@ def receiver():
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(self.server.react())
-            self.send_header("Content-Length", "0")
+            if self.server.packed:
+                self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(self.server.packed)))
             self.end_headers()
+            self.wfile.write(self.server.packed)
 
         def log_message(self, *_):
             pass
 
     web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     web.daemon_threads = True
-    web.react = lambda: 200
+    web.react, web.packed = lambda: 200, b""
     web.url = f"http://127.0.0.1:{web.server_address[1]}/"
     thread = threading.Thread(target=web.serve_forever, args=(0.05,))
     thread.start()
@@ -346,10 +350,62 @@ def test_durations(text, expected):
     assert seconds(text) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["5", "fast", "5 s", ""])
-def test_durations_that_are_none(text):
-    with pytest.raises(WrongProperty):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("5", 'missing unit in duration "5"'),
+        ("fast", 'invalid duration "fast"'),
+        ("5 s", 'unknown unit " s" in duration "5 s"'),
+        ("1d", 'unknown unit "d" in duration "1d"'),
+        ("-", 'invalid duration "-"'),
+        ("", 'invalid duration ""'),
+    ],
+)
+def test_durations_that_are_none(text, told):
+    with pytest.raises(WrongProperty) as caught:
         seconds(text)
+    assert str(caught.value) == f"time: {told}"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://a b/", 'parse "http://a b/": invalid character " " in host name'),
+        (":x", 'parse ":x": missing protocol scheme'),
+        ("http://", 'Post "http:": http: no Host in request URL'),
+        ("x", 'Post "x": unsupported protocol scheme ""'),
+        ("http://127.0.0.1:99999/", 'Post "http://127.0.0.1:99999/": dial tcp: address 99999: invalid port'),
+    ],
+)
+def test_addresses_that_nobody_has(repository, url, told):
+    repository.webhook(url)
+    assert f"action failed: {told}\n" in repository.commit().json()["message"]
+
+
+@pytest.mark.parametrize("name", ["headers", "query_params"])
+def test_properties_that_are_null(repository, name):
+    repository.webhook("http://127.0.0.1:9/", **{name: None})
+    refused = repository.commit()
+    told = name.replace("_", " ")
+    assert refused.status_code == 500
+    assert refused.json()["message"].endswith(f"extracting {told}: unsupported {told}: webhook wrong format")
+
+
+def test_a_packed_answer_is_logged_unpacked(repository, receiver):
+    receiver.packed = gzip.compress(b"all is well")
+    repository.webhook(receiver.url)
+    assert repository.commit().status_code == 201
+    assert repository.output().endswith("\r\n\r\nall is well")
+    assert "gzip" not in repository.output()
+
+
+def test_a_hook_behind_a_tag_knows_the_run_before_it(repository):
+    script = "print(#action.pre_run_id, action.commit.version, action.commit.creation_date)"
+    repository.script(script, event="post-create-tag")
+    assert repository.commit().status_code == 201
+    assert repository.call("POST", "/tags", json={"id": "v1", "ref": "main"}).status_code == 201
+    assert eventually(lambda: repository.call("GET", "/actions/runs").json()["results"])
+    assert repository.output() == "20\t0\t0001-01-01T00:00:00Z\n"
 
 
 def test_only_variables_for_hooks_are_filled_in(monkeypatch):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import posixpath
 import threading
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from lakefs_ops.local.actions.events import Event, as_go_json
 from lakefs_ops.local.actions.properties import WrongProperty, required, seconds, secret
-from lakefs_ops.local.actions.web import Calls, HookFailed, Log
+from lakefs_ops.local.actions.web import Calls, HookFailed, Log, check_url
 
 REQUEST_TIMEOUT = 5.0
 """How long Airflow may take for an answer, in seconds."""
@@ -107,9 +108,13 @@ class Airflow:
                 return
 
     def _address(self, *names: str) -> str:
+        try:
+            check_url(self._url)
+        except HookFailed as failed:
+            raise HookFailed(f"building dag run path: {failed}") from None
         parts = urlsplit(self._url)
-        path = "/".join([parts.path.rstrip("/"), "api/v1", *names])
-        return urlunsplit(parts._replace(path=path))
+        path = posixpath.normpath("/".join([unquote(parts.path), "api/v1", *names]))
+        return urlunsplit(parts._replace(path=quote(path, safe="/$&+,:;=@")))
 
     def _headers(self) -> dict[str, str]:
         pair = base64.b64encode(f"{self._user}:{self._password}".encode()).decode()

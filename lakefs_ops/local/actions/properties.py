@@ -7,12 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lakefs_ops.local.store.urls import quoted
+
 ALLOWED = "LAKEFSACTION_"
 """What a variable's name must begin with, for hooks to see it."""
 
 _VARIABLE = re.compile(r"\{\{ ?ENV\.(.*?) ?\}\}")
-_DURATION = re.compile(r"([+-]?)((?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^0-9.]*)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -81,13 +82,23 @@ def seconds(text: str) -> float:
     Raises:
         WrongProperty: it is none.
     """
-    if text == "0":
+    rest = text[1:] if text[:1] in ("-", "+") else text
+    if rest == "0":
         return 0.0
-    if not _DURATION.fullmatch(text):
-        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", text):
-            raise WrongProperty(f'time: missing unit in duration "{text}"')
-        raise WrongProperty(f'time: invalid duration "{text}"')
-    total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    if not rest:
+        raise WrongProperty(f"time: invalid duration {quoted(text)}")
+    total = 0.0
+    while rest:
+        part = _PART.match(rest)
+        if part is None:
+            raise WrongProperty(f"time: invalid duration {quoted(text)}")
+        number, unit = part.groups()
+        if not unit:
+            raise WrongProperty(f"time: missing unit in duration {quoted(text)}")
+        if unit not in _SECONDS:
+            raise WrongProperty(f"time: unknown unit {quoted(unit)} in duration {quoted(text)}")
+        total += float(number) * _SECONDS[unit]
+        rest = rest[part.end() :]
     return -total if text.startswith("-") else total
 
 

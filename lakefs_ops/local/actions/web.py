@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import socket
 import threading
@@ -13,7 +14,12 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from lakefs_ops.local.actions.properties import duration
+from lakefs_ops.local.store.urls import read_url
 
+AGENT = "Go-http-client/1.1"
+"""What lakeFS calls itself to those that its hooks tell."""
+
+LAST_PORT = 65535
 MOST_REDIRECTS = 10
 _AS_GET = (301, 302, 303)
 _AS_BEFORE = (307, 308)
@@ -22,6 +28,10 @@ _SAFE = "/%:@!$&'()*+,;=~-._"
 
 class HookFailed(Exception):
     """A hook that refuses, or could not be asked."""
+
+
+class NoHost(Exception):
+    """An address that names nobody to ask."""
 
 
 class Log:
@@ -50,6 +60,18 @@ class Reply:
 
     status: int
     body: bytes
+
+
+def check_url(url: str) -> None:
+    """Refuse an address that is none.
+
+    Raises:
+        HookFailed: it is none; says why as lakeFS does.
+    """
+    try:
+        read_url(url)
+    except ValueError as error:
+        raise HookFailed(str(error)) from None
 
 
 class Calls:
@@ -89,6 +111,8 @@ class Calls:
             host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
             port = parts.port or (443 if parts.scheme == "https" else 80)
             problem = f"dial tcp {host}:{port}: connect: connection refused"
+        except NoHost:
+            asked, problem = f"{urlsplit(url).scheme}:", "http: no Host in request URL"
         except socket.gaierror:
             problem = f"dial tcp: lookup {urlsplit(url).hostname}: no such host"
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -102,7 +126,9 @@ class Calls:
     def _follow(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        sent = dict(headers)
+        given = {name.lower() for name in headers}
+        own = {"User-Agent": AGENT, "Accept-Encoding": "gzip"}
+        sent = {**{name: value for name, value in own.items() if name.lower() not in given}, **headers}
         for _ in range(MOST_REDIRECTS):
             response, content = self._once(method, url, sent, body, deadline)
             location = response.getheader("Location")
@@ -114,6 +140,8 @@ class Calls:
             target = urljoin(url, location)
             if urlsplit(target).hostname != urlsplit(url).hostname:
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
+            if (urlsplit(url).scheme, urlsplit(target).scheme) != ("https", "http"):
+                sent = {**sent, "Referer": url}
             url = target
         raise HookFailed(f'{method.capitalize()} "{url}": stopped after {MOST_REDIRECTS} redirects')
 
@@ -121,9 +149,14 @@ class Calls:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float
     ) -> tuple[http.client.HTTPResponse, bytes]:
         parts = urlsplit(url)
+        port = parts.netloc.rpartition(":")[2]
+        if port.isdecimal() and int(port) > LAST_PORT:
+            raise ValueError(f"dial tcp: address {port}: invalid port")
         kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}.get(parts.scheme)
         if kind is None:
             raise ValueError(f'unsupported protocol scheme "{parts.scheme}"')
+        if not parts.hostname:
+            raise NoHost
         connection = kind(parts.hostname or "", parts.port, timeout=max(deadline - time.monotonic(), 1e-3))
         try:
             connection.connect()
@@ -134,11 +167,20 @@ class Calls:
             path = quote(parts.path or "/", safe=_SAFE) + (f"?{parts.query}" if parts.query else "")
             connection.request(method, path, body=body, headers=dict(headers))
             response = connection.getresponse()
-            return response, response.read()
+            return response, _unpacked(response, response.read())
         finally:
             with self._lock:
                 self._sockets.discard(connection.sock)
             connection.close()
+
+
+def _unpacked(response: http.client.HTTPResponse, content: bytes) -> bytes:
+    """Unpack what was asked for packed; the log does not tell that it was."""
+    if response.getheader("Content-Encoding", "").lower() != "gzip":
+        return content
+    for name in ("Content-Encoding", "Content-Length"):
+        del response.headers[name]
+    return gzip.decompress(content)
 
 
 def _dump(response: http.client.HTTPResponse, content: bytes) -> str:

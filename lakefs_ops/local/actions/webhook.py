@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from lakefs_ops.local.actions.events import Event
 from lakefs_ops.local.actions.properties import Secret, WrongProperty, seconds, secret
-from lakefs_ops.local.actions.web import Calls, HookFailed, Log
+from lakefs_ops.local.actions.web import Calls, HookFailed, Log, check_url
 
 TIMEOUT = 60.0
 """How long a webhook may take unless it says otherwise, in seconds."""
@@ -34,8 +34,8 @@ class Webhook:
         if not isinstance(properties.get("url"), str):
             raise WrongProperty(f"webhook url must be string: {WRONG}")
         self._url: str = properties["url"]
-        self._query = _query(properties.get("query_params"))
-        self._headers = _headers(properties.get("headers"))
+        self._query = _query(properties.get("query_params", {}))
+        self._headers = _headers(properties.get("headers", {}))
         self._timeout = TIMEOUT
         timeout = properties.get("timeout")
         if isinstance(timeout, str) and timeout:
@@ -52,7 +52,9 @@ class Webhook:
         """
         body = event.told(self._action, self._id)
         headers = {**self._headers, "Content-Type": secret("application/json")}
-        log.write(f"Request:\nPOST {self._url}\nQuery Params:\n")
+        log.write(f"Request:\nPOST {self._url}\n")
+        check_url(self._url)
+        log.write("Query Params:\n")
         for name, value in self._query:
             log.write(f"{name}: {value.shown}\n")
         log.write("Headers:\n")
@@ -68,8 +70,6 @@ class Webhook:
 
 
 def _query(given: Any) -> list[tuple[str, Secret]]:
-    if given is None:
-        return []
     if not isinstance(given, dict):
         raise WrongProperty(f"extracting query params: unsupported query params: {WRONG}")
     found = []
@@ -84,8 +84,6 @@ def _query(given: Any) -> list[tuple[str, Secret]]:
 
 
 def _headers(given: Any) -> dict[str, Secret]:
-    if given is None:
-        return {}
     if not isinstance(given, dict):
         raise WrongProperty(f"extracting headers: unsupported headers: {WRONG}")
     for value in given.values():
