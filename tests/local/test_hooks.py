@@ -382,6 +382,15 @@ def test_addresses_that_nobody_has(repository, url, told):
     assert f"action failed: {told}\n" in repository.commit().json()["message"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("X A", "b", 'name "X A"'), ("", "b", 'name ""'), ("X-A", "a\nb", 'value for "X-A"')],
+)
+def test_headers_that_cannot_be_sent(repository, receiver, name, value, told):
+    repository.webhook(receiver.url, headers={name: value})
+    assert f'Post "{receiver.url}": net/http: invalid header field {told}\n' in repository.commit().json()["message"]
+
+
 @pytest.mark.parametrize("name", ["headers", "query_params"])
 def test_properties_that_are_null(repository, name):
     repository.webhook("http://127.0.0.1:9/", **{name: None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import re
 import socket
 import threading
 import time
@@ -14,13 +15,15 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from lakefs_ops.local.actions.properties import duration
-from lakefs_ops.local.store.urls import read_url
+from lakefs_ops.local.store.urls import quoted, read_url
 
 AGENT = "Go-http-client/1.1"
 """What lakeFS calls itself to those that its hooks tell."""
 
 LAST_PORT = 65535
 MOST_REDIRECTS = 10
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _AS_GET = (301, 302, 303)
 _AS_BEFORE = (307, 308)
 _SAFE = "/%:@!$&'()*+,;=~-._"
@@ -126,8 +129,16 @@ class Calls:
     def _follow(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float
     ) -> tuple[http.client.HTTPResponse, bytes]:
+        headers = {name: value.strip() for name, value in headers.items()}
+        for name, value in headers.items():
+            if not _FIELD_NAME.fullmatch(name):
+                raise ValueError(f"net/http: invalid header field name {quoted(name)}")
+            if _CONTROL.search(value):
+                raise ValueError(f"net/http: invalid header field value for {quoted(name)}")
         given = {name.lower() for name in headers}
         own = {"User-Agent": AGENT, "Accept-Encoding": "gzip"}
+        headers = {_canonical(name): value.encode().decode("latin-1") for name, value in headers.items()}
+        headers.pop("Content-Length", None)  # it is the body's
         sent = {**{name: value for name, value in own.items() if name.lower() not in given}, **headers}
         for _ in range(MOST_REDIRECTS):
             response, content = self._once(method, url, sent, body, deadline)
@@ -174,6 +185,10 @@ class Calls:
             connection.close()
 
 
+def _canonical(name: str) -> str:
+    return "-".join(map(str.capitalize, name.split("-")))
+
+
 def _unpacked(response: http.client.HTTPResponse, content: bytes) -> bytes:
     """Unpack what was asked for packed; the log does not tell that it was."""
     if response.getheader("Content-Encoding", "").lower() != "gzip":
@@ -189,9 +204,7 @@ def _dump(response: http.client.HTTPResponse, content: bytes) -> str:
     version = "1.0" if response.version == 10 else "1.1"
     phrase = response.reason or known.get(response.status, "")
     lines = [f"HTTP/{version} {response.status} {phrase}"]
-    headers: list[tuple[str, Any]] = [
-        ("-".join(part.capitalize() for part in name.split("-")), value) for name, value in response.getheaders()
-    ]
+    headers: list[tuple[str, Any]] = [(_canonical(name), value) for name, value in response.getheaders()]
     own = {"Connection", "Content-Length", "Transfer-Encoding"}
     if response.will_close:
         lines.append("Connection: close")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -62,11 +63,16 @@ class Webhook:
             log.write(f"{name}: {value.shown}\n")
         log.write(f"Request Body:\n{body}\n\n")
         parts = urlsplit(self._url)
-        query = sorted([*parse_qsl(parts.query, keep_blank_values=True), *self._query], key=lambda pair: pair[0])
+        own = "&".join(pair for pair in parts.query.split("&") if _is_readable(pair))  # lakeFS passes over the others
+        query = sorted([*parse_qsl(own, keep_blank_values=True), *self._query], key=lambda pair: pair[0])
         url = urlunsplit(parts._replace(query=urlencode(query)))
         reply = self._calls.send("POST", url, headers, body.encode(), log, self._timeout)
         if not 200 <= reply.status < 300:
             raise HookFailed(f"webhook request failed (status code: {reply.status})")
+
+
+def _is_readable(pair: str) -> bool:
+    return ";" not in pair and not re.search(r"%(?![0-9A-Fa-f]{2})", pair)
 
 
 def _query(given: Any) -> list[tuple[str, Secret]]:
