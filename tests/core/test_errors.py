@@ -73,6 +73,7 @@ TABLE: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (412, "lakeFS is not initialized", "setupCommPrefs", errors.PreconditionFailed),
     (416, "(Requested Range Not Satisfiable)?", "getObject headObject", errors.RangeNotSatisfiable),
     (500, "prepare-commit hook aborted, .* parsing file .*", "commit", errors.HookFailed),
+    (500, "pre-commit hook aborted, .*", "commit", errors.HookFailed),
     (500, "local adapter presigned URL: operation not supported", "getPhysicalAddress", errors.NotSupported),
     (500, "(update branch main: )?no merge base", "diffRefs findMergeBase mergeIntoBranch", errors.NoMergeBase),
     (500, "not found", "getUnderlyingProperties", errors.Gone),
