@@ -586,6 +586,16 @@ class Objects(Group):
         )  # fmt: skip
 
 
+def travels_in_headers(metadata: Mapping[str, str]) -> bool:
+    """Return whether user metadata that goes along with an upload arrives as it is.
+
+    Headers hold no other names than ASCII ones, which the server lowers, and lose spaces around values.
+    """
+    return all(
+        _HEADER_NAME.fullmatch(key) and key == key.lower() and value == value.strip() for key, value in metadata.items()
+    )
+
+
 def _metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
     for key in metadata:
         if not _HEADER_NAME.fullmatch(key):

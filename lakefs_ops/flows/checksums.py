@@ -20,7 +20,11 @@ CHUNK = 1 << 17
 WORTH_A_THREAD = 1 << 19
 """Bytes from which on a block is hashed beside the work of the caller."""
 
+PART_SIZES = tuple(n << 20 for n in (16, 8, 5, 32, 64))
+"""Bytes in a part as clients of S3 choose them, ours first."""
+
 _MD5 = re.compile(r"[0-9a-f]{32}")
+_OF_PARTS = re.compile(r"[0-9a-f]{32}-(\d{1,5})")
 
 
 class ChecksumMismatch(errors.LakeFSError):
@@ -91,16 +95,40 @@ def is_mere_etag(stats: ObjectStats, headers: Mapping[str, str]) -> bool:
 
 
 def equal(file: Path, size: int, stats: ObjectStats, tracker: Tracker) -> bool:
-    """Return whether a file has an object's bytes, as far as size and MD5 tell."""
-    if size != stats.size_bytes or not is_md5(stats.checksum):
+    """Return whether a file has an object's bytes, as far as size and checksum tell.
+
+    The checksum is an MD5, or what S3 makes of an object in parts: the MD5 of the parts' MD5s, and their number.
+    """
+    if size != stats.size_bytes:
         return False
+    if is_md5(stats.checksum):
+        return _md5(file, 0, size, tracker).hexdigest() == stats.checksum
+    parts = _OF_PARTS.fullmatch(stats.checksum)
+    if parts is None:
+        return False
+    count = int(parts[1])
+    return any(
+        _of_parts(file, size, part_size, tracker) == stats.checksum
+        for part_size in PART_SIZES
+        if -(-size // part_size) == count
+    )
+
+
+def _of_parts(file: Path, size: int, part_size: int, tracker: Tracker) -> str:
+    parts = [_md5(file, start, part_size, tracker).digest() for start in range(0, size, part_size)]
+    return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _md5(file: Path, start: int, length: int, tracker: Tracker) -> hashlib._Hash:
     digest = hashlib.md5(usedforsecurity=False)
     buffer = memoryview(bytearray(CHUNK))
     with file.open("rb", buffering=0) as opened:
-        while count := opened.readinto(buffer):
+        opened.seek(start)
+        while count := opened.readinto(buffer[: min(length, CHUNK)]):
             tracker.check()
             digest.update(buffer[:count])
-    return digest.hexdigest() == stats.checksum
+            length -= count
+    return digest
 
 
 def mismatch(path: str, why: str) -> ChecksumMismatch:

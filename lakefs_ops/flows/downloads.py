@@ -81,7 +81,7 @@ def download_file(
         raise errors.InvalidArgument(f"{target} is a directory; name the file, or use download_tree")
     direct = direct_store(client, presign) is not None
     download = _Download(client, repository, ref, direct, part_size, workers, verify)
-    stats = client.objects.stat(repository, ref, path, user_metadata=False)
+    stats = client.objects.stat(repository, ref, path)
     download.run(stats, Path(target), Tracker(progress, cancel, stats.size_bytes))
     return stats
 
@@ -110,7 +110,7 @@ def download_tree(
         ref: a branch (uncommitted changes included), tag, commit or expression.
         prefix: the folder to read; empty for all.
         target: the directory; made if need be.
-        skip_equal: leave out files that are there already with the same size and MD5.
+        skip_equal: leave out files that are there already with the same size and checksum.
         case_sensitive: allow names that differ only in case; not every system keeps them apart.
         presign: from the store directly; by default if the server offers it.
         part_size: in bytes; what a broken download need not read again.
@@ -173,7 +173,7 @@ class _Download:
         if part_size < 1 or workers < 1:
             raise errors.InvalidArgument("part_size and workers must be above 0")
         self._client, self._repository, self._ref = client, repository, ref
-        self._presign, self._part_size, self._workers, self._verify = presign or None, part_size, workers, verify
+        self._presign, self._part_size, self._workers, self._verify = presign, part_size, workers, verify
 
     def run(self, stats: ObjectStats, target: Path, tracker: Tracker) -> None:
         """Download one object."""

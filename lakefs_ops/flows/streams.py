@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lakefs_ops import errors
+from lakefs_ops.call import Call
+from lakefs_ops.flows.moving import direct_store
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
@@ -41,7 +43,7 @@ def open_reader(
         repository: the repository's id.
         ref: a branch (uncommitted changes included), tag, commit or expression.
         path: the object's path.
-        presign: read from the store directly; the server must offer it.
+        presign: from the store directly; by default if the server offers it.
         buffer_size: bytes kept in memory.
 
     Raises:
@@ -51,8 +53,9 @@ def open_reader(
         >>> with open_reader(client, "lake", "main", "daily.parquet") as file:  # doctest: +SKIP
         ...     table = pyarrow.parquet.read_table(file)
     """
-    stats = client.objects.stat(repository, ref, path, user_metadata=False)
-    return io.BufferedReader(ObjectReader(client, repository, ref, path, stats, presign=presign), buffer_size)
+    direct = direct_store(client, presign) is not None
+    stats = client.objects.stat(repository, ref, path)
+    return io.BufferedReader(ObjectReader(client, repository, ref, path, stats, presign=direct), buffer_size)
 
 
 def open_writer(
@@ -111,7 +114,7 @@ class ObjectReader(io.RawIOBase):
         path: str,
         stats: ObjectStats,
         *,
-        presign: bool | None = None,
+        presign: bool = False,
     ) -> None:
         self._client, self._where, self._presign = client, (repository, ref, path), presign
         self.stats = stats
@@ -277,7 +280,7 @@ def open_range(
     start: int,
     end: int,
     *,
-    presign: bool | None = None,
+    presign: bool = False,
 ) -> Stream:
     """Open bytes ``start`` to ``end`` (exclusive) of an object that must still be the one of ``stats``.
 
@@ -286,9 +289,13 @@ def open_range(
     """
     whole = start == 0 and end == (stats.size_bytes or 0)
     wanted = None if whole else f"bytes={start}-{end - 1}"
-    stream = client.objects.open(repository, ref, path, range=wanted, presign=presign)
-    tag = (stream.headers.get("ETag") or "").strip('"')
-    same = presign or not tag or tag == stats.checksum
+    if presign:
+        stream = _open_at_store(client, repository, ref, path, stats, wanted)
+        same = True
+    else:
+        stream = client.objects.open(repository, ref, path, range=wanted)
+        tag = (stream.headers.get("ETag") or "").strip('"')
+        same = not tag or tag == stats.checksum
     # Something in between may ignore ranges: then go over what is not wanted.
     left = 0 if whole or "Content-Range" in stream.headers else start
     try:
@@ -303,6 +310,18 @@ def open_range(
         stream.close()
         raise _changed(client, repository, ref, path)
     return stream
+
+
+def _open_at_store(
+    client: LakeFSClient, repository: str, ref: str, path: str, stats: ObjectStats, wanted: str | None
+) -> Stream:
+    """Open bytes at the store, where an address keeps its bytes for ever; a branch may name another one meanwhile."""
+    now = client.objects.stat(repository, ref, path, user_metadata=False, presign=True)
+    if (now.checksum, now.size_bytes) != (stats.checksum, stats.size_bytes):
+        raise _changed(client, repository, ref, path)
+    names = {"repository": repository, "ref": ref, "path": path}
+    call = Call("presignedDownload", "GET", "", names, bytes, headers={"Range": wanted} if wanted else {})
+    return client.transport.open_at(now.physical_address, call)
 
 
 def _changed(client: LakeFSClient, repository: str, ref: str, path: str) -> errors.Conflict:

@@ -7,10 +7,12 @@ import io
 import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from lakefs_ops import errors
+from lakefs_ops.api.objects import travels_in_headers
 from lakefs_ops.api.staging import UploadPart
 from lakefs_ops.call import Call
 from lakefs_ops.flows import paths
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 MOST_PARTS = 10_000
 """Parts of a presigned upload that lakeFS 1.84 allows."""
+MOST_AT_ONCE = 5_000 << 20
+"""Bytes that a store takes in one request: Azure 5,000 MiB, S3 a little more."""
 
 
 def upload_file(
@@ -63,7 +67,8 @@ def upload_file(
         path: the object's path.
         source: a file's path, a file opened in binary mode (from where it stands), or bytes.
         content_type: its media type, ``application/octet-stream`` by default.
-        metadata: user metadata.
+        metadata: user metadata. What headers would not keep (large letters, other than ASCII, spaces around a value)
+            is set by a second request when the object goes through the server.
         if_none_match: ``*`` to refuse when the object exists.
         force: also in a read-only repository.
         presign: to the store directly; by default if the server offers it.
@@ -121,7 +126,7 @@ def upload_tree(
         branch: the branch to write on.
         prefix: the folder to write to; empty for the whole branch.
         source: the directory.
-        skip_equal: leave out what is there already with the same size and MD5; one listing tells.
+        skip_equal: leave out what is there already with the same size and checksum; one listing tells.
         follow_symlinks: upload what symbolic links point at; without it they are refused.
         content_type: gives the media type for a path.
         if_none_match: ``*`` to refuse objects that exist.
@@ -206,7 +211,8 @@ class _Upload:
         if size is not None and self._in_parts(source, size):
             stats, sent, digest = self._parts(path, Path(source), size, tracker, content_type), size, None
         else:
-            send = self._through_the_server if self._storage is None or size is None else self._to_the_store
+            direct = self._storage is not None and size is not None and size <= MOST_AT_ONCE
+            send = self._to_the_store if direct else self._through_the_server
             with _opened(source) as file, _Watched(file, path, tracker, hashed=self._verify) as body:
                 stats = send(path, body, content_type)
                 sent, digest = body.count, body.digest()
@@ -218,16 +224,22 @@ class _Upload:
         return stats
 
     def _in_parts(self, source: Any, size: int) -> bool:
-        # Only linking knows conditions and force, so what needs them goes in one piece.
+        # Completing knows neither conditions nor force, so what needs them goes in one piece.
         possible = self._storage is not None and self._storage.pre_sign_multipart_upload
         named = isinstance(source, str | os.PathLike)
         return bool(possible and named and size > self._part_size and not self._if_none_match and not self._force)
 
     def _through_the_server(self, path: str, body: _Watched, content_type: str | None) -> ObjectStats:
-        return self._client.objects.upload(
+        objects, metadata = self._client.objects, self._metadata
+        alongside = travels_in_headers(metadata)
+        stats = objects.upload(
             self._repository, self._branch, path, cast("IO[bytes]", body), content_type=content_type,
-            metadata=self._metadata, if_none_match=self._if_none_match, force=self._force,
+            metadata=metadata if alongside else None, if_none_match=self._if_none_match, force=self._force,
         )  # fmt: skip
+        if not alongside:
+            objects.update_user_metadata(self._repository, self._branch, path, set=metadata)
+            stats = replace(stats, metadata=metadata)
+        return stats
 
     def _to_the_store(self, path: str, body: _Watched, content_type: str | None) -> ObjectStats:
         staging = self._client.staging

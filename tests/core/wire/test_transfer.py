@@ -657,7 +657,7 @@ def test_a_reader_takes_up_a_broken_answer(client, wire, answer):
     objects = Objects(answer)
     objects.breaks = 1
     wire.say(objects)
-    with transfer.open_reader(client, "lake", "main", "a") as file:
+    with transfer.open_reader(client, "lake", "main", "a", presign=False) as file:
         assert file.read() == CONTENT
 
 
@@ -679,10 +679,11 @@ class Presigning:
         }  # fmt: skip
         self.config = {"storage_config": storage, "version_config": {"version": "1.84.0"}}
 
-    def stats(self, path):
+    def stats(self, path, presign=False):
         content = self.objects[path]
+        address = f"{self.store.endpoint}/{path}?sig=1" if presign else "s3://x"
         return {
-            "path": path, "path_type": "object", "physical_address": "s3://x", "mtime": 1, "content_type": "text/x",
+            "path": path, "path_type": "object", "physical_address": address, "mtime": 1, "content_type": "text/x",
             "checksum": self.checksums.get(path, hashlib.md5(content).hexdigest()), "size_bytes": len(content),
         }  # fmt: skip
 
@@ -715,14 +716,21 @@ class Presigning:
             assert [p["part_number"] for p in asked] == sorted(self.parts)
             assert [p["etag"] for p in asked] == [hashlib.md5(self.parts[n]).hexdigest() for n in sorted(self.parts)]
             self.objects[path] = b"".join(self.parts[n] for n in sorted(self.parts))
+            digests = b"".join(hashlib.md5(self.parts[n]).digest() for n in sorted(self.parts))
+            self.checksums[path] = f"{hashlib.md5(digests).hexdigest()}-{len(self.parts)}"
             return self.answer(200, self.stats(path))
         if tail[:2] == ["staging", "pmpu"]:
             self.aborted.append(path)
             return self.answer(204)
-        if tail == ["objects", "stat"]:
-            return self.answer(200, self.stats(path))
-        assert tail == ["objects"], request.target
-        return self.answer(302, Location=f"{self.store.endpoint}/{path}?sig=1")
+        if tail == ["objects", "ls"]:
+            found = [self.stats(path) for path in sorted(self.objects)]
+            pagination = {"has_more": False, "next_offset": "", "results": len(found), "max_per_page": 1000}
+            return self.answer(200, {"pagination": pagination, "results": found})
+        if tail == ["objects"] and request.method == "POST":
+            self.objects[path] = request.body
+            return self.answer(201, self.stats(path))
+        assert tail == ["objects", "stat"], request.target
+        return self.answer(200, self.stats(path, presign="presign=true" in request.target))
 
     def bucket(self, request, _connection):
         assert "authorization" not in request.headers
@@ -736,6 +744,10 @@ class Presigning:
             else:
                 self.objects[name] = request.body
             return self.answer(200, **self.tags(request.body))
+        if "range" not in request.headers:
+            return self.answer(
+                200, self.objects[name], Content_Type="binary/octet-stream", **self.tags(self.objects[name])
+            )
         first, last = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
         body = self.objects[name][first : last + 1]
         said = self.tags(self.objects[name]) | {"Content_Range": f"bytes {first}-{last}/*"}
@@ -770,6 +782,63 @@ def test_bytes_go_to_the_store_where_it_is_offered(client, presigning, tmp_path,
     assert (tmp_path / "target").read_bytes() == CONTENT
     assert sum(len(r.body) for r in wire.requests) < 2000, "none of it went through the server"
     assert len([r for r in wire.requests if r.path.endswith("/config")]) == 1, "asked once a client"
+
+
+def test_an_object_that_changes_while_the_store_is_read(client, presigning, tmp_path):
+    fake = presigning()
+    transfer.upload_file(client, "lake", "main", "a", CONTENT)
+
+    def progress(step):
+        if step.bytes_done:
+            fake.objects["a"], fake.checksums["a"] = CONTENT[::-1], hashlib.md5(CONTENT[::-1]).hexdigest()
+
+    with pytest.raises(errors.Conflict, match="written anew"):
+        transfer.download_file(
+            client, "lake", "main", "a", tmp_path / "a", part_size=100_000, workers=1, progress=progress
+        )
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_reader_reads_from_the_store(client, presigning, wire, other):
+    presigning()
+    transfer.upload_file(client, "lake", "main", "a", CONTENT)
+    with transfer.open_reader(client, "lake", "main", "a", buffer_size=100) as file:
+        file.seek(1000)
+        assert file.read(10) == CONTENT[1000:1010]
+    assert other.requests[-1].headers["range"] == f"bytes=1000-{len(CONTENT) - 1}"
+    with transfer.open_reader(client, "lake", "main", "a") as file:
+        assert file.read() == CONTENT
+    assert not any(r.method == "GET" and r.path.endswith("/objects") for r in wire.requests)
+
+
+def test_what_is_too_large_for_the_store_at_once_goes_through_the_server(client, presigning, other, monkeypatch):
+    fake = presigning()
+    monkeypatch.setattr("lakefs_ops.flows.uploads.MOST_AT_ONCE", 10)
+    transfer.upload_file(client, "lake", "main", "a", b"0123456789")
+    assert [r.method for r in other.requests] == ["PUT"]
+    transfer.upload_file(client, "lake", "main", "b", b"0123456789a")
+    assert [r.method for r in other.requests] == ["PUT"]
+    assert fake.objects["b"] == b"0123456789a"
+
+
+def test_a_tree_of_objects_in_parts_is_compared(client, presigning, tmp_path, monkeypatch):
+    monkeypatch.setattr("lakefs_ops.flows.uploads.PART_SIZE", 1 << 20)
+    monkeypatch.setattr("lakefs_ops.flows.checksums.PART_SIZES", (1 << 20, 1 << 19))
+    fake = presigning(multipart=True)
+    source = tmp_path / "source"
+    source.mkdir()
+    content = os.urandom((2 << 20) + 1)
+    (source / "a").write_bytes(content)
+    transfer.upload_file(client, "lake", "main", "a", source / "a", part_size=1 << 20)
+    assert fake.checksums["a"].endswith("-3")
+    assert transfer.upload_tree(client, "lake", "main", "", source).equal == ("a",)
+    assert transfer.download_tree(client, "lake", "main", "", source).equal == ("a",)
+    (source / "a").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    fake.parts.clear()
+    assert transfer.download_tree(client, "lake", "main", "", source).transferred == ("a",)
+    assert (source / "a").read_bytes() == content
+    fake.checksums["a"] = f"{'0' * 32}-7"  # of parts of an unknown size
+    assert transfer.download_tree(client, "lake", "main", "", source).transferred == ("a",)
 
 
 def test_large_files_go_in_parts(client, presigning, tmp_path):
@@ -813,6 +882,14 @@ def test_what_the_store_mixed_up_is_noticed(client, presigning, tmp_path, encryp
     with pytest.raises(transfer.ChecksumMismatch):
         transfer.download_file(client, "lake", "main", "a", tmp_path / "target", part_size=400_000)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("metadata", [{"k": "v"}, {"My-Key": "v"}, {"Größe": "5"}, {"k": " v "}, {}])
+def test_metadata_arrives_as_it_was_given(there, tmp_path, metadata):
+    stats = transfer.upload_file(there.client, there.repository, "main", "a", b"1", metadata=metadata)
+    assert stats.metadata == metadata
+    assert there.client.objects.stat(there.repository, "main", "a").metadata == metadata
+    assert transfer.download_file(there.client, there.repository, "main", "a", tmp_path / "a").metadata == metadata
 
 
 def test_a_large_file_is_hashed_beside_the_sending(there, tmp_path):
