@@ -49,12 +49,16 @@ class Patience:
         connect: seconds for a connection.
         read: seconds between two signs of life.
         total: seconds for the whole call with its repeats; unlimited when None.
+
+    Attributes:
+        sent: whether the server may have got some of the request; False while a new connection is being made.
     """
 
-    __slots__ = ("_read", "connect", "deadline")
+    __slots__ = ("_read", "connect", "deadline", "sent")
 
     def __init__(self, connect: float, read: float, total: float | None) -> None:
         self.connect, self._read = connect, read
+        self.sent = True
         self.deadline = None if total is None else time.monotonic() + total
 
     @property
@@ -172,6 +176,8 @@ class _Bounded:
     _held: bytes | None = None
 
     def connect(self) -> None:
+        # Tunnels and handshakes may fail too, and then a repeat is safe for every call.
+        current.patience.sent = False
         super().connect()  # type: ignore[misc]
         _Bounded.open.add(self)
 
@@ -206,6 +212,8 @@ class _Bounded:
     def _send_now(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
+        if self._held is not None:
+            current.patience.sent = True
         self.sock.settimeout(current.patience.next_wait())
         super().send(data)  # type: ignore[misc]
 

@@ -22,6 +22,9 @@ SHOWN_OF_STRANGERS = 200
 """How much a message repeats of what is no lakeFS, in characters."""
 LONGEST_RETRY_AFTER = 3600.0
 """The longest pause that a server's ``Retry-After`` is believed, in seconds."""
+_PROXY_CREDENTIALS = (
+    "{call}: the proxy on the way to {endpoint} wants credentials (407): http://user:password@proxy:3128"
+)
 UNKNOWN = "it may have taken effect: look at the state before sending it again"
 
 _PRESIGNED = dict.fromkeys(
@@ -59,7 +62,7 @@ def refusal(
         target = origin(response.headers.get("Location") or "")
         return stranger(call, f"it answered {status} and sends us to {target or 'nowhere'}", endpoint)
     if status == 407:
-        text = f"{call}: the proxy on the way to {endpoint} wants credentials (407): http://user:password@proxy:3128"
+        text = _PROXY_CREDENTIALS.format(call=call, endpoint=endpoint)
         return errors.ConnectionFailed(text, operation=call.operation, endpoint=endpoint, sent=False)
     reason, familiar = _reason(status, kind, body)
     expected = familiar or (store and "html" not in kind)
@@ -93,6 +96,9 @@ def broken(
             " no longer read, or raise pool_size"
         )
         return errors.TimedOut(text, **context, sent=False)
+    if "Tunnel connection failed: 407" in why:
+        text = _PROXY_CREDENTIALS.format(call=call, endpoint=endpoint)
+        return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(error, requests.exceptions.ProxyError):
         text = f"{call} did not get through the proxy to {endpoint}: {why}; check the proxy"
         return errors.ConnectionFailed(text, **context, sent=False)
@@ -110,18 +116,19 @@ def broken(
         text = f"{call} found no trusted TLS at {endpoint}: {why}; check the certificate, `verify` and the scheme"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(cause, OutOfTime | TimeoutError | urllib3.exceptions.TimeoutError) or patience.left == 0:
-        limit = f"{timeouts.total:g} s in all" if patience.left == 0 else f"{timeouts.read:g} s"
-        advice = "try again, or wait longer (`timeouts`)" if call.reads else UNKNOWN
+        silence = timeouts.read if patience.sent else timeouts.connect
+        limit = f"{timeouts.total:g} s in all" if patience.left == 0 else f"{silence:g} s"
+        advice = UNKNOWN if patience.sent and not call.reads else "try again, or wait longer (`timeouts`)"
         text = f"{call} got no answer from {endpoint} within {limit}; {advice}"
-        return errors.TimedOut(text, **context, sent=True)
+        return errors.TimedOut(text, **context, sent=patience.sent)
     if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in why:
         text = f"{call}: the proxy on the way to {endpoint} needs PySocks: pip install 'requests[socks]'"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return stranger(call, "it names an address that cannot be used", endpoint)
-    advice = "try again" if call.reads else UNKNOWN
+    advice = UNKNOWN if patience.sent and not call.reads else "try again"
     text = f"{call}: the connection to {endpoint} broke: {why}; {advice}"
-    return errors.ConnectionFailed(text, **context, sent=True)
+    return errors.ConnectionFailed(text, **context, sent=patience.sent)
 
 
 def _credentials_advice(call: Call[Any], authorization: str | None) -> dict[type[errors.ApiError], str]:

@@ -284,6 +284,7 @@ class Transport:
         request.headers = CaseInsensitiveDict(headers)
         request.hooks = {"response": []}
         connections.current.patience = patience
+        patience.sent = True
         try:
             return session.send(
                 request, stream=True, timeout=(_connect_wait(patience), patience.next_wait()), allow_redirects=False

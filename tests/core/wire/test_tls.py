@@ -1,14 +1,22 @@
-"""Certificates: of authorities, of the server, of the client."""
+"""Certificates: of authorities, of the server, of the client; and tunnels through proxies."""
 
+import contextlib
 import datetime
 import ipaddress
+import socket
+import socketserver
 import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 
-from lakefs_ops import Retries, errors
+from lakefs_ops import Retries, Timeouts, errors
 
 x509 = pytest.importorskip("cryptography.x509")
+
+COMMIT = {"id": "7", "parents": [], "committer": "", "message": "", "creation_date": 1, "meta_range_id": ""}
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +160,132 @@ def test_a_store_cannot_lead_from_tls_to_plain_http(connect, secure, certificate
     with pytest.raises(errors.NotALakeFS, match="sends us to http:"):
         client.objects.get("lake", "main", "a", presign=True)
     assert len(other.requests) == 1
+
+
+# through a proxy ---------------------------------------------------------------------------------------
+
+
+class Tunnel(socketserver.ThreadingTCPServer):
+    """A proxy that makes tunnels, for those who know its password."""
+
+    daemon_threads = True
+    heads: ClassVar[list[str]]
+    refusal: bytes | None
+
+    class RequestHandlerClass(socketserver.StreamRequestHandler):
+        def handle(self):
+            head = b""
+            while (line := self.rfile.readline()) not in (b"\r\n", b""):
+                head += line
+            self.server.heads.append(head.decode())
+            if self.server.refusal is not None:
+                self.wfile.write(self.server.refusal)
+                return
+            if b"Basic dXNlcjpvdXItc2VjcmV0" not in head:
+                self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+                return
+            host, port = head.split()[1].decode().split(":")
+            with socket.create_connection((host, int(port))) as upstream:
+                self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                back = threading.Thread(target=self.pipe, args=(upstream, self.connection))
+                back.start()
+                self.pipe(self.connection, upstream)
+                back.join()
+
+        @staticmethod
+        def pipe(source, target):
+            with contextlib.suppress(OSError):
+                while data := source.recv(65536):
+                    target.sendall(data)
+            with contextlib.suppress(OSError):
+                target.shutdown(socket.SHUT_WR)
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.RequestHandlerClass)
+        self.heads, self.refusal = [], None
+        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def tunnel():
+    with Tunnel() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_tunnel_through_a_proxy(connect, secure, certificates, tunnel, wire, caplog):
+    endpoint = secure()
+    proxy = tunnel.endpoint.replace("//", "//user:our-secret@")
+    client = connect(endpoint, verify=str(certificates / "authority.crt"), proxy=proxy)
+    with caplog.at_level("DEBUG"):
+        assert get(client).id == "main"
+        assert get(client).id == "main"
+    assert [head.split()[:2] for head in tunnel.heads] == [["CONNECT", endpoint.removeprefix("https://")]]
+    assert "authorization: basic" not in tunnel.heads[0].lower().replace("proxy-authorization", "")
+    assert wire.connections == 1, "the tunnel is kept"
+    assert "proxy-authorization" not in wire.requests[0].headers
+    assert "our-secret" not in caplog.text
+
+
+def test_a_tunnel_in_parallel(connect, secure, certificates, tunnel, wire):
+    client = connect(
+        secure(),
+        verify=str(certificates / "authority.crt"),
+        proxy=tunnel.endpoint.replace("//", "//user:our-secret@"),
+        pool_size=3,
+    )
+    with ThreadPoolExecutor(12) as pool:
+        assert {branch.id for branch in pool.map(lambda _: get(client), range(60))} == {"main"}
+    assert len(tunnel.heads) <= 3
+
+
+def test_a_proxy_that_makes_no_tunnel(connect, secure, certificates, tunnel, wire):
+    endpoint, verify = secure(), str(certificates / "authority.crt")
+    client = connect(endpoint, verify=verify, proxy=tunnel.endpoint, retries=Retries(count=0))
+    with pytest.raises(errors.ConnectionFailed, match="wants credentials") as caught:
+        get(client)
+    assert not caught.value.sent
+    tunnel.refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+    with pytest.raises(errors.ConnectionFailed, match="proxy") as caught:
+        get(client)
+    assert not caught.value.sent
+    tunnel.refusal = b""
+    with pytest.raises(errors.ConnectionFailed) as caught:
+        get(client)
+    assert not caught.value.sent
+    assert not wire.requests
+
+
+@pytest.mark.parametrize("handshake", ["reset", "silence"])
+def test_a_commit_is_repeated_when_the_handshake_failed(connect, certificates, answer, handshake, caplog):
+    """Until the handshake is over nothing of the call has left, so a repeat cannot double it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem")
+    seen = []
+
+    def serve():
+        broken, _ = listening.accept()
+        if handshake == "reset":
+            broken.close()
+        with context.wrap_socket(listening.accept()[0], server_side=True) as connection:
+            broken.close()
+            seen.append(connection.recv(65536))
+            connection.sendall(answer(201, COMMIT))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = connect(
+            f"https://127.0.0.1:{listening.getsockname()[1]}",
+            verify=str(certificates / "authority.crt"),
+            timeouts=Timeouts(connect=0.3, read=5, total=20),
+        )
+        assert client.commits.create("lake", "main", message="m").id == COMMIT["id"]
+        client.close()
+        thread.join()
+    assert len(seen) == 1
+    assert "may have taken effect" not in caplog.text
+    assert ("within 0.3 s; try again" in caplog.text) is (handshake == "silence")
