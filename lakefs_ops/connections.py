@@ -12,6 +12,8 @@ import io
 import logging
 import os
 import re
+import socket
+import sys
 import threading
 import time
 import weakref
@@ -36,6 +38,17 @@ MAX_LINE = 1 << 16
 """The longest line of an answer's head, in bytes."""
 STORES = 8
 """How many stores a client keeps connections to."""
+SIGN_OF_LIFE = 60
+"""Seconds of silence after which the system asks whether the other side is still there.
+
+A long merge is silent, and gateways forget a silent connection (AWS's for the network after 350 s), so its answer would
+be lost.
+"""
+
+SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+if sys.platform == "linux":
+    SOCKET_OPTIONS += [(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SIGN_OF_LIFE)]
+    SOCKET_OPTIONS += [(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SIGN_OF_LIFE)]
 
 
 class OutOfTime(TimeoutError):
@@ -284,11 +297,11 @@ class _Adapter(HTTPAdapter):
         super().__init__(hosts, pool_size, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, **kwargs, socket_options=SOCKET_OPTIONS)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager = super().proxy_manager_for(proxy, **kwargs, socket_options=SOCKET_OPTIONS)
         manager.pool_classes_by_scheme = _POOLS
         self._direct = False
         return manager

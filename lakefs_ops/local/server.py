@@ -108,7 +108,8 @@ class LocalLakeFS:
         return self
 
     def _start(self, directory: Path) -> None:
-        listening = socket.create_server((self._host, self._port))
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listening = socket.create_server((self._host, self._port), family=family)
         try:
             self._lake = Lake(directory)
             identity = Identity(self._lake)

@@ -1,5 +1,6 @@
 """What was answered is there after the server was killed and started again on the same directory."""
 
+import socket
 import subprocess
 import sys
 
@@ -51,6 +52,18 @@ def test_another_process_is_refused_a_directory_that_is_served(process):
     )
     with process.client() as client:
         assert not list(client.repositories.list())
+
+
+def test_it_listens_at_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with LocalLakeFS(host="::1") as server:
+        assert server.endpoint.startswith("http://[::1]:")
+        keys = {"access_key_id": server.access_key_id, "secret_access_key": server.secret_access_key}
+        with LakeFSClient(server.endpoint, **keys) as client:
+            assert client.repositories.create(name="lake", storage_namespace="local://lake").id == "lake"
 
 
 def test_the_well_known_keys_are_for_this_machine_alone():

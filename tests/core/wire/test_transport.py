@@ -6,6 +6,7 @@ import logging
 import pickle
 import socket
 import struct
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,7 +16,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from lakefs_ops import LakeFSClient, Retries, Timeouts, errors
+from lakefs_ops import LakeFSClient, Retries, Timeouts, connections, errors
 from lakefs_ops.call import Call
 
 BRANCH = {"id": "main", "commit_id": "7" * 64}
@@ -50,6 +51,16 @@ def test_cookies_are_not_kept(client, wire, answer):
     get(client)
     get(client)
     assert "cookie" not in wire.requests[1].headers
+
+
+def test_a_silent_connection_is_not_forgotten_by_gateways(client, wire):
+    get(client)
+    port = int(wire.endpoint.rpartition(":")[2])
+    (sock,) = [c.sock for c in connections._Bounded.open if c.sock and c.sock.getpeername()[1] == port]
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    if sys.platform == "linux":
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
 def test_connections_are_kept_alive(client, wire):
