@@ -38,7 +38,7 @@
             ├── BranchLocked            "currently locked"
             ├── LostRace                "predicate failed": another writer was first
             ├── NotSupported      501   (400, 403, 500 where it is the store that cannot)
-            └── Unavailable       502, 503, 504
+            └── Unavailable       502, 503, 504 (400, 500 of a store that says to try again)
 
 Every message says what was asked, of whom, what came back, and what to do. All errors pickle, since they cross
 process borders in Airflow and Dagster.
@@ -284,7 +284,7 @@ class NotSupported(ServerError):
 
 
 class Unavailable(ServerError):
-    """502, 503 or 504: the server, or what stands before it, cannot answer now."""
+    """502, 503 or 504: the server, what stands before it, or the store cannot answer now."""
 
 
 TRANSIENT = (TransportError, ServerError, Busy)
@@ -334,6 +334,9 @@ _BY_TEXT: tuple[tuple[int, str, type[ApiError]], ...] = (
     (500, "^(malformed MIME|mime|multipart|no multipart)", BadRequest),
     (500, "^invalid upload id|^parse range", BadRequest),
     (500, "^not found$", Gone),
+    # Of the stores behind presigned addresses: S3's and Google's codes, and one of Azure's.
+    (500, "<Code>(InternalError|OperationTimedOut)</Code>", Unavailable),
+    (400, "<Code>RequestTimeout</Code>", Unavailable),
 )
 """Which text of the server means which class, the first match counts (lakeFS 1.84, recorded)."""
 

@@ -261,19 +261,25 @@ class _Upload:
         staging = self._client.staging
         upload = staging.create_multipart_upload(self._repository, self._branch, path, parts=count)
 
+        def address(number: int) -> str:
+            return staging.upload_part(
+                self._repository, self._branch, upload.upload_id, number, path,
+                physical_address=upload.physical_address,
+            ).presigned_url  # fmt: skip
+
         def send(number: int) -> UploadPart:
             start = (number - 1) * part_size
             urls = upload.presigned_urls or []
-            if number <= len(urls):
-                url = urls[number - 1]
-            else:
-                url = staging.upload_part(
-                    self._repository, self._branch, upload.upload_id, number, path,
-                    physical_address=upload.physical_address,
-                ).presigned_url  # fmt: skip
+            url = urls[number - 1] if number <= len(urls) else address(number)
             with source.open("rb", buffering=0) as file:
                 body = _Watched(file, path, tracker, start=start, length=min(part_size, size - start))
-                return UploadPart(part_number=number, etag=self._put(url, path, body))
+                try:
+                    etag = self._put(url, path, body)
+                except errors.PermissionDenied:
+                    # The addresses from the start of a long upload end (after 15 minutes as a rule).
+                    body.seek(0)
+                    etag = self._put(address(number), path, body)
+            return UploadPart(part_number=number, etag=etag)
 
         try:
             parts = each(send, range(1, count + 1), width(self._client, self._workers), tracker)
@@ -360,7 +366,8 @@ class _Watched(io.RawIOBase):
             end = self._file.seek(0, io.SEEK_END) - self._start
             return end if self._length is None else min(end, self._length)
         self._file.seek(self._start + offset)
-        if offset == 0:
+        if offset == 0 and self.count:
+            self._tracker.moved(self._path, -self.count)
             self._begin()
         return offset
 

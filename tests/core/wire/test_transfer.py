@@ -671,7 +671,7 @@ class Presigning:
         self.answer, self.store = answer, store
         self.objects, self.checksums, self.parts, self.linked, self.aborted = {}, {}, {}, [], []
         self.multipart, self.encryption = multipart, encryption
-        self.refuse = False
+        self.refuse, self.signature, self.ended = False, 1, 0
         storage = {
             "blockstore_type": "s3", "blockstore_namespace_example": "", "blockstore_namespace_ValidityRegex": "",
             "pre_sign_support": True, "pre_sign_support_ui": False, "import_support": True,
@@ -711,6 +711,9 @@ class Presigning:
             count = int(parse_qs(urlsplit(request.target).query)["parts"][0])
             urls = [f"{self.store.endpoint}/part/{n}?sig=1" for n in range(1, count + 1)]
             return self.answer(201, {"upload_id": "u", "physical_address": "s3://x", "presigned_urls": urls})
+        if tail[:2] == ["staging", "pmpu"] and "parts" in tail:
+            self.signature += 1
+            return self.answer(200, {"presigned_url": f"{self.store.endpoint}/part/{tail[-1]}?sig={self.signature}"})
         if tail[:2] == ["staging", "pmpu"] and request.method == "PUT":
             asked = json.loads(request.body)["parts"]
             assert [p["part_number"] for p in asked] == sorted(self.parts)
@@ -734,10 +737,10 @@ class Presigning:
 
     def bucket(self, request, _connection):
         assert "authorization" not in request.headers
-        assert request.target.endswith("?sig=1")
+        signature = int(parse_qs(urlsplit(request.target).query)["sig"][0])
         name = request.path.removeprefix("/")
         if request.method == "PUT":
-            if self.refuse:
+            if self.refuse or signature <= self.ended:
                 return self.answer(403, b"<Error/>", Content_Type="application/xml")
             if name.startswith("part/"):
                 self.parts[int(name.split("/")[1])] = request.body
@@ -853,6 +856,23 @@ def test_large_files_go_in_parts(client, presigning, tmp_path):
     assert fake.objects["b"] == b"small"
 
 
+def test_addresses_that_end_while_the_parts_are_sent(client, presigning, tmp_path):
+    fake = presigning(multipart=True)
+    source = tmp_path / "source"
+    source.write_bytes(CONTENT)
+    done = []
+
+    def progress(step):
+        done.append(step.bytes_done)
+        fake.ended = 1 if step.bytes_done > 400_000 else 0  # the addresses from the start
+
+    transfer.upload_file(client, "lake", "main", "a", source, part_size=100_000, workers=1, progress=progress)
+    assert fake.objects == {"a": CONTENT}
+    assert fake.signature > 5, "fresh addresses were asked for"
+    assert done[-1] == max(done) == len(CONTENT), "what is sent again counts once"
+    assert not fake.aborted
+
+
 @pytest.mark.parametrize("encryption", ["aws:kms", "aws:kms:dsse"])
 @pytest.mark.parametrize("content", [CONTENT, b""], ids=["bytes", "nothing"])
 def test_a_store_that_encrypts_has_etags_that_are_no_md5(client, presigning, tmp_path, encryption, content):
@@ -914,11 +934,29 @@ def test_an_upload_in_parts_that_fails_is_given_up(client, presigning, tmp_path)
     assert not fake.objects
 
 
-def test_a_store_that_is_busy_is_asked_again(client, presigning, other, answer, tmp_path):
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(503, "SlowDown"), (500, "InternalError"), (500, "OperationTimedOut"), (400, "RequestTimeout")],
+)
+def test_a_store_that_is_busy_is_asked_again(client, presigning, other, answer, tmp_path, status, code):
     fake = presigning()
-    other.say(answer(503), fake.bucket)
+    busy = answer(
+        status, f"<?xml version='1.0'?>\n<Error><Code>{code}</Code></Error>".encode(), Content_Type="text/xml"
+    )
+    other.say(busy, fake.bucket)
     transfer.upload_file(client, "lake", "main", "a", CONTENT)
     assert fake.objects == {"a": CONTENT}
+    other.say(busy, fake.bucket)
+    transfer.download_file(client, "lake", "main", "a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_what_the_store_refuses_for_good_is_not_asked_again(client, presigning, other, answer):
+    presigning()
+    other.say(answer(400, b"<Error><Code>EntityTooLarge</Code></Error>", Content_Type="application/xml"))
+    with pytest.raises(errors.BadRequest, match="EntityTooLarge"):
+        transfer.upload_file(client, "lake", "main", "a", CONTENT)
+    assert len(other.requests) == 1
 
 
 def test_presigned_addresses_that_are_not_offered(there, tmp_path):
