@@ -13,11 +13,13 @@ DOCS = Path(__file__).parents[2] / "docs"
     ("page", "count", "said"),
     [("client.md", 12, "404 branch not found"), ("publish.md", 5, "daily/2015-02.csv is empty")],
 )
-def test_the_page_runs(page, count, said, lakefs, monkeypatch, capsys):
+def test_the_page_runs(page, count, said, lakefs, lakefs_repository, monkeypatch, capsys):
     monkeypatch.setenv("LAKEFS_ENDPOINT", lakefs.endpoint)
     monkeypatch.setenv("LAKEFS_ACCESS_KEY_ID", lakefs.access_key_id)
     monkeypatch.setenv("LAKEFS_SECRET_ACCESS_KEY", lakefs.secret_access_key)
-    text = (DOCS / page).read_text().replace("my-repo", f"page-{uuid.uuid4().hex[:8]}")
+    beside = lakefs.client.repositories.get(lakefs_repository).storage_namespace
+    text = (DOCS / page).read_text().replace("local://my-repo", f"{beside}-page")
+    text = text.replace("my-repo", f"page-{uuid.uuid4().hex[:8]}")
     snippets = list(re.finditer(r"```python\n(.*?)```", text, re.DOTALL))
     assert len(snippets) >= count
     names: dict[str, object] = {}

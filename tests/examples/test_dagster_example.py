@@ -76,8 +76,16 @@ def test_the_checks_say_what_is_wrong_and_where_to_look(lake, spoiled):
     assert check.metadata["lakefs/compare"].value == link
 
 
+@pytest.fixture
+def lake_of_the_quick_start(lakefs, lakefs_repository):
+    beside = lakefs.client.repositories.get(lakefs_repository).storage_namespace
+    ensure_repository(lakefs.client, "lake", storage_namespace=f"{beside}-lake")
+    yield
+    lakefs.client.repositories.delete("lake", force=True)
+
+
+@pytest.mark.usefixtures("lake_of_the_quick_start")
 def test_the_quick_start(lakefs, monkeypatch):
-    ensure_repository(lakefs.client, "lake", storage_namespace="local://lake")
     monkeypatch.setenv("LAKEFS_ENDPOINT", lakefs.endpoint)
     monkeypatch.setenv("LAKEFS_ACCESS_KEY_ID", lakefs.access_key_id)
     monkeypatch.setenv("LAKEFS_SECRET_ACCESS_KEY", lakefs.secret_access_key)

@@ -179,10 +179,11 @@ def test_tags_and_repositories_are_made_once(client, proxy, lakefs, lakefs_repos
     with pytest.raises(errors.AlreadyExists, match="tag 'v1' exists and names commit"):
         once.ensure_tag(client, lakefs_repository, "v1", ref="main")
     name = f"{lakefs_repository}-two"
+    namespace = f"{client.repositories.get(lakefs_repository).storage_namespace}-two"
     proxy.lose("POST /api/v1/repositories ")
-    assert once.ensure_repository(client, name, storage_namespace=f"local://{name}").id == name
+    assert once.ensure_repository(client, name, storage_namespace=namespace).id == name
     with pytest.raises(errors.AlreadyExists, match="keeps its data in"):
-        once.ensure_repository(client, name, storage_namespace="local://elsewhere")
+        once.ensure_repository(client, name, storage_namespace=f"{namespace}-elsewhere")
 
 
 def test_a_branch_is_deleted_once(client, proxy, lakefs_repository, dev):

@@ -959,9 +959,16 @@ def test_what_the_store_refuses_for_good_is_not_asked_again(client, presigning, 
     assert len(other.requests) == 1
 
 
-def test_presigned_addresses_that_are_not_offered(there, tmp_path):
+def test_presigned_addresses_that_are_not_offered(client, presigning, other):
+    fake = presigning()
+    fake.config["storage_config"]["pre_sign_support"] = False
     with pytest.raises(errors.InvalidArgument, match="no presigned"):
-        transfer.upload_file(there.client, there.repository, "main", "a", b"1", presign=True)
+        transfer.upload_file(client, "lake", "main", "a", b"1", presign=True)
+    with pytest.raises(errors.InvalidArgument, match="no presigned"):
+        transfer.open_reader(client, "lake", "main", "a", presign=True)
+    transfer.upload_file(client, "lake", "main", "a", b"1")
+    assert fake.objects == {"a": b"1"}
+    assert not other.requests
 
 
 def test_workers_never_exceed_the_pool(lakefs, lakefs_repository, tree):
