@@ -120,7 +120,7 @@ def download_tree(
         cancel: set it from another thread to stop.
 
     Returns:
-        What was transferred, and what was equal.
+        What was transferred, and what was equal; both empty when there is nothing below the prefix.
 
     Raises:
         UnsafePath: an object's path cannot be a file below the directory (`lakefs_ops.flows.paths`); nothing was
