@@ -15,6 +15,7 @@ NOT_WORTH_A_RETRY = (
     errors.AuthenticationFailed,
     errors.PermissionDenied,
     errors.Conflict,
+    errors.TooLarge,
     errors.RangeNotSatisfiable,
     errors.NotSupported,
 )

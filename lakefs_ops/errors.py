@@ -32,6 +32,7 @@
         ├── Gone                  410
         ├── PreconditionFailed    412
         │   └── HookFailed              has `run_id` (404, 500 when a file of the actions is at fault)
+        ├── TooLarge              413   what stands before lakeFS, or the store, takes no more at once
         ├── RangeNotSatisfiable   416
         ├── Busy                  420, 423, 429: too many attempts on one branch
         └── ServerError           5xx
@@ -259,6 +260,10 @@ class HookFailed(PreconditionFailed):
     run_id: str = ""
 
 
+class TooLarge(ApiError):
+    """413: what stands before lakeFS, or the store, takes no request as large as this."""
+
+
 class RangeNotSatisfiable(ApiError):
     """416: the object does not have these bytes."""
 
@@ -295,7 +300,8 @@ SHOWN_REASON = 2000
 
 _BY_STATUS: dict[int, type[ApiError]] = {
     304: NotModified, 400: BadRequest, 401: AuthenticationFailed, 403: PermissionDenied, 404: NotFound,
-    409: Conflict, 410: Gone, 412: PreconditionFailed, 416: RangeNotSatisfiable, 420: Busy, 423: Busy, 429: Busy,
+    409: Conflict, 410: Gone, 412: PreconditionFailed, 413: TooLarge, 416: RangeNotSatisfiable,
+    420: Busy, 423: Busy, 429: Busy,
     501: NotSupported, 502: Unavailable, 503: Unavailable, 504: Unavailable,
 }  # fmt: skip
 
@@ -380,6 +386,7 @@ _ADVICE: Mapping[type[ApiError], str] = {
     Gone: "it was deleted, and its data with it",
     PreconditionFailed: "look at what is there: a condition of the call does not hold",
     HookFailed: "look at the output of the action's run",
+    TooLarge: "raise the limit of what stands before lakeFS (nginx: client_max_body_size), or let a store presign",
     RangeNotSatisfiable: "ask for bytes that the object has",
     Busy: "try again later",
     BranchLocked: "try again later",

@@ -66,8 +66,8 @@ def refusal(
         return errors.ConnectionFailed(text, operation=call.operation, endpoint=endpoint, sent=False)
     reason, familiar = _reason(status, kind, body)
     expected = familiar or (store and "html" not in kind)
-    # What stands before a lakeFS may say in its own words that it is not to be had now.
-    if not expected and status < 500 and errors.error_class(status, "") is not errors.Busy:
+    # What stands before a lakeFS may say in its own words that it is not to be had now, or takes no more.
+    if not expected and status < 500 and errors.error_class(status, "") not in (errors.Busy, errors.TooLarge):
         return stranger(call, f"it answered {status} with {reason[:SHOWN_OF_STRANGERS]}", endpoint)
     return errors.from_answer(
         status,
@@ -77,7 +77,7 @@ def refusal(
         names=call.about,
         request_id=response.headers.get("X-Request-ID"),
         retry_after=_retry_after(response.headers.get("Retry-After")),
-        advice=_PRESIGNED if store else _credentials_advice(call, authorization),
+        advice=_PRESIGNED if store else _credentials_advice(call, authorization) | _outcome_advice(call),
     )
 
 
@@ -140,6 +140,11 @@ def _credentials_advice(call: Call[Any], authorization: str | None) -> dict[type
     else:
         text = "check the token, which may be over"
     return {errors.AuthenticationFailed: text}
+
+
+def _outcome_advice(call: Call[Any]) -> dict[type[errors.ApiError], str]:
+    """Say what to do when what stands before the server gave up on a call that may be at work behind it."""
+    return {} if call.repeatable else {errors.Unavailable: UNKNOWN}
 
 
 def stranger(call: Call[Any], what: str, endpoint: str) -> errors.NotALakeFS:

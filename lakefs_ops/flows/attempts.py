@@ -28,6 +28,9 @@ ATTEMPT = "lakefs-ops.attempt"
 LOOK_BACK = 1000
 """How many commits of a branch's own line a look goes through: one request."""
 
+GATEWAY_TIMEOUT = 504
+"""The status by which what stands before a server says that it waited long enough."""
+
 LOST_TO_A_NEIGHBOUR = "no changes"
 """What a commit is told that lost a race on its branch, without the usual ``commit: `` (lakeFS 1.84, recorded)."""
 
@@ -80,13 +83,18 @@ def once(
             again(left, error)
             if (found := look()) is not None:
                 return found
-            if isinstance(error, errors.TimedOut) and error.sent and not guarded:
+            if not guarded and _may_be_at_work(error):
                 raise OutcomeUnknown(
                     f"{error.message}; no trace of it was found, but it may still be at work, and sending it again"
                     " could double it: try again later, as a retry with the same key",
                     operation=error.operation,
                     endpoint=error.endpoint,
                 ) from None
+
+
+def _may_be_at_work(error: errors.LakeFSError) -> bool:
+    """Return whether only the waiting has ended: ours, or that of a gateway before the server."""
+    return (isinstance(error, errors.TimedOut) and error.sent) or getattr(error, "status", None) == GATEWAY_TIMEOUT
 
 
 def waits(client: LakeFSClient) -> Iterator[float]:

@@ -13,8 +13,9 @@ the caller is a retry (``retried``)    looks first: a commit with the key is the
                                        others have staged since is not swept up under the old key
 no answer, reset, 5xx, 429, a race     looks; a commit with the key is the result, else sends again,
                                        within the client's budget for retries
-a time-out where the server itself     looks; a commit with the key is the result, else `OutcomeUnknown`:
-would not refuse the repeat            the call may still be at work, and sending it again could double it
+a time-out, ours or a gateway's (504), looks; a commit with the key is the result, else `OutcomeUnknown`:
+where the server itself would not      the call may still be at work, and sending it again could double it
+refuse the repeat
 "no changes", a commit with the key    that commit is the result
 "no changes" as the loser of a race    sends again
 "no changes" otherwise                 `NoChanges`, naming the branch's newest commit

@@ -96,6 +96,7 @@ UNRECORDED: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (403, "import is not supported for this storage", "importStart", errors.NotSupported),
     (404, "pull request not found", "getPullRequest", errors.PullRequestNotFound),
     (410, "repository in deletion", "getRepository", errors.Gone),
+    (413, "a page (text/html)", "uploadObject", errors.TooLarge),
     (420, "", "commit", errors.Busy),
     (423, "Too many attempts, try again later", "commit", errors.Busy),
     (429, "Too many attempts, try again later", "commit", errors.Busy),

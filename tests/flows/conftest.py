@@ -16,7 +16,11 @@ from lakefs_ops.pytest_plugin import LakeFS
 
 @dataclass
 class Rule:
-    """What happens to the n-th request that begins so: 'lost' before the server, 'reply lost' after it."""
+    """What happens to the requests that begin so, and how often.
+
+    ``request`` loses them before the server, ``reply`` after it. ``gateway`` answers 504 in its place, and hands them
+    on when `FlakyProxy.go_on` is set.
+    """
 
     begins: str
     what: str
@@ -34,7 +38,7 @@ class FlakyProxy:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._closed = False
+        self._closed, self.go_on = False, threading.Event()
         self._threads: list[threading.Thread] = []
         self.endpoint = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._acceptor = threading.Thread(target=self._accept)
@@ -66,6 +70,9 @@ class FlakyProxy:
                     rule.times -= 1
             if rule and rule.what == "request":
                 return
+            if rule and rule.what == "gateway":
+                connection.sendall(b"HTTP/1.1 504 Gateway Time-out\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                self.go_on.wait(20)
             with self._lock:
                 self.requests.append(line)
             with socket.create_connection(self.upstream) as server:
@@ -76,13 +83,18 @@ class FlakyProxy:
             if not rule:
                 connection.sendall(answer)
 
+    def settle(self) -> None:
+        """Let what is under way come to its end."""
+        self.go_on.set()
+        for thread in list(self._threads):
+            thread.join()
+
     def close(self) -> None:
         self._closed = True
         with contextlib.suppress(OSError):
             socket.create_connection(self._socket.getsockname()).close()
         self._acceptor.join()
-        for thread in self._threads:
-            thread.join()
+        self.settle()
         self._socket.close()
 
 

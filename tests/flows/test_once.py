@@ -6,6 +6,7 @@ import pytest
 
 from lakefs_ops import errors
 from lakefs_ops.flows import once
+from lakefs_ops.flows.attempts import OutcomeUnknown
 
 COMMIT = "POST /api/v1/repositories/{r}/branches/main/commits"
 MERGE = "POST /api/v1/repositories/{r}/refs/dev/merge/main"
@@ -141,6 +142,52 @@ def test_a_cherry_pick_whose_reply_is_lost_keeps_the_metadata(client, proxy, lak
     assert log(lakefs, lakefs_repository) == ["work", "Repository created"]
     assert picked.metadata["cherry-pick-origin"] == made.id
     assert picked.metadata["why"] == "hot"
+
+
+def pick(client, repository, **more):
+    return once.cherry_pick_once(client, repository, "main", "dev", key="pick", **more)
+
+
+def undo(client, repository, **more):
+    return once.revert_once(client, repository, "main", "main", key="undo", **more)
+
+
+def propose(client, repository, **more):
+    return once.pull_request_once(
+        client, repository, source_branch="dev", destination_branch="main", title="t", key="pull", **more
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "begins", "refused"),
+    [
+        (commit, "branches/main/commits", True),
+        (merge, "refs/dev/merge/main", True),
+        (pick, "branches/main/cherry-pick", False),
+        (undo, "branches/main/revert", False),
+        (propose, "pulls", False),
+    ],
+)
+def test_a_gateway_that_gives_up_while_the_server_goes_on(
+    client, proxy, lakefs, lakefs_repository, write, dev, verb, begins, refused
+):
+    """A call that the server would carry out twice is not sent again while it may be at work."""
+    write(b="2")
+    if verb is not commit:
+        commit(lakefs.client, lakefs_repository, key="before")
+    before = len(log(lakefs, lakefs_repository))
+    proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/{begins}", "gateway")
+    if refused:
+        verb(client, lakefs_repository)
+        proxy.settle()
+    else:
+        with pytest.raises(OutcomeUnknown, match=r"504.*could double it: try again later"):
+            verb(client, lakefs_repository)
+        proxy.settle()
+        verb(client, lakefs_repository, retried=True)
+    assert len(list(lakefs.client.pulls.list(lakefs_repository))) == (verb is propose)
+    own = {commit: 1, merge: 2, pick: 1, undo: 1, propose: 0}[verb]
+    assert len(log(lakefs, lakefs_repository)) == before + own
 
 
 def test_a_branch_is_made_once(client, proxy, lakefs_repository):

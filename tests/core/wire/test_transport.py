@@ -318,6 +318,29 @@ def test_a_store_that_refuses(client, wire, other, answer):
     assert caught.value.endpoint == other.endpoint
 
 
+# what stands before a lakeFS ---------------------------------------------------------------------------
+
+
+def test_a_limit_of_what_stands_before(client, wire, answer):
+    wire.say(answer(413, b"<html><h1>413 Request Entity Too Large</h1></html>", Content_Type="text/html"))
+    with pytest.raises(errors.TooLarge, match="client_max_body_size") as caught:
+        client.objects.upload("lake", "main", "a", b"x" * 2_000_000)
+    assert caught.value.status == 413
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_gateway_that_gives_up_leaves_the_outcome_open(connect, wire, answer, status):
+    client = connect(retries=Retries(count=0))
+    wire.say(answer(status, b"<html>", Content_Type="text/html"))
+    with pytest.raises(errors.Unavailable, match="it may have taken effect: look"):
+        client.commits.create("lake", "main", message="m")
+    with pytest.raises(errors.Unavailable, match="try again later"):
+        get(client)
+    with pytest.raises(errors.Unavailable, match="try again later"):
+        client.objects.upload("lake", "main", "a", b"x")
+
+
 # secrets -----------------------------------------------------------------------------------------------
 
 
