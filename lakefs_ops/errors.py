@@ -39,7 +39,7 @@
             ├── BranchLocked            "currently locked"
             ├── LostRace                "predicate failed": another writer was first
             ├── NotSupported      501   (400, 403, 500 where it is the store that cannot)
-            └── Unavailable       502, 503, 504 (400, 500 of a store that says to try again)
+            └── Unavailable       502, 503, 504 (500 of a server being stopped; 400, 500 of a busy store)
 
 Every message says what was asked, of whom, what came back, and what to do. All errors pickle, since they cross
 process borders in Airflow and Dagster.
@@ -331,6 +331,8 @@ _BY_TEXT: tuple[tuple[int, str, type[ApiError]], ...] = (
     (409, "not unique$|^Already exists|already initialized$|already set$", AlreadyExists),
     (409, "^must specify", BadRequest),
     (412, "hook aborted", HookFailed),
+    # What a server says that is being stopped (seen), a hook's listing among others.
+    (500, "context canceled$", Unavailable),
     (500, "currently locked", BranchLocked),
     (500, "predicate failed$", LostRace),
     (500, "no merge base$", NoMergeBase),

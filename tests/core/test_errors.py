@@ -104,6 +104,12 @@ UNRECORDED: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (500, "predicate failed", "commit", errors.LostRace),
     (500, "update branch: predicate failed", "revertBranch", errors.LostRace),
     (500, "reference 'x$': reference to staging area with $ is not a commit", "getCommit", errors.BadRequest),
+    (
+        500,
+        "prepare-commit hook aborted, run id '4oo': list actions from commit: listing actions: context canceled",
+        "commit",
+        errors.Unavailable,
+    ),
     (503, "Throughput exceeded. Slow down and retry", "commit", errors.Unavailable),
     (502, "<html>", "commit", errors.Unavailable),
     (504, "", "commit", errors.Unavailable),
