@@ -28,8 +28,11 @@ ATTEMPT = "lakefs-ops.attempt"
 LOOK_BACK = 1000
 """How many commits of a branch's own line a look goes through: one request."""
 
-GATEWAY_TIMEOUT = 504
-"""The status by which what stands before a server says that it waited long enough."""
+BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
+"""The statuses by which what stands before a server says that it lost it, or waited long enough."""
+
+SETTLE = 1.0
+"""Seconds for a server to end a call whose connection broke, before a look for what it made."""
 
 LOST_TO_A_NEIGHBOUR = "no changes"
 """What a commit is told that lost a race on its branch, without the usual ``commit: `` (lakeFS 1.84, recorded)."""
@@ -81,6 +84,8 @@ def once(
             again(left, error)
         except errors.TRANSIENT as error:
             again(left, error)
+            if not guarded and _broke(error):
+                time.sleep(SETTLE)
             if (found := look()) is not None:
                 return found
             if not guarded and _may_be_at_work(error):
@@ -90,6 +95,11 @@ def once(
                     operation=error.operation,
                     endpoint=error.endpoint,
                 ) from None
+
+
+def _broke(error: errors.LakeFSError) -> bool:
+    """Return whether a connection broke under way: ours, or that of a gateway to the server."""
+    return (isinstance(error, errors.ConnectionFailed) and error.sent) or getattr(error, "status", None) == BAD_GATEWAY
 
 
 def _may_be_at_work(error: errors.LakeFSError) -> bool:

@@ -13,6 +13,8 @@ the caller is a retry (``retried``)    looks first: a commit with the key is the
                                        others have staged since is not swept up under the old key
 no answer, reset, 5xx, 429, a race     looks; a commit with the key is the result, else sends again,
                                        within the client's budget for retries
+a reset where the server itself would  looks a second later, when the server has noticed the break, else sends
+not refuse the repeat                  again
 a time-out, ours or a gateway's (504), looks; a commit with the key is the result, else `OutcomeUnknown`:
 where the server itself would not      the call may still be at work, and sending it again could double it
 refuse the repeat

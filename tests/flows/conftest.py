@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -19,7 +20,8 @@ class Rule:
     """What happens to the requests that begin so, and how often.
 
     ``request`` loses them before the server, ``reply`` after it. ``gateway`` answers 504 in its place, and hands them
-    on when `FlakyProxy.go_on` is set.
+    on when `FlakyProxy.go_on` is set. ``late`` breaks the connection, and the server carries them out half a second
+    later.
     """
 
     begins: str
@@ -73,6 +75,9 @@ class FlakyProxy:
             if rule and rule.what == "gateway":
                 connection.sendall(b"HTTP/1.1 504 Gateway Time-out\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 self.go_on.wait(20)
+            if rule and rule.what == "late":
+                connection.shutdown(socket.SHUT_RDWR)
+                time.sleep(0.5)
             with self._lock:
                 self.requests.append(line)
             with socket.create_connection(self.upstream) as server:

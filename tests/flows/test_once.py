@@ -190,6 +190,22 @@ def test_a_gateway_that_gives_up_while_the_server_goes_on(
     assert len(log(lakefs, lakefs_repository)) == before + own
 
 
+@pytest.mark.parametrize(
+    ("verb", "begins"), [(pick, "branches/main/cherry-pick"), (undo, "branches/main/revert"), (propose, "pulls")]
+)
+def test_a_call_that_goes_on_for_a_moment_after_its_connection_broke(
+    client, proxy, lakefs, lakefs_repository, write, dev, verb, begins
+):
+    write(b="2")
+    commit(lakefs.client, lakefs_repository, key="before")
+    before = len(log(lakefs, lakefs_repository))
+    proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/{begins}", "late")
+    verb(client, lakefs_repository)
+    proxy.settle()
+    assert len(list(lakefs.client.pulls.list(lakefs_repository))) == (verb is propose)
+    assert len(log(lakefs, lakefs_repository)) == before + (verb is not propose)
+
+
 def test_a_branch_is_made_once(client, proxy, lakefs_repository):
     proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches")
     first = once.ensure_branch(client, lakefs_repository, "run", source="main")
