@@ -14,6 +14,7 @@ Example:
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from lakefs_ops.api.common import Commit
     from lakefs_ops.client import LakeFSClient
+
+DEAD_AFTER = 300
+"""Seconds of silence after which an import is taken for dead; a live one is heard of every second."""
 
 State = Literal["waiting", "met", "failed"]
 
@@ -301,16 +305,23 @@ class NoDifference(BaseCondition):
 
 
 class ImportDone(BaseCondition):
-    """An import has made its commit; it has failed for good when the server says so.
+    """An import has made its commit; it has failed for good when the server says so, or says nothing new for long.
+
+    A server that carries out an import writes down every second how far it is, and nobody takes up the import of one
+    that has died (lakeFS 1.84, seen).
 
     Attributes:
         branch: the branch that is imported to.
         id: the import's id.
+        heard: the server's last word known so far, its ``update_time``.
+        heard_at: when that was seen first, in Unix seconds of our own clock.
     """
 
     kind: Literal["import_done"] = "import_done"
     branch: str
     id: str
+    heard: str = ""
+    heard_at: float = 0.0
 
     def look(self, client: LakeFSClient) -> Verdict:
         """Look how far the import is."""
@@ -319,11 +330,22 @@ class ImportDone(BaseCondition):
         if status.error is not None:
             return self._verdict("failed", f"import {self.id} failed: {status.error.message}", ingested_objects=count)
         if not status.completed:
-            return self._verdict("waiting", f"import {self.id} has read {count} objects", ingested_objects=count)
+            return self._still(status.update_time, count)
         commit_id = status.commit.id if status.commit else None
         return self._verdict(
             "met", f"import {self.id} made commit {commit_id}", ingested_objects=count, commit_id=commit_id
         )
+
+    def _still(self, told: str, count: int) -> Verdict:
+        reason, now = f"import {self.id} has read {count} objects", time.time()
+        if told != self.heard:
+            return self._remember(heard=told, heard_at=now)._verdict("waiting", reason, ingested_objects=count)
+        if now - self.heard_at <= DEAD_AFTER:
+            return self._verdict("waiting", reason, ingested_objects=count)
+        reason += (
+            f" and nothing new for {DEAD_AFTER} s, so its server has died; try again, as a retry with the same key"
+        )
+        return self._verdict("failed", reason, ingested_objects=count)
 
 
 class PullRequestEnded(BaseCondition):

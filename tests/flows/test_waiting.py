@@ -1,8 +1,11 @@
 """Conditions and the loop that waits for them."""
 
+import json
 import random
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -223,6 +226,54 @@ def test_an_import_is_waited_for(tmp_path):
         assert verdict.found["commit_id"] == client.branches.get("lake", "main").commit_id
         with pytest.raises(ConditionFailed, match=r"import .* failed: import error"):
             wait(start(folder / "nowhere"), client, timeout=20, interval=0.1)
+
+
+class DiedWhileImporting(BaseHTTPRequestHandler):
+    """What another server says of an import whose own has died; the embedded one notices that by itself."""
+
+    told = "2026-01-01T00:00:00Z"
+
+    def do_GET(self):
+        body = json.dumps({"completed": False, "update_time": self.told, "ingested_objects": 7}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_import_whose_server_has_died(monkeypatch):
+    clock = [1_000_000.0]
+    monkeypatch.setattr(conditions, "time", SimpleNamespace(time=lambda: clock[0]))
+    with ThreadingHTTPServer(("127.0.0.1", 0), DiedWhileImporting) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            with LakeFSClient(f"http://127.0.0.1:{server.server_address[1]}", token="t") as client:
+                condition = conditions.ImportDone(repository="lake", branch="main", id="i")
+
+                def look(later):
+                    nonlocal condition
+                    clock[0] += later
+                    verdict = condition.look(client)
+                    condition = conditions.load(verdict.condition.model_dump(mode="json"))
+                    return verdict
+
+                assert [look(later).state for later in (0, 299)] == ["waiting", "waiting"]
+                monkeypatch.setattr(DiedWhileImporting, "told", "2026-01-01T00:05:00Z")
+                assert [look(later).state for later in (2, 200, 100)] == ["waiting", "waiting", "waiting"]
+                dead = look(1)
+                assert dead.state == "failed"
+                assert dead.reason == (
+                    "import i has read 7 objects and nothing new for 300 s, so its server has died;"
+                    " try again, as a retry with the same key"
+                )
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("seed", range(3))
