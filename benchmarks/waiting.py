@@ -64,7 +64,7 @@ def measure(endpoint: str) -> None:
                 f"| {name} | {1000 * sorted(seconds)[ROUNDS // 2]:.0f} | {1000 * middle / COUNT:.3f}"
                 f" | {share:.2f} | {GOAL:g} | {'yes' if share < GOAL else '**no**'} |"
             )
-        PAGE.write_text(
+        text = (
             f"""# A thousand waiting conditions
 
 Written by `make bench-waiting` on {date.today()}: {COUNT:,} conditions in one process, each on a branch of its own,
@@ -76,7 +76,8 @@ look once every {INTERVAL:g} s; medians of {ROUNDS} rounds against the embedded 
             + "\n".join(rows)
             + "\n"
         )
-        print(PAGE.read_text())
+        PAGE.write_text(text)
+        print(text)
 
 
 if __name__ == "__main__":

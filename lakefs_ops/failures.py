@@ -22,9 +22,6 @@ SHOWN_OF_STRANGERS = 200
 """How much a message repeats of what is no lakeFS, in characters."""
 LONGEST_RETRY_AFTER = 3600.0
 """The longest pause that a server's ``Retry-After`` is believed, in seconds."""
-_PROXY_CREDENTIALS = (
-    "{call}: the proxy on the way to {endpoint} wants credentials (407): http://user:password@proxy:3128"
-)
 UNKNOWN = "it may have taken effect: look at the state before sending it again"
 
 _PRESIGNED = dict.fromkeys(
@@ -62,8 +59,7 @@ def refusal(
         target = origin(response.headers.get("Location") or "")
         return stranger(call, f"it answered {status} and sends us to {target or 'nowhere'}", endpoint)
     if status == 407:
-        text = _PROXY_CREDENTIALS.format(call=call, endpoint=endpoint)
-        return errors.ConnectionFailed(text, operation=call.operation, endpoint=endpoint, sent=False)
+        return _proxy_wants_credentials(call, endpoint)
     reason, familiar = _reason(status, kind, body)
     expected = familiar or (store and "html" not in kind)
     # What stands before a lakeFS may say in its own words that it is not to be had now, or takes no more.
@@ -97,8 +93,7 @@ def broken(
         )
         return errors.TimedOut(text, **context, sent=False)
     if "Tunnel connection failed: 407" in why:
-        text = _PROXY_CREDENTIALS.format(call=call, endpoint=endpoint)
-        return errors.ConnectionFailed(text, **context, sent=False)
+        return _proxy_wants_credentials(call, endpoint)
     if isinstance(error, requests.exceptions.ProxyError):
         text = f"{call} did not get through the proxy to {endpoint}: {why}; check the proxy"
         return errors.ConnectionFailed(text, **context, sent=False)
@@ -129,6 +124,11 @@ def broken(
     advice = UNKNOWN if patience.sent and not call.reads else "try again"
     text = f"{call}: the connection to {endpoint} broke: {why}; {advice}"
     return errors.ConnectionFailed(text, **context, sent=patience.sent)
+
+
+def _proxy_wants_credentials(call: Call[Any], endpoint: str) -> errors.ConnectionFailed:
+    text = f"{call}: the proxy on the way to {endpoint} wants credentials (407): http://user:password@proxy:3128"
+    return errors.ConnectionFailed(text, operation=call.operation, endpoint=endpoint, sent=False)
 
 
 def _credentials_advice(call: Call[Any], authorization: str | None) -> dict[type[errors.ApiError], str]:

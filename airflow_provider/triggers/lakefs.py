@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -96,7 +95,7 @@ class LakeFSConditionTrigger(BaseTrigger):
     async def _wait(self) -> TriggerEvent:
         from lakefs_ops.errors import TRANSIENT
         from lakefs_ops.flows.conditions import load
-        from lakefs_ops.flows.waiting import JITTER
+        from lakefs_ops.flows.waiting import jittered
 
         condition = load(self.condition)
         hook = LakeFSHook(self.lakefs_conn_id)
@@ -116,7 +115,7 @@ class LakeFSConditionTrigger(BaseTrigger):
                 if verdict.state != "waiting":
                     return _event(verdict.state, verdict.reason, verdict.found)
                 self.log.info("%s", verdict.reason)
-            pause = self.poll_interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+            pause = jittered(self.poll_interval)
             if self.end_time is not None:
                 left = self.end_time - time.time()
                 if left <= 0:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
+from lakefs_ops.flows.moving import PART_SIZE
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
@@ -20,7 +21,7 @@ CHUNK = 1 << 17
 WORTH_A_THREAD = 1 << 19
 """Bytes from which on a block is hashed beside the work of the caller."""
 
-PART_SIZES = tuple(n << 20 for n in (16, 8, 5, 32, 64))
+PART_SIZES = (PART_SIZE, *(n << 20 for n in (8, 5, 32, 64)))
 """Bytes in a part as clients of S3 choose them, ours first."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")

@@ -6,6 +6,7 @@ import io
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -289,24 +290,27 @@ def open_range(
     """
     whole = start == 0 and end == (stats.size_bytes or 0)
     wanted = None if whole else f"bytes={start}-{end - 1}"
-    if presign:
-        stream = _open_at_store(client, repository, ref, path, stats, wanted)
-        same = True
-    else:
-        stream = client.objects.open(repository, ref, path, range=wanted)
-        tag = (stream.headers.get("ETag") or "").strip('"')
-        same = not tag or tag == stats.checksum
+    opened = _open_at_store if presign else _open_at_server
+    stream = opened(client, repository, ref, path, stats, wanted)
     # Something in between may ignore ranges: then go over what is not wanted.
     left = 0 if whole or "Content-Range" in stream.headers else start
-    try:
-        while same and left:
+    with ExitStack() as failing:
+        failing.callback(stream.close)
+        while left:
             skipped = len(stream.read(min(left, READ_AHEAD)))
+            if not skipped:
+                raise _changed(client, repository, ref, path)
             left -= skipped
-            same = skipped > 0
-    except BaseException:
-        stream.close()
-        raise
-    if not same:
+        failing.pop_all()
+    return stream
+
+
+def _open_at_server(
+    client: LakeFSClient, repository: str, ref: str, path: str, stats: ObjectStats, wanted: str | None
+) -> Stream:
+    stream = client.objects.open(repository, ref, path, range=wanted)
+    tag = (stream.headers.get("ETag") or "").strip('"')
+    if tag and tag != stats.checksum:
         stream.close()
         raise _changed(client, repository, ref, path)
     return stream

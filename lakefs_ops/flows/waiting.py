@@ -22,6 +22,11 @@ GROWTH = 1.5
 """How much longer each interval is than the one before it, while nothing changes."""
 
 
+def jittered(interval: float) -> float:
+    """Return an interval, varied by up to `JITTER` of itself."""
+    return interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+
+
 class Pace:
     """How long to pause between looks: briefly at first and after each change, then longer and longer.
 
@@ -42,7 +47,7 @@ class Pace:
         """
         changed, self._seen = seen != self._seen, seen
         self._pause = min(self._longest, SOONEST if changed else self._pause * GROWTH)
-        return self._pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        return jittered(self._pause)
 
 
 class WaitTimedOut(errors.LakeFSError, TimeoutError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import posixpath
 import threading
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from lakefs_ops.local.actions.events import Event, as_go_json
 from lakefs_ops.local.actions.properties import WrongProperty, required, seconds, secret
 from lakefs_ops.local.actions.web import Calls, HookFailed, Log, check_url
+from lakefs_ops.local.store.urls import joined_path
 
 REQUEST_TIMEOUT = 5.0
 """How long Airflow may take for an answer, in seconds."""
@@ -113,8 +113,7 @@ class Airflow:
         except HookFailed as failed:
             raise HookFailed(f"building dag run path: {failed}") from None
         parts = urlsplit(self._url)
-        path = posixpath.normpath("/".join([unquote(parts.path), "api/v1", *names]))
-        return urlunsplit(parts._replace(path=quote(path, safe="/$&+,:;=@")))
+        return urlunsplit(parts._replace(path=joined_path(unquote(parts.path), "api/v1", *names)))
 
     def _headers(self) -> dict[str, str]:
         pair = base64.b64encode(f"{self._user}:{self._password}".encode()).decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import posixpath
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
 
 from lakefs_ops.local.actions.airflow import Airflow
 from lakefs_ops.local.actions.conditions import InvalidCondition, holds
@@ -25,6 +23,7 @@ from lakefs_ops.local.actions.webhook import Webhook
 from lakefs_ops.local.errors import DataGone, Missing, Refusal, Unmet
 from lakefs_ops.local.http import Answer, Request
 from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.urls import joined_path
 
 if TYPE_CHECKING:
     from lakefs_ops.local.store.lake import Lake, Repository
@@ -216,8 +215,7 @@ class Runner:
         self, request: Request, method: str, segments: Sequence[str], query: Mapping[str, str], body: Any
     ) -> tuple[int, bytes]:
         """Return the status and the body that the server answers to the user of a request."""
-        path = posixpath.normpath("/".join(segments))  # lakeFS cleans it
-        answer = self._answer(request.user, method, quote(path, safe="/$&+,:;=@"), query, body)
+        answer = self._answer(request.user, method, joined_path(*segments), query, body)
         return answer.status, answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from posixpath import normpath
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -77,7 +78,7 @@ def _read(text: str, whole: bool) -> Url:
         authority, slash, behind = rest[2:].partition("/")
         host, rest = _host(authority), slash + behind
     path = _decoded(rest)
-    return Url(scheme, host, path, path if quote(path, safe="$&+,/:;=@") == rest else rest)
+    return Url(scheme, host, path, path if escaped_path(path) == rest else rest)
 
 
 def _host(authority: str) -> str:
@@ -102,10 +103,29 @@ def _host(authority: str) -> str:
 
 
 def _decoded(text: str) -> str:
+    check_escapes(text)
+    return unquote(text)
+
+
+def check_escapes(text: str) -> None:
+    """Raise when a percent sign is not followed by two hexadecimal digits.
+
+    Raises:
+        ValueError: says which, as Go does.
+    """
     wrong = _ESCAPE.search(text)
     if wrong:
         raise ValueError(f"invalid URL escape {quoted(wrong[0])}")
-    return unquote(text)
+
+
+def escaped_path(path: str) -> str:
+    """Return a path as Go writes it into an address."""
+    return quote(path, safe="/$&+,:;=@")
+
+
+def joined_path(*parts: str) -> str:
+    """Return the path of several parts, in the shortest way, as Go writes it into an address."""
+    return escaped_path(normpath("/".join(parts)))
 
 
 def quoted(text: str) -> str:

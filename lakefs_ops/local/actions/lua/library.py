@@ -33,7 +33,7 @@ from lakefs_ops.local.actions.lua.arguments import (
 )
 from lakefs_ops.local.decoding import decode_whole
 from lakefs_ops.local.errors import Invalid
-from lakefs_ops.local.store.urls import quoted, read_url
+from lakefs_ops.local.store.urls import check_escapes, quoted, read_url
 
 _SECOND = 1_000_000_000
 
@@ -235,23 +235,25 @@ def _path_dir(given: Arguments) -> str:
 
 def _url_parse(given: Arguments) -> dict[str, str]:
     text = given.text(1)
+    whole, _, fragment = text.partition("#")
     try:
         url = read_url(text)
     except ValueError as error:
         raise Problem(str(error)) from None
-    whole, _, fragment = text.partition("#")
-    wrong = re.search(r"%(?![0-9A-Fa-f]{2}).{0,2}", fragment)
-    if wrong:
-        raise Problem(f'parse {quoted(text)}: invalid URL escape "{wrong[0]}"')
+    try:
+        check_escapes(fragment)
+    except ValueError as error:
+        raise Problem(f"parse {quoted(text)}: {error}") from None
     query = whole.partition("?")[2]
     return {"host": url.host, "path": url.path, "scheme": url.scheme, "query": query, "fragment": unquote(fragment)}
 
 
 def _query_unescape(given: Arguments) -> str:
     text = given.text(1)
-    wrong = re.search(r"%(?![0-9A-Fa-f]{2}).{0,2}", text)
-    if wrong:
-        raise Problem(f'invalid URL escape "{wrong[0]}"')
+    try:
+        check_escapes(text)
+    except ValueError as error:
+        raise Problem(str(error)) from None
     return unquote_plus(text)
 
 
