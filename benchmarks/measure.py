@@ -66,12 +66,12 @@ class Checked(Ours):
     """Ours through flows.transfer: with checksums, resumable, renamed at the end."""
 
     def download(self, target):
-        from lakefs_ops.flows.transfer import download_file
+        from lakefs_ops.transfer import download_file
 
         download_file(self.client, "lake", "main", "large", target)
 
     def upload(self, source):
-        from lakefs_ops.flows.transfer import upload_file
+        from lakefs_ops.transfer import upload_file
 
         # The benchmark's server keeps no bytes, so the MD5 is computed, and there is none to compare it with.
         upload_file(self.client, "lake", "main", "large", source)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lakefs_ops import LakeFSClient
 from lakefs_ops.flows.conditions import NewCommit
-from lakefs_ops.flows.looking import SharedLooks
+from lakefs_ops.flows.polling import SharedLooks
 
 COUNT, INTERVAL, ROUNDS = 1000, 30.0, 5
 GOAL = 5.0

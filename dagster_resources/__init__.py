@@ -5,8 +5,9 @@ Names load on first use, so importing the package does not import Dagster.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lakefs_ops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dagster_resources.publish import RunBranch
@@ -17,10 +18,7 @@ __all__ = ["LakeFSResource", "RunBranch"]
 _HOME = {"LakeFSResource": "resource", "RunBranch": "publish"}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"dagster_resources.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

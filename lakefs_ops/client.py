@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from lakefs_ops.config import Config, Retries, Timeouts
-from lakefs_ops.transport import Transport
 from lakefs_ops.uri import Links
+from lakefs_ops.wire.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@ are for the server that the file or the environment names, never for one that an
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -104,6 +105,14 @@ class Retries:
     budget: float = 30.0
     first_wait: float = 0.2
     longest_wait: float = 10.0
+
+    def backoff(self, attempt: int) -> float:
+        """Return the seconds to wait before a repeat: exponential, with full jitter.
+
+        Args:
+            attempt: how many repeats there were before, from 0.
+        """
+        return random.uniform(0, min(self.longest_wait, self.first_wait * 2**attempt))  # noqa: S311
 
     def __post_init__(self) -> None:
         for name in ("count", "budget", "first_wait", "longest_wait"):

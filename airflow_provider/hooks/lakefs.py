@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.config import Config
     from lakefs_ops.flows.conditions import Condition, Verdict
-    from lakefs_ops.flows.looking import SharedLooks
+    from lakefs_ops.flows.polling import SharedLooks
 
 LOOKS_AT_ONCE = 16
 """How many looks a process makes at the same time; the others wait for their turn."""
@@ -284,7 +284,7 @@ def _for_looks(config: Config) -> Config:
 def _shared_looks(config: Config) -> SharedLooks:
     """Return one client's looks for all hooks with the same configuration; they share listings of branches."""
     from lakefs_ops.client import LakeFSClient
-    from lakefs_ops.flows.looking import SharedLooks
+    from lakefs_ops.flows.polling import SharedLooks
 
     client = LakeFSClient(config=config)
     atexit.register(client.close)

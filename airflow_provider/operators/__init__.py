@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider.lazy import names_from
+from lakefs_ops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from airflow_provider.operators.branches import LakeFSCreateBranchOperator, LakeFSDeleteBranchOperator
@@ -27,7 +27,7 @@ __all__ = [
     "LakeFSUploadOperator",
 ]
 
-__getattr__ = names_from(
+__getattr__ = lazy_names(
     __name__,
     {
         "LakeFSCommitOperator": "commits",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider.lazy import names_from
+from lakefs_ops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from airflow_provider.sensors.commits import LakeFSCommitSensor
@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["LakeFSCommitSensor", "LakeFSFileSensor"]
 
-__getattr__ = names_from(__name__, {"LakeFSCommitSensor": "commits", "LakeFSFileSensor": "objects"})
+__getattr__ = lazy_names(__name__, {"LakeFSCommitSensor": "commits", "LakeFSFileSensor": "objects"})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider.lazy import names_from
+from lakefs_ops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from airflow_provider.triggers.lakefs import LakeFSConditionTrigger
 
 __all__ = ["LakeFSConditionTrigger"]
 
-__getattr__ = names_from(__name__, {"LakeFSConditionTrigger": "lakefs"})
+__getattr__ = lazy_names(__name__, {"LakeFSConditionTrigger": "lakefs"})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from lakefs_ops.api.common import Group
-from lakefs_ops.call import Call, Listing, Page, query
+from lakefs_ops.call import Call, query
+from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Model, moment
 
 _RUNS = "/repositories/{repository}/actions/runs"

@@ -6,7 +6,8 @@ import re
 from types import NoneType
 
 from lakefs_ops.api.common import Commit, Diff, DiffList, Group, Ref, RefList
-from lakefs_ops.call import Call, Listing, query, reference
+from lakefs_ops.call import Call, query, reference
+from lakefs_ops.listing import Listing
 from lakefs_ops.model import Model
 
 _BRANCHES = "/repositories/{repository}/branches"

@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 from pydantic import Field
 
-from lakefs_ops.call import Call, Listing, Page, QueryValue, Sender, query
+from lakefs_ops.call import Call, QueryValue, Sender, query
 from lakefs_ops.errors import MergeConflict
+from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Entry, Model, utc
 from lakefs_ops.uri import Links
 
@@ -26,7 +27,7 @@ class Group:
     """Operations on one noun.
 
     Args:
-        sender: sends the calls, a `lakefs_ops.transport.Transport` as a rule.
+        sender: sends the calls, a `lakefs_ops.wire.transport.Transport` as a rule.
     """
 
     def __init__(self, sender: Sender) -> None:

@@ -11,8 +11,9 @@ from typing import Self
 
 from lakefs_ops.api.common import Group, ObjectUserMetadata, StorageURI
 from lakefs_ops.api.common import ObjectStats as ObjectStats
-from lakefs_ops.call import Call, Content, Listing, Page, Stream, headers, query, reference
+from lakefs_ops.call import Call, Content, Stream, headers, query, reference
 from lakefs_ops.errors import InvalidArgument
+from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Model
 
 _ON_BRANCH = "/repositories/{repository}/branches/{branch}/objects"

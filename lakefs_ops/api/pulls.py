@@ -7,8 +7,9 @@ from datetime import datetime
 from types import NoneType
 
 from lakefs_ops.api.common import Group, MergeResult, with_paths
-from lakefs_ops.call import Call, Listing, Page, query
+from lakefs_ops.call import Call, query
 from lakefs_ops.errors import LakeFSError, MergeConflict
+from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Model, moment
 
 _PULLS = "/repositories/{repository}/pulls"

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from lakefs_ops.api.common import Commit, CommitList, Diff, Group, diff_refs, with_paths
 from lakefs_ops.api.common import MergeResult as MergeResult
-from lakefs_ops.call import Call, Listing, query, reference
+from lakefs_ops.call import Call, query, reference
 from lakefs_ops.errors import LakeFSError, MergeConflict
+from lakefs_ops.listing import Listing
 from lakefs_ops.model import Model
 
 _MERGE = "/repositories/{repository}/refs/{sourceRef}/merge/{destinationBranch}"

@@ -10,8 +10,9 @@ from typing import Self
 from pydantic import ConfigDict, RootModel
 
 from lakefs_ops.api.common import Group
-from lakefs_ops.call import Call, Listing, Page, headers, query
+from lakefs_ops.call import Call, headers, query
 from lakefs_ops.errors import InvalidArgument
+from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Model, moment, utc
 
 _REPOSITORY = "/repositories/{repository}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import NoneType
 
 from lakefs_ops.api.common import Group, Ref, RefList
-from lakefs_ops.call import Call, Listing, query, reference
+from lakefs_ops.call import Call, query, reference
+from lakefs_ops.listing import Listing
 from lakefs_ops.model import Model
 
 _TAGS = "/repositories/{repository}/tags"

@@ -5,7 +5,6 @@ See `lakefs_ops.flows.once` for the verbs and the table of what they do.
 
 from __future__ import annotations
 
-import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -111,7 +110,7 @@ def waits(client: LakeFSClient) -> Iterator[float]:
     """Give the waits before further attempts, in seconds, as long as the client's budget lasts."""
     retries, spent = client.config.retries, 0.0
     for attempt in range(retries.count):
-        wait = random.uniform(0, min(retries.longest_wait, retries.first_wait * 2**attempt))  # noqa: S311
+        wait = retries.backoff(attempt)
         spent += wait
         if spent > retries.budget:
             return

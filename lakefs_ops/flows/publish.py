@@ -22,7 +22,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Self
 
 from lakefs_ops import errors
-from lakefs_ops.call import PAGE_SIZE
 from lakefs_ops.flows.attempts import KEY, find_commit
 from lakefs_ops.flows.once import (
     commit_once,
@@ -32,6 +31,7 @@ from lakefs_ops.flows.once import (
     merge_once,
 )
 from lakefs_ops.flows.verify import verify_merge
+from lakefs_ops.listing import PAGE_SIZE
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -26,8 +26,9 @@ from lakefs_ops.api.refs import FindMergeBaseResult
 from lakefs_ops.api.repositories import BranchProtectionRule, BranchProtectionRules, RefsDump, Repository
 from lakefs_ops.api.server import Config, StorageConfig
 from lakefs_ops.api.staging import StagingLocation, UploadPart
-from lakefs_ops.call import Listing, Page, Stream
+from lakefs_ops.call import Stream
 from lakefs_ops.errors import ApiError, HookFailed, MergeConflict, NotFound
+from lakefs_ops.listing import Listing, Page
 
 
 def repositories(client: LakeFSClient) -> None:

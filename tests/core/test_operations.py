@@ -10,7 +10,7 @@ from urllib.parse import unquote, unquote_plus
 import pytest
 from pydantic import RootModel
 
-from lakefs_ops.call import Listing
+from lakefs_ops.listing import Listing
 from lakefs_ops.model import Entry, Model
 
 # Arguments whose name is not the wire's in snake case: an upload's body and media type are arguments of their own, its
@@ -127,7 +127,7 @@ def test_the_request_is_that_of_the_specification(
 
         assert (call.operation, call.method, call.path) == (operation, expected.wire["method"], expected.wire["path"])
         names = {name: str(value) for name, value in expected.values("path", required).items()}
-        assert dict(call.names) == names
+        assert dict(call.path_params) == names
         assert call.authenticated is not expected.wire.get("no_auth", False)
 
         wanted = expected.values("query", required)
@@ -182,9 +182,9 @@ def test_messages_name_what_is_asked_for(operation: str, expected: Expected, met
     names = {name for name, value in values.items() if isinstance(value, str) and name not in NO_NAMES}
     for method in methods_of[operation]:
         call = method.call(**python_names(method, expected.arguments(required=True)))
-        assert call.about.keys() >= names
-        assert not (call.about.keys() - call.names.keys()) & NO_NAMES
-        assert all(repr(call.about[name]) in str(call) for name in names)
+        assert call.context.keys() >= names
+        assert not (call.context.keys() - call.path_params.keys()) & NO_NAMES
+        assert all(repr(call.context[name]) in str(call) for name in names)
 
 
 def test_queries_survive(operation: str, expected: Expected, methods_of: dict[str, list[Any]]) -> None:

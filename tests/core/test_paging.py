@@ -10,9 +10,10 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from lakefs_ops import call as call_module
 from lakefs_ops import errors
-from lakefs_ops.call import PAGE_SIZE, Call, Listing, Page, Pagination
+from lakefs_ops import listing as listing_module
+from lakefs_ops.call import Call
+from lakefs_ops.listing import PAGE_SIZE, Listing, Page, Pagination
 
 pytestmark = pytest.mark.usefixtures("no_threads_left")
 
@@ -141,7 +142,7 @@ def test_a_server_that_stands_still_does_not_keep_us_for_ever(offset: str) -> No
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages are fetched ahead for the quickest consumer."""
-    monkeypatch.setattr(call_module, "WORTH_A_THREAD", 0.0)
+    monkeypatch.setattr(listing_module, "BUSY_CONSUMER", 0.0)
 
 
 def test_a_quick_consumer_costs_no_thread_and_a_slow_one_gets_the_next_page_ahead(
@@ -149,7 +150,7 @@ def test_a_quick_consumer_costs_no_thread_and_a_slow_one_gets_the_next_page_ahea
 ) -> None:
     # A consumer of 10 ms is quick or slow by the measure, not by what else the machine does.
     for measure, ahead in ((60.0, 0), (0.005, 3)):
-        monkeypatch.setattr(call_module, "WORTH_A_THREAD", measure)
+        monkeypatch.setattr(listing_module, "BUSY_CONSUMER", measure)
         shelf = Shelf(50)
         for _ in shelf.listing(page_size=10).pages():
             time.sleep(0.01)

@@ -24,7 +24,8 @@ from urllib.parse import parse_qsl, unquote, unquote_plus
 import pytest
 
 from lakefs_ops import errors
-from lakefs_ops.call import Call, Listing
+from lakefs_ops.call import Call
+from lakefs_ops.listing import Listing
 
 PLACEHOLDER = re.compile(
     r"<(repo|key|secret|hook|external|each|time|timestamp|date|address|cookie|duration"

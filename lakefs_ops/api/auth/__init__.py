@@ -11,6 +11,7 @@ from lakefs_ops.api.auth.login import Login
 from lakefs_ops.api.auth.models import (
     ACL,
     AuthCapabilities,
+    AuthenticationToken,
     Credentials,
     CredentialsList,
     CurrentUser,
@@ -34,7 +35,6 @@ from lakefs_ops.api.auth.models import (
 )
 from lakefs_ops.api.auth.policies import Policies
 from lakefs_ops.api.auth.users import Users
-from lakefs_ops.credentials import AuthenticationToken
 
 __all__ = [
     "ACL",

@@ -15,7 +15,8 @@ from lakefs_ops.api.auth.models import (
     User,
     UserList,
 )
-from lakefs_ops.call import Call, Listing
+from lakefs_ops.call import Call
+from lakefs_ops.listing import Listing
 
 _GROUPS = "/auth/groups"
 _GROUP = f"{_GROUPS}/{{groupId}}"

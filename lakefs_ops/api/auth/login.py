@@ -7,14 +7,15 @@ from typing import Any
 
 from lakefs_ops.api.auth.models import (
     AuthCapabilities,
+    AuthenticationToken,
     Base,
     CurrentUser,
     ExternalLoginInformation,
+    LoginInformation,
     StsAuthRequest,
     User,
 )
 from lakefs_ops.call import Call
-from lakefs_ops.credentials import AuthenticationToken, LoginInformation
 
 
 class Login(Base):

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import Field
 
 from lakefs_ops.api import common
-from lakefs_ops.call import Call, Listing, Page, query
+from lakefs_ops.call import Call, query
+from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Model, utc
 
 T = TypeVar("T")
@@ -50,6 +51,30 @@ class CurrentUser(Model):
     """The user that the credentials belong to."""
 
     user: User
+
+
+class LoginInformation(Model):
+    """What `Auth.login` sends."""
+
+    access_key_id: str
+    secret_access_key: str = Field(repr=False)
+
+
+class AuthenticationToken(Model):
+    """A bearer token.
+
+    Attributes:
+        token: the JWT.
+        token_expiration: when it expires, in Unix seconds by the server's clock.
+    """
+
+    token: str = Field(repr=False)
+    token_expiration: int | None = None
+
+    @property
+    def expires(self) -> datetime | None:
+        """When it expires, by the server's clock."""
+        return None if self.token_expiration is None else utc(self.token_expiration)
 
 
 class UserCreation(Model):

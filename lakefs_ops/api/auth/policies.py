@@ -11,7 +11,8 @@ from lakefs_ops.api.auth.models import (
     PolicyList,
     Statement,
 )
-from lakefs_ops.call import Call, Listing
+from lakefs_ops.call import Call
+from lakefs_ops.listing import Listing
 
 _POLICIES = "/auth/policies"
 _POLICY = f"{_POLICIES}/{{policyId}}"

@@ -22,7 +22,8 @@ from lakefs_ops.api.auth.models import (
     UserList,
 )
 from lakefs_ops.api.common import CredentialsWithSecret
-from lakefs_ops.call import Call, Listing, query
+from lakefs_ops.call import Call, query
+from lakefs_ops.listing import Listing
 
 _USERS = "/auth/users"
 _USER = f"{_USERS}/{{userId}}"

@@ -9,7 +9,7 @@ import pytest
 
 from lakefs_ops import errors
 from lakefs_ops.config import Config
-from lakefs_ops.credentials import Credentials
+from lakefs_ops.wire.credentials import Credentials
 
 BRANCH = {"id": "main", "commit_id": "7" * 64}
 REFUSED = {"message": "error authenticating request"}
@@ -123,7 +123,7 @@ def test_a_token_is_renewed_before_it_ends(connect, wire, bank, monkeypatch):
     get(client)
     now = time.time()
     for later, given in ((3500, 1), (3545, 2)):
-        monkeypatch.setattr("lakefs_ops.credentials.time.time", lambda later=later: now + later)
+        monkeypatch.setattr("lakefs_ops.wire.credentials.time.time", lambda later=later: now + later)
         get(client)
         assert bank.given == given
 

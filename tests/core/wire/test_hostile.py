@@ -145,8 +145,8 @@ def test_a_page_is_not_taken_for_a_success_without_content(connect, wire):
 
 @pytest.mark.parametrize("read", [get, read_object], ids=["a model", "an object"])
 def test_an_endless_answer_ends(connect, wire, monkeypatch, read):
-    monkeypatch.setattr("lakefs_ops.transport.MAX_JSON", 1 << 20)
-    monkeypatch.setattr("lakefs_ops.transport.MAX_UNSIZED", 1 << 20)
+    monkeypatch.setattr("lakefs_ops.wire.transport.MAX_JSON", 1 << 20)
+    monkeypatch.setattr("lakefs_ops.wire.transport.MAX_UNSIZED", 1 << 20)
 
     def endless(_request, connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakefs_ops import LakeFSClient, Retries, Timeouts, errors
+from lakefs_ops import LakeFSClient, Retries, Timeouts, errors, transfer
 from lakefs_ops.config import Config
-from lakefs_ops.flows import paths, transfer
-from lakefs_ops.flows.progress import bar
+from lakefs_ops.transfer import paths
+from lakefs_ops.transfer.progress import bar
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -816,7 +816,7 @@ def test_a_reader_reads_from_the_store(client, presigning, wire, other):
 
 def test_what_is_too_large_for_the_store_at_once_goes_through_the_server(client, presigning, other, monkeypatch):
     fake = presigning()
-    monkeypatch.setattr("lakefs_ops.flows.uploads.MOST_AT_ONCE", 10)
+    monkeypatch.setattr("lakefs_ops.transfer.uploads.MOST_AT_ONCE", 10)
     transfer.upload_file(client, "lake", "main", "a", b"0123456789")
     assert [r.method for r in other.requests] == ["PUT"]
     transfer.upload_file(client, "lake", "main", "b", b"0123456789a")
@@ -825,8 +825,8 @@ def test_what_is_too_large_for_the_store_at_once_goes_through_the_server(client,
 
 
 def test_a_tree_of_objects_in_parts_is_compared(client, presigning, tmp_path, monkeypatch):
-    monkeypatch.setattr("lakefs_ops.flows.uploads.PART_SIZE", 1 << 20)
-    monkeypatch.setattr("lakefs_ops.flows.checksums.PART_SIZES", (1 << 20, 1 << 19))
+    monkeypatch.setattr("lakefs_ops.transfer.uploads.PART_SIZE", 1 << 20)
+    monkeypatch.setattr("lakefs_ops.transfer.checksums.PART_SIZES", (1 << 20, 1 << 19))
     fake = presigning(multipart=True)
     source = tmp_path / "source"
     source.mkdir()

@@ -16,8 +16,9 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from lakefs_ops import LakeFSClient, Retries, Timeouts, connections, errors
+from lakefs_ops import LakeFSClient, Retries, Timeouts, errors
 from lakefs_ops.call import Call
+from lakefs_ops.wire import connections
 
 BRANCH = {"id": "main", "commit_id": "7" * 64}
 COMMIT = {"id": "7", "parents": [], "committer": "", "message": "", "creation_date": 1, "meta_range_id": ""}
@@ -135,7 +136,7 @@ def test_what_was_surely_not_sent_is_sent_again(connect, wire, answer, monkeypat
         pauses.append(seconds)
         client.transport._base = wire.endpoint + "/api/v1"
 
-    monkeypatch.setattr("lakefs_ops.transport.time.sleep", comes_up)
+    monkeypatch.setattr("lakefs_ops.wire.transport.time.sleep", comes_up)
     wire.say(answer(201, COMMIT))
     assert client.commits.create("lake", "main", message="m").id == "7"
     assert len(pauses) == 1
@@ -150,8 +151,8 @@ def test_the_count_of_repeats(connect, wire, answer):
 
 def test_waits_grow_with_full_jitter_within_their_budget(connect, wire, answer, monkeypatch):
     waits = []
-    monkeypatch.setattr("lakefs_ops.transport.time.sleep", waits.append)
-    monkeypatch.setattr("lakefs_ops.transport.random.uniform", lambda low, high: high)
+    monkeypatch.setattr("lakefs_ops.wire.transport.time.sleep", waits.append)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
     wire.say(answer(503))
     with pytest.raises(errors.Unavailable):
         get(connect(retries=Retries(count=100, first_wait=1, longest_wait=4, budget=12), timeouts=Timeouts(total=None)))
@@ -193,7 +194,7 @@ def test_a_pause_beyond_the_budget_ends_the_call(client, wire, answer):
 
 def test_a_pause_is_kept(connect, wire, answer, monkeypatch):
     waits = []
-    monkeypatch.setattr("lakefs_ops.transport.time.sleep", waits.append)
+    monkeypatch.setattr("lakefs_ops.wire.transport.time.sleep", waits.append)
     wire.say(answer(429, Retry_After="2"), answer(200, BRANCH))
     get(connect(retries=Retries(budget=5)))
     assert waits == [2.0]

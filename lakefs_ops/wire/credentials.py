@@ -10,43 +10,20 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from lakefs_ops.config import Config
 from lakefs_ops.errors import ConfigurationError
-from lakefs_ops.model import Model, utc
+
+if TYPE_CHECKING:
+    from lakefs_ops.api.auth.models import AuthenticationToken
 
 EARLY = 60.0
 """A token is renewed so many seconds before its end, or when a tenth of its life is left, whichever is later."""
 
 
-class LoginInformation(Model):
-    """What a login sends."""
-
-    access_key_id: str
-    secret_access_key: str = Field(repr=False)
-
-
-class AuthenticationToken(Model):
-    """What a login gives.
-
-    Attributes:
-        token: the JWT.
-        token_expiration: its end, in Unix seconds by the server's clock.
-    """
-
-    token: str = Field(repr=False)
-    token_expiration: int | None = None
-
-    @property
-    def expires(self) -> datetime | None:
-        """Its end, by the server's clock."""
-        return None if self.token_expiration is None else utc(self.token_expiration)
-
-
-Login = Callable[[LoginInformation], AuthenticationToken]
+Login = Callable[[str, str], "AuthenticationToken"]
+"""Exchanges an access key ID and its secret for a token."""
 
 
 class Credentials:
@@ -104,7 +81,7 @@ class Credentials:
             token, giver = self._token(), "the callable given as token"
         else:
             giver = "the login"
-            answer = login(LoginInformation(access_key_id=self._pair[0], secret_access_key=self._pair[1]))
+            answer = login(*self._pair)
             token, end = answer.token, answer.token_expiration
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
             raise ConfigurationError(f"{giver} did not return one line of text")

@@ -15,9 +15,10 @@ from lakefs_ops import errors
 from lakefs_ops.api.objects import travels_in_headers
 from lakefs_ops.api.staging import UploadPart
 from lakefs_ops.call import Call
-from lakefs_ops.flows import paths
-from lakefs_ops.flows.checksums import Digest, equal, is_md5, mismatch
-from lakefs_ops.flows.moving import (
+from lakefs_ops.transfer import paths
+from lakefs_ops.transfer.checksums import Digest, equal, is_md5, mismatch
+from lakefs_ops.transfer.progress import OnProgress, Tracker
+from lakefs_ops.transfer.workers import (
     PART_SIZE,
     PART_WORKERS,
     WORKERS,
@@ -27,7 +28,6 @@ from lakefs_ops.flows.moving import (
     tree_result,
     width,
 )  # fmt: skip
-from lakefs_ops.flows.progress import OnProgress, Tracker
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats

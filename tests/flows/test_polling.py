@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lakefs_ops.flows.conditions import NewCommit, TagExists
-from lakefs_ops.flows.looking import SharedLooks
+from lakefs_ops.flows.polling import SharedLooks
 
 
 def test_a_thousand_looks_at_one_repository_are_a_handful_of_requests(client, proxy, lakefs, lakefs_repository, write):

@@ -14,7 +14,7 @@ import urllib3
 from lakefs_ops import errors
 from lakefs_ops.call import Call
 from lakefs_ops.config import Config
-from lakefs_ops.connections import OutOfTime, Patience
+from lakefs_ops.wire.connections import OutOfTime, Patience
 
 MAX_ERROR_BODY = 1 << 16
 """How much of an error's body is read, in bytes."""
@@ -70,7 +70,7 @@ def refusal(
         reason,
         operation=call.operation,
         endpoint=endpoint,
-        names=call.about,
+        names=call.context,
         request_id=response.headers.get("X-Request-ID"),
         retry_after=_retry_after(response.headers.get("Retry-After")),
         advice=_PRESIGNED if store else _credentials_advice(call, authorization) | _outcome_advice(call),

@@ -1,6 +1,6 @@
 """Sockets under requests: bounded waits, a bounded pool, nothing shared across a fork.
 
-`lakefs_ops.transport` sends through a `requests.Session`, so adapters and mocks of users work. What requests
+`lakefs_ops.wire.transport` sends through a `requests.Session`, so adapters and mocks of users work. What requests
 finds out anew for each request (proxy, TLS, cookies, the pool's key) is found out once a session here.
 """
 

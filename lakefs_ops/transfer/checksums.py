@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
-from lakefs_ops.flows.moving import PART_SIZE
+from lakefs_ops.transfer.workers import PART_SIZE
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
-    from lakefs_ops.flows.progress import Tracker
+    from lakefs_ops.transfer.progress import Tracker
 
 CHUNK = 1 << 17
 """Bytes hashed at once."""

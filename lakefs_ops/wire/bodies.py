@@ -65,7 +65,7 @@ class StreamedBody:
                 yield _bytes(block)
 
 
-def of(body: Body) -> bytes | StreamedBody | None:
+def prepare_body(body: Body) -> bytes | StreamedBody | None:
     """Return what to send for a call's body; large bytes are streamed too, so that no single send takes long."""
     if body is None or (isinstance(body, bytes) and len(body) <= BLOCK):
         return body

@@ -15,7 +15,7 @@ A checksum is compared only if it looks like an MD5; some stores keep something 
 Everything lands uncommitted; `lakefs_ops.flows.once.commit_once` makes a commit of it.
 
 Example:
-    >>> from lakefs_ops.flows.progress import bar  # doctest: +SKIP
+    >>> from lakefs_ops.transfer.progress import bar  # doctest: +SKIP
     >>> with bar("upload") as progress:  # doctest: +SKIP
     ...     result = upload_tree(client, "lake", "dev", "images/", "./images", progress=progress)
     >>> len(result.transferred), len(result.equal)  # doctest: +SKIP
@@ -24,12 +24,12 @@ Example:
 
 from __future__ import annotations
 
-from lakefs_ops.flows.checksums import ChecksumMismatch
-from lakefs_ops.flows.downloads import download_file, download_tree
-from lakefs_ops.flows.moving import TreeResult
-from lakefs_ops.flows.progress import Cancelled, Progress
-from lakefs_ops.flows.streams import open_reader, open_writer
-from lakefs_ops.flows.uploads import upload_file, upload_tree
+from lakefs_ops.transfer.checksums import ChecksumMismatch
+from lakefs_ops.transfer.downloads import download_file, download_tree
+from lakefs_ops.transfer.progress import Cancelled, Progress
+from lakefs_ops.transfer.streams import open_reader, open_writer
+from lakefs_ops.transfer.uploads import upload_file, upload_tree
+from lakefs_ops.transfer.workers import TreeResult
 
 __all__ = [
     "Cancelled",

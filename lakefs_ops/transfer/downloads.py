@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
-from lakefs_ops.flows import paths
-from lakefs_ops.flows.checksums import equal, is_md5, is_mere_etag, mismatch
-from lakefs_ops.flows.moving import (
+from lakefs_ops.transfer import paths
+from lakefs_ops.transfer.checksums import equal, is_md5, is_mere_etag, mismatch
+from lakefs_ops.transfer.progress import Cancelled, OnProgress, Tracker
+from lakefs_ops.transfer.streams import open_range
+from lakefs_ops.transfer.workers import (
     PART_SIZE,
     PART_WORKERS,
     WORKERS,
@@ -23,8 +25,6 @@ from lakefs_ops.flows.moving import (
     tree_result,
     width,
 )  # fmt: skip
-from lakefs_ops.flows.progress import Cancelled, OnProgress, Tracker
-from lakefs_ops.flows.streams import open_range
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
@@ -123,7 +123,7 @@ def download_tree(
         What was transferred, and what was equal; both empty when there is nothing below the prefix.
 
     Raises:
-        UnsafePath: an object's path cannot be a file below the directory (`lakefs_ops.flows.paths`); nothing was
+        UnsafePath: an object's path cannot be a file below the directory (`lakefs_ops.transfer.paths`); nothing was
             written.
         Cancelled: ``cancel`` was set; files that were finished are there, others are as they were.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lakefs_ops import errors
 from lakefs_ops.call import Call
-from lakefs_ops.flows.moving import direct_store
+from lakefs_ops.transfer.workers import direct_store
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
@@ -244,7 +244,7 @@ class ObjectWriter(io.RawIOBase):
         """
         if self.closed:
             return
-        from lakefs_ops.flows.uploads import upload_file
+        from lakefs_ops.transfer.uploads import upload_file
 
         try:
             self._file.seek(0)
@@ -335,7 +335,7 @@ def _changed(client: LakeFSClient, repository: str, ref: str, path: str) -> erro
         reason="",
         operation="getObject",
         endpoint=client.config.endpoint,
-        names={"repository": repository, "ref": ref},
+        path_params={"repository": repository, "ref": ref},
         request_id=None,
         retry_after=None,
     )

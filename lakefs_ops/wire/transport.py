@@ -1,7 +1,6 @@
-"""The wire: it sends a `Call`, repeats it where a repeat is safe, and parses the answer or raises.
+"""Send a `Call`, repeat it where a repeat is safe, and parse the response or raise.
 
-Only this module, `lakefs_ops.connections` and `lakefs_ops.failures` know requests, and no exception of requests,
-urllib3 or pydantic leaves it.
+No exception of requests, urllib3 or pydantic leaves this package.
 
 =====================================  =========================================================================
 what a server or a network does        what becomes of it
@@ -22,28 +21,31 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import re
 import threading
 import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from types import NoneType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode, urljoin
 
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from lakefs_ops import __version__, bodies, connections, errors, failures
-from lakefs_ops.bodies import StreamedBody
+from lakefs_ops import errors
 from lakefs_ops.call import Call
 from lakefs_ops.config import API, Config
-from lakefs_ops.connections import Patience
-from lakefs_ops.credentials import AuthenticationToken, Credentials, LoginInformation
 from lakefs_ops.model import Model
+from lakefs_ops.version import __version__
+from lakefs_ops.wire import connections, failures
+from lakefs_ops.wire.bodies import StreamedBody, prepare_body
+from lakefs_ops.wire.connections import Patience
+from lakefs_ops.wire.credentials import Credentials
+
+if TYPE_CHECKING:
+    from lakefs_ops.api.auth.models import AuthenticationToken
 
 T = TypeVar("T")
 
@@ -178,7 +180,7 @@ class Transport:
     ) -> T:
         """Send the call until it succeeds, fails for good, or count, budget or time are used up."""
         retries = self.config.retries
-        body = bodies.of(call.body)
+        body = prepare_body(call.body)
         attempts, waited, renewed = 0, 0.0, False
         while True:
             authorization = None
@@ -194,8 +196,7 @@ class Transport:
                     raise
                 renewed, wait = True, 0.0
             except _WORTH_A_REPEAT as error:
-                wait = random.uniform(0, min(retries.longest_wait, retries.first_wait * 2**attempts))  # noqa: S311
-                wait = max(wait, getattr(error, "retry_after", None) or 0.0)
+                wait = max(retries.backoff(attempts), getattr(error, "retry_after", None) or 0.0)
                 surely_unsent = getattr(error, "sent", True) is False
                 if not (call.repeatable or surely_unsent) or attempts >= retries.count:
                     raise
@@ -301,10 +302,10 @@ class Transport:
         # Outside the except clauses, so that the library's exception is not even the context of ours.
         raise failure
 
-    def _login(self, keys: LoginInformation) -> AuthenticationToken:
-        body = keys.model_dump_json().encode()
-        call = Call("login", "POST", "/auth/login", {}, AuthenticationToken, body=body, idempotent=True)
-        return self.send(replace(call, authenticated=False))
+    def _login(self, access_key_id: str, secret_access_key: str) -> AuthenticationToken:
+        from lakefs_ops.api.auth.login import Login  # only clients that log in need the group
+
+        return Login(self).login(access_key_id=access_key_id, secret_access_key=secret_access_key)
 
     def _result(self, call: Call[T], response: requests.Response, patience: Patience) -> T:
         try:

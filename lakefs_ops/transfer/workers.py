@@ -13,7 +13,7 @@ from lakefs_ops import errors
 if TYPE_CHECKING:
     from lakefs_ops.api.server import StorageConfig
     from lakefs_ops.client import LakeFSClient
-    from lakefs_ops.flows.progress import Tracker
+    from lakefs_ops.transfer.progress import Tracker
 
 T = TypeVar("T")
 

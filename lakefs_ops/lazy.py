@@ -1,0 +1,26 @@
+"""Names of a package that load on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's ``__getattr__``, so that importing it costs only what is used.
+
+    Args:
+        package: the package's full name.
+        homes: the module below the package that defines each name.
+
+    Example:
+        >>> __getattr__ = lazy_names("lakefs_ops", {"LakeFSClient": "client"})
+    """
+
+    def load(name: str) -> Any:
+        if name in homes:
+            return getattr(import_module(f"{package}.{homes[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return load
