@@ -1,4 +1,4 @@
-# Two commands on a fresh machine with Python 3.11+ and make: `make demo` and `make test`.
+# On a fresh machine with Python 3.11+ and make, two commands do it all: `make demo` and `make test`.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,7 +9,7 @@ OLDER  := .venv-airflow-$(AIRFLOW)
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-airflow lint format bench bench-server bench-waiting clean
 
-help:  ## what can be made
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## set up .venv with Airflow, Dagster and the tools
@@ -42,18 +42,18 @@ lint: install  ## ruff, mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: install  ## let ruff format the code
+format: install  ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: $(BENCH)/.installed  ## side by side with lakefs-sdk and lakefs; writes benchmarks/RESULTS.md
-	@$(BENCH)/bin/python -m compileall -q lakefs_ops  # as pip does; else each run compiles what has changed
+	@$(BENCH)/bin/python -m compileall -q lakefs_ops  # as pip does; otherwise each run compiles changed sources
 	@$(BENCH)/bin/python benchmarks/run.py
 
 bench-server: install  ## the embedded server, with 10,000 to 1,000,000 objects; writes benchmarks/SERVER.md
 	@$(BIN)/python benchmarks/embedded.py --objects 10000 --objects 100000 --objects 1000000
 
-bench-waiting: install  ## what a thousand waiting conditions cost; writes benchmarks/WAITING.md
+bench-waiting: install  ## the cost of a thousand waiting conditions; writes benchmarks/WAITING.md
 	@$(BIN)/python benchmarks/waiting.py
 
 $(BENCH)/.installed: pyproject.toml constraints.txt
@@ -61,5 +61,5 @@ $(BENCH)/.installed: pyproject.toml constraints.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
-clean:  ## remove what was made
+clean:  ## remove everything the other targets created
 	rm -rf $(VENV) $(BENCH) .venv-airflow-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
