@@ -27,11 +27,5 @@ def published(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> None
 defs = dg.Definitions(
     assets=[readings, published],
     asset_checks=[plausible],
-    resources={
-        "lakefs": LakeFSResource(
-            endpoint=dg.EnvVar("LAKEFS_ENDPOINT"),
-            access_key_id=dg.EnvVar("LAKEFS_ACCESS_KEY_ID"),
-            secret_access_key=dg.EnvVar("LAKEFS_SECRET_ACCESS_KEY"),
-        )
-    },
+    resources={"lakefs": LakeFSResource(endpoint=dg.EnvVar("LAKEFS_ENDPOINT"))},  # and the keys of the environment
 )
