@@ -1,10 +1,11 @@
-"""The errors that DAGs catch, under one import.
+"""All errors that DAGs may catch, under one import.
 
-They are those of `lakefs_ops.errors`, where the whole tree is drawn. The hook raises them as they are; an operator
-raises the ones that no retry can cure as ``AirflowFailException``, with the original as its ``__cause__``.
+These are the errors of `lakefs_ops.errors`, whose docstring shows the whole tree, and those of `lakefs_ops.flows` and
+`lakefs_ops.transfer`. The hook raises them unchanged. An operator replaces an error that a retry cannot fix by
+``AirflowFailException``, with the original error as its ``__cause__``.
 
 Example:
-    A task of one's own that takes a missing object for an empty one::
+    Your own task, with a default for a missing object::
 
         from airflow_provider.exceptions import ObjectNotFound
         from airflow_provider.hooks import LakeFSHook
@@ -20,52 +21,37 @@ Example:
 
 from __future__ import annotations
 
-from lakefs_ops.errors import (
-    AlreadyExists,
-    AuthenticationFailed,
-    BadRequest,
-    BranchNotFound,
-    CommitNotFound,
-    ConfigurationError,
-    Conflict,
-    ConnectionFailed,
-    HookFailed,
-    InvalidArgument,
-    LakeFSError,
-    MergeConflict,
-    NoChanges,
-    NotALakeFS,
-    NotFound,
-    ObjectNotFound,
-    PermissionDenied,
-    RepositoryNotFound,
-    TimedOut,
-    TransportError,
-)
+from typing import TYPE_CHECKING
 
-NotFoundException = NotFound
-"""The name that DAGs for the former provider import."""
+from lakefs_ops import errors
+from lakefs_ops.errors import *  # noqa: F403
+from lakefs_ops.lazy import lazy_names
 
-__all__ = [
-    "AlreadyExists",
-    "AuthenticationFailed",
-    "BadRequest",
-    "BranchNotFound",
-    "CommitNotFound",
-    "ConfigurationError",
-    "Conflict",
-    "ConnectionFailed",
-    "HookFailed",
-    "InvalidArgument",
-    "LakeFSError",
-    "MergeConflict",
-    "NoChanges",
-    "NotALakeFS",
-    "NotFound",
-    "NotFoundException",
-    "ObjectNotFound",
-    "PermissionDenied",
-    "RepositoryNotFound",
-    "TimedOut",
-    "TransportError",
-]
+NotFoundException = errors.NotFound
+"""The former provider's name for `NotFound`."""
+
+if TYPE_CHECKING:
+    from lakefs_ops.flows.attempts import OutcomeUnknown as OutcomeUnknown
+    from lakefs_ops.flows.publish import AuditFailed as AuditFailed
+    from lakefs_ops.flows.verify import MergeIncomplete as MergeIncomplete
+    from lakefs_ops.flows.waiting import ConditionFailed as ConditionFailed
+    from lakefs_ops.flows.waiting import WaitTimedOut as WaitTimedOut
+    from lakefs_ops.transfer.checksums import ChecksumMismatch as ChecksumMismatch
+    from lakefs_ops.transfer.paths import UnsafePath as UnsafePath
+    from lakefs_ops.transfer.progress import Cancelled as Cancelled
+else:
+    _LAZY = {
+        "AuditFailed": "flows.publish",
+        "Cancelled": "transfer.progress",
+        "ChecksumMismatch": "transfer.checksums",
+        "ConditionFailed": "flows.waiting",
+        "MergeIncomplete": "flows.verify",
+        "OutcomeUnknown": "flows.attempts",
+        "UnsafePath": "transfer.paths",
+        "WaitTimedOut": "flows.waiting",
+    }
+    __getattr__ = lazy_names("lakefs_ops", _LAZY)
+    __all__ = [
+        name for name, value in globals().items() if isinstance(value, type) and issubclass(value, errors.LakeFSError)
+    ]
+    __all__ += _LAZY
