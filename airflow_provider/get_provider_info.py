@@ -1,4 +1,4 @@
-"""What Airflow reads to discover this provider, without importing anything else of it."""
+"""The provider's metadata, which Airflow reads without importing the rest of the package."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
 CONN_FIELDS: dict[str, Any] = {
     "verify_ssl": {
         "label": "Verify TLS",
-        "description": "Check the server's certificate.",
+        "description": "Verify the server's TLS certificate.",
         "schema": {"type": ["boolean", "null"], "default": True},
     },
     "ca_bundle": {
         "label": "CA bundle",
-        "description": "Path of a file with the authorities to check the certificate by; the system's by default.",
+        "description": "Path of a CA bundle to verify the certificate with; the system's by default.",
         "schema": {"type": ["string", "null"]},
     },
     "connect_timeout": {
-        "label": "Connect time-out (s)",
-        "description": "Seconds to wait for a connection; 10 by default.",
+        "label": "Connect timeout (s)",
+        "description": "Seconds to wait until a connection is established; 10 by default.",
         "schema": {"type": ["number", "null"]},
     },
     "read_timeout": {
-        "label": "Read time-out (s)",
-        "description": "Seconds to wait for an answer; 300 by default, since large commits and merges take minutes.",
+        "label": "Read timeout (s)",
+        "description": "Seconds to wait for a response; 300 by default, because large commits and merges take minutes.",
         "schema": {"type": ["number", "null"]},
     },
     "token": {
         "label": "Token",
-        "description": "A bearer token, instead of the access key.",
+        "description": "Bearer token to use instead of the access key.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
 }
@@ -51,7 +51,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "lakefs-ops",
         "name": HOOK_NAME,
-        "description": "Branches, commits and merges of data with lakeFS, each taking effect once.",
+        "description": "Create, commit and merge lakeFS branches, each exactly once.",
         "integrations": [
             {"integration-name": HOOK_NAME, "external-doc-url": "https://docs.lakefs.io/", "tags": ["service"]}
         ],

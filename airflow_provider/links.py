@@ -1,4 +1,4 @@
-"""Links from a task to the pages of lakeFS."""
+"""Links from a task to pages of the lakeFS UI."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ if TYPE_CHECKING:
 
 
 class LakeFSLink(BaseOperatorLink):
-    """The base of the links: the task stores an address before it begins, and the final one when it is known.
+    """The base class of the links.
 
-    So the link is there while the task runs, and leads to the right place when it fails.
+    A task stores a URL before it starts its work, and replaces it once the final one is known. So the link works
+    while the task runs and after it fails.
     """
 
     name = "lakeFS"
 
-    def push(self, context: Context, address: str) -> None:
-        """Store the address for the running task."""
-        context["ti"].xcom_push(key=self.xcom_key, value=address)
+    def push(self, context: Context, url: str) -> None:
+        """Store the URL for the running task."""
+        context["ti"].xcom_push(key=self.xcom_key, value=url)
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address that the task stored, or an empty text."""
+        """Return the URL that the task stored, or an empty string."""
         return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
 
 
 class LakeFSBranchLink(LakeFSLink):
-    """A branch and its objects."""
+    """Link to a branch and its objects."""
 
     name = "lakeFS branch"
 
 
 class LakeFSCommitLink(LakeFSLink):
-    """A commit; until it is made, the log that it will be in."""
+    """Link to a commit, or to the branch's log until the commit exists."""
 
     name = "lakeFS commit"
 
 
 class LakeFSCompareLink(LakeFSLink):
-    """What a merge brings, and where it conflicts."""
+    """Link to the comparison of the merged refs: their differences and conflicts."""
 
     name = "lakeFS comparison"
 
 
 class LakeFSObjectLink(LakeFSLink):
-    """An object."""
+    """Link to an object."""
 
     name = "lakeFS object"

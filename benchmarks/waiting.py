@@ -1,11 +1,11 @@
-"""What a thousand waiting conditions cost one process: looks at branches, shared and one by one.
+"""The cost of a thousand waiting conditions for one process, with single requests and with shared listings.
 
 ::
 
     make bench-waiting
 
-Each round looks at 1,000 branches once, in 16 threads, against the embedded server in a process of its own. Waiting
-at an interval of 30 s costs one round every 30 s. Writes benchmarks/WAITING.md.
+Each round polls 1,000 branches once, in 16 threads, against the embedded server in its own process. Waiting with an
+interval of 30 s costs one round every 30 s. Writes benchmarks/WAITING.md.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 
 from lakefs_ops import LakeFSClient
 from lakefs_ops.flows.conditions import NewCommit
-from lakefs_ops.flows.polling import SharedLooks
+from lakefs_ops.flows.polling import BranchPoller
 
 COUNT, INTERVAL, ROUNDS = 1000, 30.0, 5
 GOAL = 5.0
-"""How much of a core the waiting may take, in per cent."""
+"""Maximum share of one core that waiting may take, in percent."""
 
 PAGE = Path(__file__).with_name("WAITING.md")
 
@@ -47,14 +47,14 @@ def measure(endpoint: str) -> None:
         for number in range(COUNT):
             client.branches.create("lake", name=f"run-{number}", source="main")
         conditions = [NewCommit(repository="lake", branch=f"run-{n}", after=head) for n in range(COUNT)]
-        shared = SharedLooks(client)
+        poller = BranchPoller(client)
         rows = []
-        for name, look in (("one by one", lambda c: c.look(client)), ("sharing one listing", shared.look)):
+        for name, poll in (("single requests", lambda c: c.poll(client)), ("shared listing", poller.poll)):
             seconds, cpu = [], []
             for _ in range(ROUNDS):
                 wall, own = time.perf_counter(), time.process_time()
                 with ThreadPoolExecutor(16) as pool:
-                    assert all(verdict.state == "waiting" for verdict in pool.map(look, conditions))
+                    assert all(verdict.state == "waiting" for verdict in pool.map(poll, conditions))
                 seconds.append(time.perf_counter() - wall)
                 cpu.append(time.process_time() - own)
                 time.sleep(2.1)
@@ -67,10 +67,11 @@ def measure(endpoint: str) -> None:
         text = (
             f"""# A thousand waiting conditions
 
-Written by `make bench-waiting` on {date.today()}: {COUNT:,} conditions in one process, each on a branch of its own,
-look once every {INTERVAL:g} s; medians of {ROUNDS} rounds against the embedded server. CPU is the waiting process's.
+Written by `make bench-waiting` on {date.today()}: {COUNT:,} conditions in one process, each for
+its own branch, polled once every {INTERVAL:g} s; medians of {ROUNDS} rounds against the embedded server. CPU time is
+that of the waiting process.
 
-| looks | a round, ms | CPU of a look, ms | of a core, % | goal, % | |
+| polling | ms per round | CPU ms per poll | % of a core | goal, % | met |
 |---|---:|---:|---:|---:|---|
 """
             + "\n".join(rows)

@@ -1,4 +1,4 @@
-"""What all sensors share."""
+"""The base class of the sensors."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
     from lakefs_ops.flows.conditions import Condition, Verdict
 
-MEMORY = "lakefs_condition"
-"""Under which key a task's state store keeps what the sensor has seen."""
+STATE_KEY = "lakefs_condition"
+"""Key in the task state store under which a sensor saves what it has seen."""
 
 GRACE = timedelta(seconds=60)
-"""How much later than the trigger itself Airflow ends a deferral whose triggerer is down."""
+"""Time after the trigger's own timeout at which Airflow ends the deferral, in case the triggerer is down."""
 
 
 class LakeFSSensor(BaseSensorOperator):
-    """The base of the sensors: one condition in all modes (``poke``, ``reschedule``, deferrable).
+    """The base class of the sensors: polls one condition in all modes (``poke``, ``reschedule``, deferrable).
 
-    What a look has seen is kept in the task's state store (Airflow 3.3), so a sensor that is rescheduled, retried or
-    cleared goes on from there and misses nothing in between. Earlier versions of Airflow have no such place; there,
-    a sensor in mode ``reschedule`` that has something to remember keeps its slot and pokes.
+    On Airflow 3.3, the task state store keeps what the sensor has seen, so a sensor that is rescheduled, retried or
+    cleared continues from there and misses no change. Airflow 3.1 and 3.2 cannot persist sensor state:
+    ``mode="reschedule"`` falls back to poking, and a retry starts over.
 
     Args:
         lakefs_conn_id: the connection's id.
@@ -65,23 +65,23 @@ class LakeFSSensor(BaseSensorOperator):
         return LakeFSHook(self.lakefs_conn_id)
 
     def condition(self) -> Condition:
-        """Return what to wait for, which is what subclasses define."""
+        """Return the condition to wait for; implemented by subclasses."""
         raise NotImplementedError
 
     def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
-        """Store the link to what is waited for, which is what subclasses define.
+        """Store the link to the awaited commit or object; implemented by subclasses.
 
         Args:
             context: the context of the running task.
-            found: what met the condition, None as long as it is waited for.
+            found: details of what met the condition; None while waiting.
         """
         raise NotImplementedError
 
     def execute(self, context: Context) -> Any:
-        """Wait on the worker, or look once and defer."""
+        """Wait on the worker; if deferrable, poll once and defer."""
         if not self.deferrable:
             return super().execute(context)
-        verdict = self._look(context)
+        verdict = self._poll(context)
         if verdict.state == "met":
             return verdict.found
         from airflow_provider.triggers.lakefs import LakeFSConditionTrigger
@@ -98,16 +98,16 @@ class LakeFSSensor(BaseSensorOperator):
         )
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Take up the task when the trigger has fired.
+        """Resume the task after the trigger has fired.
 
         Args:
             context: the context of the running task.
-            event: what the trigger saw; see `airflow_provider.triggers.lakefs.LakeFSConditionTrigger`.
+            event: the trigger's event; see `airflow_provider.triggers.lakefs.LakeFSConditionTrigger`.
 
         Raises:
-            AirflowSensorTimeout: the time is over.
-            AirflowFailException: the condition can never be met any more.
-            AirflowException: the looks failed; another try may do better.
+            AirflowSensorTimeout: the condition was not met in time.
+            AirflowFailException: the condition can no longer be met.
+            AirflowException: polling failed; the task may be retried.
         """
         state, reason = event["state"], event["reason"]
         if state == "timeout":
@@ -123,12 +123,12 @@ class LakeFSSensor(BaseSensorOperator):
         return found
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
-        verdict = self._look(context)
+        """Check the condition once."""
+        verdict = self._poll(context)
         return PokeReturnValue(verdict.state == "met", verdict.found)
 
-    def _look(self, context: Context) -> Verdict:
-        """Look with what was seen before, and keep what is seen now."""
+    def _poll(self, context: Context) -> Verdict:
+        """Poll the condition as the previous poll left it, and save what this poll has seen."""
         rendered_to_text(self)
         with failing_for_good():
             wanted = self.condition()
@@ -136,7 +136,7 @@ class LakeFSSensor(BaseSensorOperator):
             if self._seen is None:
                 self.link(context)
             with self.hook.get_conn() as client:
-                verdict = before.look(client)
+                verdict = before.poll(client)
         self.log.info("%s", verdict.reason)
         if verdict.state == "failed":
             raise AirflowFailException(verdict.reason)
@@ -148,19 +148,19 @@ class LakeFSSensor(BaseSensorOperator):
         return verdict
 
     def _recall(self, context: Context, wanted: Condition) -> Condition:
-        """Return the condition as an earlier look left it, if that look was for the same."""
+        """Return the condition as the previous poll saved it, unless the sensor's arguments have changed since."""
         from lakefs_ops.flows.conditions import load
 
         store = context.get("task_state_store")
-        kept = cast("dict[str, Any] | None", store.get(MEMORY)) if store is not None else None
-        if kept and kept["wanted"] == wanted.model_dump(mode="json"):
-            return load(kept["seen"])
+        saved = cast("dict[str, Any] | None", store.get(STATE_KEY)) if store is not None else None
+        if saved and saved["wanted"] == wanted.model_dump(mode="json"):
+            return load(saved["seen"])
         return wanted
 
     def _remember(self, context: Context, wanted: Condition, seen: Condition) -> None:
         store = context.get("task_state_store")
         if store is not None:
-            store.set(MEMORY, {"wanted": wanted.model_dump(mode="json"), "seen": seen.model_dump(mode="json")})
+            store.set(STATE_KEY, {"wanted": wanted.model_dump(mode="json"), "seen": seen.model_dump(mode="json")})
         elif self.reschedule and not self.deferrable:
-            self.log.warning("this Airflow keeps nothing for a rescheduled task, so the sensor pokes on in its slot")
+            self.log.warning("Airflow 3.1 and 3.2 cannot persist sensor state: mode='reschedule' falls back to poking")
             self.mode = "poke"

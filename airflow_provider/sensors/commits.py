@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 class LakeFSCommitSensor(LakeFSSensor):
     """Wait until a branch has a new commit.
 
-    Without ``prev_commit_id`` the first look only remembers where the branch stands, and the next commit meets it; a
-    sensor that is retried or rescheduled goes on from what it remembers. A branch that does not exist yet is waited
-    for; a missing repository fails the task.
+    Without ``prev_commit_id``, the first poll only remembers the branch's current commit, and the next commit meets
+    the condition. A sensor that is retried or rescheduled continues from the remembered commit (on Airflow 3.1 and
+    3.2, a retry starts over). If the branch does not exist yet, the sensor waits for it; a missing repository fails
+    the task.
 
-    XCom: ``{"commit_id": ...}``, where the branch stands now.
+    XCom: ``{"commit_id": ...}``, the branch's new commit.
 
     Args:
         repo: the repository's id (templated).
         branch: the branch (templated).
-        prev_commit_id: the commit known so far (templated).
+        prev_commit_id: the last known commit (templated).
         lakefs_conn_id: the connection's id.
         deferrable: wait in the triggerer instead of on a worker.
 
     Example:
-        Run when another team has published, without a worker slot while waiting::
+        Wait for another team to publish, without occupying a worker slot::
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSCommitSensor(task_id="published", branch="main", deferrable=True, poke_interval=30, timeout=3600)
@@ -46,13 +47,13 @@ class LakeFSCommitSensor(LakeFSSensor):
         self.prev_commit_id = prev_commit_id
 
     def condition(self) -> NewCommit:
-        """Return what to wait for."""
+        """Return the condition to wait for."""
         from lakefs_ops.flows.conditions import NewCommit
 
         return NewCommit(repository=self.repo, branch=self.branch, after=self.prev_commit_id or None)
 
     def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
-        """Link the branch's log, and then the commit."""
+        """Store the link to the branch's log, and later to the commit."""
         links = self.hook.get_conn().links
-        address = links.commit(self.repo, found["commit_id"]) if found else links.commits(self.repo, self.branch)
-        LakeFSCommitLink().push(context, address)
+        url = links.commit(self.repo, found["commit_id"]) if found else links.commits(self.repo, self.branch)
+        LakeFSCommitLink().push(context, url)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class LakeFSFileSensor(LakeFSSensor):
-    """Wait until an object exists, uncommitted or committed.
+    """Wait until an object exists, committed or uncommitted.
 
-    A missing object, branch or repository is waited for.
+    If the branch or the repository does not exist yet, the sensor waits for it, too.
 
     XCom: ``checksum``, ``size_bytes`` and ``mtime`` of the object.
 
@@ -28,7 +28,7 @@ class LakeFSFileSensor(LakeFSSensor):
         deferrable: wait in the triggerer instead of on a worker.
 
     Example:
-        Wait for the marker of another run::
+        Wait until another run has written its success marker::
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSFileSensor(task_id="complete", branch="main", path="daily/{{ ds }}/_SUCCESS", deferrable=True)
@@ -44,12 +44,12 @@ class LakeFSFileSensor(LakeFSSensor):
         self.path = path
 
     def condition(self) -> ObjectExists:
-        """Return what to wait for."""
+        """Return the condition to wait for."""
         from lakefs_ops.flows.conditions import ObjectExists
 
         return ObjectExists(repository=self.repo, ref=self.branch, path=self.path)
 
     def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
-        """Link the object."""
+        """Store the link to the object."""
         links = self.hook.get_conn().links
         LakeFSObjectLink().push(context, links.objects(self.repo, self.branch, self.path))

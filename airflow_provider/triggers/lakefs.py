@@ -1,50 +1,46 @@
-"""The trigger that waits for a condition on lakeFS."""
+"""The trigger that waits for a lakeFS condition."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider.hooks.lakefs import LakeFSHook
 
-if TYPE_CHECKING:
-    from lakefs_ops.flows.conditions import Verdict
-
-TOLERATED_FAILURES = 5
-"""How many looks in a row may fail with a transient error before the trigger gives up."""
-
 
 class LakeFSConditionTrigger(BaseTrigger):
-    """Look at lakeFS until a condition is met, then fire once.
+    """Poll lakeFS until a condition is met, then fire once.
 
     The event's payload:
 
     ``state``
-        ``met``; ``failed`` (it can never be met any more); ``timeout`` (``end_time`` is past); ``error`` (a look failed
-        for good, or too many in a row did).
+        ``met``; ``failed`` (the condition can no longer be met); ``timeout`` (``end_time`` has passed); ``error`` (a
+        poll failed with a permanent error, or too many polls failed in a row).
     ``reason``
-        One sentence of what was last seen, or of what went wrong.
+        One sentence that describes the state last seen, or the error.
     ``found``
-        What met the condition, as JSON values; empty in all other states.
+        Details of what met (or failed) the condition, as JSON values; empty for ``timeout`` and ``error``.
 
-    Delivery: the condition carries what was seen before the task deferred, so a change between the last look and
-    the first one here is not missed, nor while the triggerer is down: it begins again with the same condition.
+    Delivery: the condition carries what was seen before the task deferred, so no change between the last poll on the
+    worker and the first one here is missed. After a restart of the triggerer, the trigger starts over with the same
+    condition, so no change during the downtime is missed either.
 
     Args:
-        lakefs_conn_id: the connection's id; the connection itself is read when the trigger runs.
-        condition: what to wait for, ``condition.model_dump(mode="json")`` of one of `lakefs_ops.flows.conditions`.
-        poll_interval: seconds between two looks, varied a little so that many triggers do not look at once.
+        lakefs_conn_id: the connection's id; the connection is read when the trigger runs.
+        condition: the condition to wait for: ``condition.model_dump(mode="json")`` of a class in
+            `lakefs_ops.flows.conditions`.
+        poll_interval: seconds between two polls, plus or minus 10 %, so that many triggers do not poll at once.
         end_time: when to give up, in Unix seconds; never by default.
-        **kwargs: what other versions of this trigger may have stored; ignored, because a trigger that cannot be
-            made again takes the whole triggerer down.
+        **kwargs: ignored; another version of this trigger may have stored further arguments, and a trigger that
+            cannot be recreated crashes the whole triggerer.
 
     Example:
-        In an operator of one's own::
+        In your own operator::
 
             def execute(self, context):
                 condition = NewCommit(repository="lake", branch="main", after=self.known)
@@ -71,7 +67,7 @@ class LakeFSConditionTrigger(BaseTrigger):
         self.end_time = end_time
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments to make it again."""
+        """Return the class path and the arguments to recreate the trigger."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -83,7 +79,7 @@ class LakeFSConditionTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until the condition is met, can never be met, or the time is over; then fire once."""
+        """Poll until the condition is met, can no longer be met, or times out; then fire once."""
         from lakefs_ops.errors import LakeFSError
 
         try:
@@ -93,35 +89,27 @@ class LakeFSConditionTrigger(BaseTrigger):
         yield event
 
     async def _wait(self) -> TriggerEvent:
-        from lakefs_ops.errors import TRANSIENT
+        from lakefs_ops.errors import LakeFSError
         from lakefs_ops.flows.conditions import load
-        from lakefs_ops.flows.waiting import jittered
+        from lakefs_ops.flows.waiting import Pace, PollLoop
 
-        condition = load(self.condition)
+        pace = Pace(self.poll_interval, first=self.poll_interval)
+        loop = PollLoop(load(self.condition), pace=pace, deadline=self.end_time)
         hook = LakeFSHook(self.lakefs_conn_id)
-        verdict: Verdict | None = None
-        failures = 0
         while True:
             try:
-                verdict = await hook.look(condition)
-            except TRANSIENT as error:
-                failures += 1
-                if failures > TOLERATED_FAILURES:
-                    raise
-                self.log.warning("look %d of %d in a row failed: %s", failures, TOLERATED_FAILURES, error)
+                verdict = await hook.poll(loop.condition)
+            except LakeFSError as error:
+                decision = loop.on_error(error, time.time())
+                self.log.warning("poll failed (%d in a row, %d tolerated): %s", loop.failures, loop.tolerated, error)
             else:
-                failures = 0
-                condition = verdict.condition
+                decision = loop.on_verdict(verdict, time.time())
                 if verdict.state != "waiting":
                     return _event(verdict.state, verdict.reason, verdict.found)
                 self.log.info("%s", verdict.reason)
-            pause = jittered(self.poll_interval)
-            if self.end_time is not None:
-                left = self.end_time - time.time()
-                if left <= 0:
-                    return _event("timeout", verdict.reason if verdict else "no look succeeded")
-                pause = min(pause, left)
-            await asyncio.sleep(pause)
+            if decision.state == "timeout":
+                return _event(decision.state, decision.reason)
+            await asyncio.sleep(decision.pause)
 
 
 def _event(state: str, reason: str, found: Mapping[str, Any] | None = None) -> TriggerEvent:

@@ -1,12 +1,12 @@
-"""What may be waited for: one frozen, serialisable model a condition.
+"""Conditions to wait for: one frozen, serializable model each.
 
-A condition looks at the server and never sleeps. What it must remember from one look to the next (a watermark)
-is in the condition that its verdict hands back, so that no change between two looks is missed, wherever the next
-look happens: in a loop, a sensor, a trigger or another process.
+A condition polls the server and never sleeps. Its verdict returns the condition to poll next, which carries the
+watermark (what has been seen so far). So no change between two polls is missed, wherever the next poll runs: in a
+loop, a sensor, a trigger or another process.
 
 Example:
     >>> condition = NewCommit(repository="lake", branch="main", after="3c1f...")  # doctest: +SKIP
-    >>> verdict = condition.look(client)  # doctest: +SKIP
+    >>> verdict = condition.poll(client)  # doctest: +SKIP
     >>> verdict.state, verdict.reason  # doctest: +SKIP
     ('waiting', "no commit on 'main' of 'lake' since 3c1f...")
 """
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
 
 DEAD_AFTER = 300
-"""Seconds of silence after which an import is taken for dead; a live one is heard of every second."""
+"""Seconds without a status update after which an import counts as dead; a live one is updated every second."""
 
 State = Literal["waiting", "met", "failed"]
 
 
 class Verdict(BaseModel):
-    """What a look found.
+    """The result of a poll.
 
     Attributes:
-        state: ``waiting``, ``met``, or ``failed`` when it can never be met any more.
-        reason: one sentence of what was seen.
-        condition: the condition to look with next time; it carries the watermark.
-        found: what met it, or how far it is, as JSON values.
+        state: ``waiting``, ``met``, or ``failed`` if the condition can no longer be met.
+        reason: one sentence that describes the state seen on the server.
+        condition: the condition to poll next; it carries the watermark.
+        found: details of what met the condition, or of the progress so far, as JSON values.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,18 +59,18 @@ class BaseCondition(Checked):
         repository: the repository's id.
 
     Raises:
-        InvalidArgument: a field is missing, unknown or of the wrong type.
+        InvalidArgument: a field is missing, unknown or has the wrong type.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     repository: str
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look once.
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check the condition once.
 
         Raises:
-            LakeFSError: the look failed; transient errors are worth another look.
+            LakeFSError: the poll failed; after a transient error (`lakefs_ops.errors.TRANSIENT`), poll again.
         """
         raise NotImplementedError
 
@@ -82,20 +82,20 @@ class BaseCondition(Checked):
 
 
 class NewCommit(BaseCondition):
-    """A branch points at another commit than before.
+    """A branch points at a different commit than before.
 
     Attributes:
-        branch: the branch's name; a branch that does not exist (yet) is waited for, and its first commit counts.
-        after: the commit known so far, empty if there was no such branch; when None, the first look only remembers
-            where the branch is.
+        branch: the branch's name. If the branch does not exist yet, its first commit meets the condition.
+        after: the last known commit, empty if the branch did not exist; if None, the first poll only remembers the
+            branch's current commit.
     """
 
     kind: Literal["new_commit"] = "new_commit"
     branch: str
     after: str | None = None
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look where the branch points."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check the commit that the branch points at."""
         try:
             head = client.branches.get(self.repository, self.branch).commit_id
         except errors.BranchNotFound:
@@ -103,10 +103,10 @@ class NewCommit(BaseCondition):
         return self.judge(head)
 
     def judge(self, head: str | None) -> Verdict:
-        """Say what it means that the branch points at a commit.
+        """Return the verdict for a branch head that is already known.
 
         Args:
-            head: the commit's id, None when there is no such branch.
+            head: the id of the commit that the branch points at; None if the branch does not exist.
         """
         where = f"{self.branch!r} of {self.repository!r}"
         if head is None:
@@ -120,18 +120,18 @@ class NewCommit(BaseCondition):
 
 
 class CommitMatches(BaseCondition):
-    """A commit on a branch's own line has certain metadata, a certain message, or touches a prefix.
+    """A commit in a branch's first-parent history matches by metadata, message or changed prefix.
 
-    Each look goes through the commits since the one before, so that none is missed between two looks.
+    Each poll checks all commits since the previous poll, so none is missed.
 
     Attributes:
-        branch: the branch's name; a branch that does not exist (yet) is waited for.
+        branch: the branch's name; a branch that does not exist yet counts as waiting.
         metadata: keys and values that the commit must have.
-        message: a regular expression that must occur in its message.
-        prefix: a prefix below which it must differ from its first parent; so a merge counts by what it brings. (The
-            server's own filter of the log leaves out merges, lakeFS 1.84.) One request for each commit that has the
-            rest.
-        after: the commit known so far; when None, the whole log counts.
+        message: a regular expression that must match somewhere in the commit's message.
+        prefix: the commit must change an object with this prefix, compared with its first parent; a merge commit
+            therefore counts with the changes that it merges. (lakeFS 1.84's own log filter skips merge commits.)
+            Costs one request for each commit that matches otherwise.
+        after: the last known commit; if None, the whole log is checked.
     """
 
     kind: Literal["commit_matches"] = "commit_matches"
@@ -147,11 +147,11 @@ class CommitMatches(BaseCondition):
         try:
             re.compile(text or "")
         except re.error as error:
-            raise ValueError(f"{text!r} is no regular expression: {error}") from None
+            raise ValueError(f"{text!r} is not a valid regular expression: {error}") from None
         return text
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look through the commits since the last look, the oldest match first."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check the commits since the previous poll and return the oldest match."""
         where = f"{self.branch!r} of {self.repository!r}"
         try:
             head = client.branches.get(self.repository, self.branch).commit_id
@@ -161,7 +161,7 @@ class CommitMatches(BaseCondition):
             return self._verdict("waiting", f"no commit on {where} since {head}")
         matches = [commit for commit in self._commits(client, head) if self._is_met_by(client, commit)]
         if not matches:
-            return self._remember(after=head)._verdict("waiting", f"no such commit on {where} up to {head}")
+            return self._remember(after=head)._verdict("waiting", f"no matching commit on {where} up to {head}")
         found = matches[-1]
         return self._verdict("met", f"commit {found.id} on {where}: {found.message!r}", commit_id=found.id)
 
@@ -186,10 +186,10 @@ class CommitMatches(BaseCondition):
 
 
 class ObjectExists(BaseCondition):
-    """An object exists at a ref, uncommitted on a branch or committed.
+    """An object exists at a ref, committed or (on a branch) uncommitted.
 
     Attributes:
-        ref: a branch, tag, commit or expression; a missing one is waited for, as is a missing repository.
+        ref: a branch, tag, commit or ref expression; a missing ref or repository counts as waiting.
         path: the object's path.
     """
 
@@ -197,8 +197,8 @@ class ObjectExists(BaseCondition):
     ref: str
     path: str
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look for the object."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check whether the object exists."""
         where = f"{self.path!r} at {self.ref!r} of {self.repository!r}"
         try:
             stats = client.objects.stat(self.repository, self.ref, self.path)
@@ -210,13 +210,13 @@ class ObjectExists(BaseCondition):
 
 
 class PrefixHolds(BaseCondition):
-    """So many objects, or so many bytes, are below a prefix.
+    """A prefix holds a minimum number of objects and bytes.
 
     Attributes:
-        ref: a branch, tag, commit or expression; a missing one is waited for.
+        ref: a branch, tag, commit or ref expression; a missing ref counts as waiting.
         prefix: the prefix.
-        objects: how many objects there must be at least.
-        size_bytes: how many bytes they must have together at least.
+        objects: minimum number of objects.
+        size_bytes: minimum total size in bytes.
     """
 
     kind: Literal["prefix_holds"] = "prefix_holds"
@@ -225,8 +225,8 @@ class PrefixHolds(BaseCondition):
     objects: int = 1
     size_bytes: int = 0
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Count what is below the prefix, no further than needed."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Count the objects with the prefix, and stop as soon as there are enough."""
         where = f"{self.prefix!r} at {self.ref!r} of {self.repository!r}"
         count = size = 0
         try:
@@ -252,29 +252,29 @@ class TagExists(BaseCondition):
     kind: Literal["tag_exists"] = "tag_exists"
     tag: str
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look for the tag."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check whether the tag exists."""
         try:
             commit_id = client.tags.get(self.repository, self.tag).commit_id
         except errors.TagNotFound:
             return self._verdict("waiting", f"tag {self.tag!r} of {self.repository!r} does not exist yet")
-        return self._verdict("met", f"tag {self.tag!r} names commit {commit_id}", commit_id=commit_id)
+        return self._verdict("met", f"tag {self.tag!r} points at commit {commit_id}", commit_id=commit_id)
 
 
 class BranchExists(BaseCondition):
-    """A branch exists, or is gone.
+    """A branch exists, or no longer exists.
 
     Attributes:
         branch: the branch's name.
-        gone: wait until it does not exist.
+        gone: wait until the branch does not exist.
     """
 
     kind: Literal["branch_exists"] = "branch_exists"
     branch: str
     gone: bool = False
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look for the branch."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check whether the branch exists."""
         where = f"branch {self.branch!r} of {self.repository!r}"
         try:
             commit_id = client.branches.get(self.repository, self.branch).commit_id
@@ -284,19 +284,19 @@ class BranchExists(BaseCondition):
 
 
 class NoDifference(BaseCondition):
-    """A ref brings nothing to another one, such as a branch that is merged.
+    """A ref has no changes that another ref lacks, such as a branch that was merged.
 
     Attributes:
         left_ref: the base of the comparison.
-        right_ref: what is compared with it.
+        right_ref: the ref to compare with the base.
     """
 
     kind: Literal["no_difference"] = "no_difference"
     left_ref: str
     right_ref: str
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look for a first difference."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check for a first difference."""
         first = client.refs.diff(self.repository, self.left_ref, self.right_ref).first()
         what = f"{self.right_ref!r} and {self.left_ref!r} of {self.repository!r}"
         if first is not None:
@@ -305,16 +305,17 @@ class NoDifference(BaseCondition):
 
 
 class ImportDone(BaseCondition):
-    """An import has made its commit; it has failed for good when the server says so, or says nothing new for long.
+    """An import has created its commit.
 
-    A server that carries out an import writes down every second how far it is, and nobody takes up the import of one
-    that has died (lakeFS 1.84, seen).
+    The condition fails if the server reports an error, or if the import's status has not changed for `DEAD_AFTER`
+    seconds: the server that runs an import updates its status every second, and if that server dies, no other
+    server resumes the import (observed with lakeFS 1.84).
 
     Attributes:
-        branch: the branch that is imported to.
+        branch: the branch to import to.
         id: the import's id.
-        heard: the server's last word known so far, its ``update_time``.
-        heard_at: when that was seen first, in Unix seconds of our own clock.
+        heard: the last known ``update_time`` of the import's status.
+        heard_at: local time when that ``update_time`` was first seen, in Unix seconds.
     """
 
     kind: Literal["import_done"] = "import_done"
@@ -323,45 +324,46 @@ class ImportDone(BaseCondition):
     heard: str = ""
     heard_at: float = 0.0
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look how far the import is."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check the import's status."""
         status = client.imports.status(self.repository, self.branch, self.id)
         count = status.ingested_objects or 0
         if status.error is not None:
             return self._verdict("failed", f"import {self.id} failed: {status.error.message}", ingested_objects=count)
         if not status.completed:
-            return self._still(status.update_time, count)
+            return self._in_progress(status.update_time, count)
         commit_id = status.commit.id if status.commit else None
         return self._verdict(
-            "met", f"import {self.id} made commit {commit_id}", ingested_objects=count, commit_id=commit_id
+            "met", f"import {self.id} created commit {commit_id}", ingested_objects=count, commit_id=commit_id
         )
 
-    def _still(self, told: str, count: int) -> Verdict:
+    def _in_progress(self, update_time: str, count: int) -> Verdict:
         reason, now = f"import {self.id} has read {count} objects", time.time()
-        if told != self.heard:
-            return self._remember(heard=told, heard_at=now)._verdict("waiting", reason, ingested_objects=count)
+        if update_time != self.heard:
+            return self._remember(heard=update_time, heard_at=now)._verdict("waiting", reason, ingested_objects=count)
         if now - self.heard_at <= DEAD_AFTER:
             return self._verdict("waiting", reason, ingested_objects=count)
         reason += (
-            f" and nothing new for {DEAD_AFTER} s, so its server has died; try again, as a retry with the same key"
+            f", but its status has not changed for {DEAD_AFTER} s, so the server that ran it has died;"
+            " retry the step with the same key"
         )
         return self._verdict("failed", reason, ingested_objects=count)
 
 
 class PullRequestEnded(BaseCondition):
-    """A pull request is merged; when it is closed without, it has failed for good.
+    """A pull request is merged; if it is closed without a merge, the condition fails.
 
     Attributes:
-        pull_request: its id.
-        closed_counts: that it is closed without a merge meets it as well.
+        pull_request: the pull request's id.
+        closed_counts: closing without a merge meets the condition, too.
     """
 
     kind: Literal["pull_request_ended"] = "pull_request_ended"
     pull_request: str
     closed_counts: bool = False
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look at its status."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check the pull request's status."""
         pull = client.pulls.get(self.repository, self.pull_request)
         reason = f"pull request {self.pull_request} ({pull.title!r}) is {pull.status}"
         if pull.status == "merged":
@@ -372,10 +374,10 @@ class PullRequestEnded(BaseCondition):
 
 
 class ActionRunDone(BaseCondition):
-    """The actions for a commit have run well; when one failed, it has failed for good.
+    """The actions for a commit have completed; if they failed, the condition fails.
 
     Attributes:
-        commit_id: the commit they ran for.
+        commit_id: the commit that the actions run for.
         event_type: only runs for this event, such as ``post-commit``.
     """
 
@@ -383,8 +385,8 @@ class ActionRunDone(BaseCondition):
     commit_id: str
     event_type: str
 
-    def look(self, client: LakeFSClient) -> Verdict:
-        """Look for a finished run."""
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check for a finished run."""
         what = f"{self.event_type} run for commit {self.commit_id}"
         for run in client.actions.list_runs(self.repository, commit=self.commit_id):
             if run.event_type == self.event_type:
@@ -411,10 +413,10 @@ _Any = Annotated[Condition, Field(discriminator="kind")]
 
 
 def load(data: Mapping[str, Any]) -> Condition:
-    """Read a condition back from ``condition.model_dump(mode="json")``.
+    """Load a condition from the output of ``condition.model_dump(mode="json")``.
 
     Raises:
-        InvalidArgument: it is none.
+        InvalidArgument: the data does not describe a condition.
     """
     try:
         return TypeAdapter[Condition](_Any).validate_python(data)

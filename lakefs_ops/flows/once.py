@@ -457,7 +457,7 @@ def import_once(
         if started.commit is not None:
             return started.commit.id
         done = ImportDone(repository=repository, branch=branch, id=started.import_id or "")
-        return str(wait(done, client, timeout=timeout, interval=interval, on_look=on_look).found["commit_id"])
+        return str(wait(done, client, timeout=timeout, interval=interval, on_poll=on_look).found["commit_id"])
 
     if not exclusive:
         return act()

@@ -1,7 +1,7 @@
-"""Looks for many waiters at once: those at branches of one repository share one listing.
+"""Polling for many waiters at once: those that wait for branches of one repository share one branch listing.
 
-A thousand tasks that wait for commits in one repository would ask a thousand times for one branch each; here they
-ask once for all branches, and each judges its own.
+A thousand tasks that wait for commits in one repository would send a thousand requests per round, one per branch.
+With a `BranchPoller`, one listing of all branches answers them all.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.conditions import Condition, Verdict
 
-MANY = 8
-"""From how many looks at one repository within `max_age` a listing takes the place of single ones."""
+LISTING_THRESHOLD = 8
+"""Number of polls of one repository within `max_age` from which a listing replaces single requests."""
 
 
-class SharedLooks:
-    """Looks on behalf of many waiters; may be shared by threads.
+class BranchPoller:
+    """Polls on behalf of many waiters; thread-safe.
 
-    A verdict may be as old as ``max_age``. None misses a change by that: the watermark is in the condition.
+    A verdict may be up to ``max_age`` seconds old. No change is missed, because the condition carries its watermark.
 
     Args:
-        client: the client to look with.
-        max_age: how long a listing is good for, in seconds.
+        client: the client to poll with.
+        max_age: how long a listing is reused, in seconds.
 
     Example:
-        >>> looks = SharedLooks(client)  # doctest: +SKIP
-        >>> verdicts = [looks.look(condition) for condition in a_thousand_conditions]  # doctest: +SKIP
+        >>> poller = BranchPoller(client)  # doctest: +SKIP
+        >>> verdicts = [poller.poll(condition) for condition in a_thousand_conditions]  # doctest: +SKIP
     """
 
     def __init__(self, client: LakeFSClient, *, max_age: float = 2.0) -> None:
@@ -45,45 +45,45 @@ class SharedLooks:
 
     @property
     def client(self) -> LakeFSClient:
-        """The client that looks."""
+        """The client to poll with."""
         return self._client
 
-    def look(self, condition: Condition) -> Verdict:
-        """Look once whether a condition is met.
+    def poll(self, condition: Condition) -> Verdict:
+        """Check a condition once.
 
         Raises:
-            LakeFSError: the look failed.
+            LakeFSError: the poll failed.
         """
         if not isinstance(condition, NewCommit):
-            return condition.look(self._client)
+            return condition.poll(self._client)
         with self._lock:
-            known = self._repositories.setdefault(condition.repository, _Heads(self._client, condition.repository))
-        if not known.wanted_by_many(self._max_age):
-            return condition.look(self._client)
-        return condition.judge(known.read(self._max_age).get(condition.branch))
+            heads = self._repositories.setdefault(condition.repository, _Heads(self._client, condition.repository))
+        if not heads.worth_a_listing(self._max_age):
+            return condition.poll(self._client)
+        return condition.judge(heads.read(self._max_age).get(condition.branch))
 
 
 class _Heads:
-    """Where the branches of one repository point."""
+    """The commits that the branches of one repository point at."""
 
     def __init__(self, client: LakeFSClient, repository: str) -> None:
         self._client, self._repository = client, repository
         self._lock = threading.Lock()
-        self._recent: deque[float] = deque(maxlen=MANY)
+        self._recent_polls: deque[float] = deque(maxlen=LISTING_THRESHOLD)
         self._heads: Mapping[str, str] = {}
         self._read_at = float("-inf")
 
-    def wanted_by_many(self, max_age: float) -> bool:
+    def worth_a_listing(self, max_age: float) -> bool:
         now = time.monotonic()
-        self._recent.append(now)
-        return len(self._recent) == MANY and now - self._recent[0] <= max_age
+        self._recent_polls.append(now)
+        return len(self._recent_polls) == LISTING_THRESHOLD and now - self._recent_polls[0] <= max_age
 
     def read(self, max_age: float) -> Mapping[str, str]:
-        # Who comes while the listing is on its way waits for it, instead of asking for another one.
+        # Callers that arrive while a listing is in flight share it.
         with self._lock:
-            if time.monotonic() - self._read_at > max_age:
-                begun = time.monotonic()
+            now = time.monotonic()
+            if now - self._read_at > max_age:
                 listing = self._client.branches.list(self._repository, show_hidden=True)
                 self._heads = {branch.id: branch.commit_id for branch in listing}
-                self._read_at = begun
+                self._read_at = now
             return self._heads

@@ -1,4 +1,4 @@
-"""One Airflow for each test process: its own home, a database made in the process, connections by environment."""
+"""One Airflow per test process: its own home and database; connections come from the environment."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-# Airflow reads its home when it is imported, so it has to stand before any test module is.
+# Airflow reads its home at import, so set it before any test module is imported.
 HOME = Path(tempfile.mkdtemp(prefix="lakefs-ops-airflow-"))
 os.environ["AIRFLOW_HOME"] = str(HOME)
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(HOME / "dags")
@@ -51,7 +51,7 @@ def connection(lakefs: Any, connect: Callable[..., None]) -> Callable[..., None]
 
 @dataclass
 class TaskInstance:
-    """What operators use of a running task."""
+    """The part of a running task that operators and sensors use."""
 
     task: Any
     try_number: int = 1
@@ -72,7 +72,7 @@ class TaskInstance:
 
 @pytest.fixture
 def running() -> Callable[..., dict[str, Any]]:
-    """Makes the context of a running task, for tests that need no database."""
+    """Creates the context of a running task, for tests without a database."""
 
     def context(task: Any, **fields: Any) -> dict[str, Any]:
         ti = TaskInstance(task, **fields)
@@ -87,7 +87,7 @@ def running() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def airflow_database() -> Path:
-    """Airflow's tables, in SQLite below this process's home."""
+    """Airflow's tables, in SQLite in this process's home."""
     (HOME / "dags").mkdir()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -101,7 +101,7 @@ def airflow_database() -> Path:
 
 @pytest.fixture
 def store_dag(airflow_database: Path) -> Callable[..., None]:
-    """Writes a DAG to the database, as Airflow does with those of a file."""
+    """Writes a DAG to the database, as Airflow does with the DAGs of a file."""
 
     def store(dag: Any) -> None:
         from airflow.dag_processing.collection import update_dag_parsing_results_in_db
@@ -117,7 +117,7 @@ def store_dag(airflow_database: Path) -> Callable[..., None]:
 
 @pytest.fixture
 def run_dag(store_dag: Callable[..., None]) -> Callable[..., Any]:
-    """Runs a DAG in this process, as its author does with ``dag.test()``; returns the run."""
+    """Runs a DAG in this process with ``dag.test()`` and returns the run."""
 
     def run(dag: Any) -> Any:
         store_dag(dag)

@@ -165,7 +165,7 @@ def test_a_task_of_ones_own(lakefs, lakefs_repository: str, run_dag: RunDag) -> 
 @pytest.fixture
 def commit_after(lakefs, lakefs_repository: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
     """Lets somebody commit to main after the n-th look of a trigger; returns what the looks saw, as it grows."""
-    real_look = LakeFSHook.look
+    real_look = LakeFSHook.poll
 
     def prepare(number: int) -> list[str]:
         seen: list[str] = []
@@ -178,7 +178,7 @@ def commit_after(lakefs, lakefs_repository: str, monkeypatch: pytest.MonkeyPatch
                 lakefs.client.commits.create(lakefs_repository, "main", message="meanwhile")
             return verdict
 
-        monkeypatch.setattr(LakeFSHook, "look", look)
+        monkeypatch.setattr(LakeFSHook, "poll", look)
         return seen
 
     return prepare
@@ -230,7 +230,7 @@ def test_rescheduled_sensor_remembers(
     lakefs, lakefs_repository: str, run_dag: RunDag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each poke is a process of its own in production; what the first saw must reach the second."""
-    real_look, looks = NewCommit.look, []
+    real_look, looks = NewCommit.poll, []
 
     def look(self: NewCommit, client: Any) -> Any:
         verdict = real_look(self, client)
@@ -240,7 +240,7 @@ def test_rescheduled_sensor_remembers(
             lakefs.client.commits.create(lakefs_repository, "main", message="meanwhile")
         return verdict
 
-    monkeypatch.setattr(NewCommit, "look", look)
+    monkeypatch.setattr(NewCommit, "poll", look)
     before = lakefs.client.branches.get(lakefs_repository, "main").commit_id
     with DAG("reschedules", schedule=None) as dag:
         LakeFSCommitSensor(

@@ -1,4 +1,4 @@
-"""The hook, against a real server; and what it says when there is none."""
+"""The hook against a real server, and its messages without one."""
 
 import asyncio
 import threading
@@ -14,14 +14,15 @@ from lakefs_ops.flows.conditions import NewCommit
 NOWHERE = "http://127.0.0.1:9"
 
 
-PAGE = (200, "text/html", b"<html></html>")
-OTHER_API = (404, "application/json", b'{"detail":"Not Found"}')
+PAGE = (200, "text/html", b"<html></html>", "does not answer as a lakeFS")
+OTHER_API = (404, "application/json", b'{"detail":"Not Found"}', "does not answer as a lakeFS")
+SIMILAR_API = (404, "application/json", b'{"message":"Not Found"}', "is not a lakeFS server")
 
 
-@pytest.fixture(params=[PAGE, OTHER_API], ids=["a page", "another API"])
-def no_lakefs(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server that is no lakeFS."""
-    status, kind, body = request.param
+@pytest.fixture(params=[PAGE, OTHER_API, SIMILAR_API], ids=["a page", "another API", "a similar API"])
+def not_lakefs(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """A server that is not lakeFS, and the message about it."""
+    status, kind, body, message = request.param
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -37,7 +38,7 @@ def no_lakefs(request: pytest.FixtureRequest) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}", message
         server.shutdown()
         thread.join()
 
@@ -54,11 +55,12 @@ def test_nothing_listens_there(connect: Callable[..., None]) -> None:
     assert "is the endpoint right?" in text
 
 
-def test_not_a_lakefs(connect: Callable[..., None], no_lakefs: str) -> None:
-    connect(host=no_lakefs, login="AKIA", password="hush-hush")
+def test_not_lakefs(connect: Callable[..., None], not_lakefs: tuple[str, str]) -> None:
+    endpoint, message = not_lakefs
+    connect(host=endpoint, login="AKIA", password="hush-hush")
     works, text = LakeFSHook().test_connection()
     assert not works
-    assert f"{no_lakefs} does not answer as a lakeFS" in text
+    assert f"{endpoint} {message}" in text
     assert text.endswith("check the endpoint")
 
 
@@ -83,7 +85,7 @@ def test_no_keys(connection: Callable[..., None]) -> None:
     assert "enter login and password" in text
 
 
-def test_names_the_version_and_the_user(lakefs, connection: Callable[..., None]) -> None:
+def test_shows_the_version_and_the_user(lakefs, connection: Callable[..., None]) -> None:
     works, text = LakeFSHook().test_connection()
     assert works, text
     version = lakefs.client.server.config().version_config.version
@@ -92,7 +94,7 @@ def test_names_the_version_and_the_user(lakefs, connection: Callable[..., None])
 
 
 @pytest.mark.usefixtures("connection")
-def test_all_short_forms(lakefs, lakefs_repository: str) -> None:
+def test_all_legacy_methods(lakefs, lakefs_repository: str) -> None:
     hook, repo = LakeFSHook(), lakefs_repository
     assert hook.get_conn() is hook.get_conn()
     assert hook.get_base_url() == lakefs.endpoint
@@ -129,21 +131,21 @@ def test_conflict(lakefs_repository: str) -> None:
 
 
 @pytest.mark.usefixtures("connection")
-def test_looks_share_one_client_with_short_timeouts(lakefs_repository: str) -> None:
+def test_polls_share_one_client_with_short_timeouts(lakefs_repository: str) -> None:
     first, second = LakeFSHook(), LakeFSHook()
     condition = NewCommit(repository=lakefs_repository, branch="main")
 
-    async def look_at_once() -> list[str]:
-        verdicts = await asyncio.gather(*(hook.look(condition) for hook in (first, second) for _ in range(20)))
+    async def poll_at_once() -> list[str]:
+        verdicts = await asyncio.gather(*(hook.poll(condition) for hook in (first, second) for _ in range(20)))
         return [verdict.state for verdict in verdicts]
 
-    assert set(asyncio.run(look_at_once())) == {"waiting"}
-    assert first._looks is second._looks
-    config = first._looks.client.config
+    assert set(asyncio.run(poll_at_once())) == {"waiting"}
+    assert first._poller is second._poller
+    config = first._poller.client.config
     assert (config.timeouts.connect, config.timeouts.read, config.retries.count) == (5.0, 20.0, 0)
 
 
-def test_a_look_says_what_is_wrong(connect: Callable[..., None]) -> None:
+def test_a_failed_poll_raises_the_error(connect: Callable[..., None]) -> None:
     connect(host=NOWHERE, login="AKIA", password="hush-hush")
     with pytest.raises(LakeFSError, match="nothing listening"):
-        asyncio.run(LakeFSHook().look(NewCommit(repository="lake", branch="main")))
+        asyncio.run(LakeFSHook().poll(NewCommit(repository="lake", branch="main")))

@@ -1,4 +1,4 @@
-"""What Airflow reads to discover the provider."""
+"""The metadata by which Airflow discovers the provider."""
 
 import inspect
 import json
@@ -6,10 +6,10 @@ import sys
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.resources import files
-from types import SimpleNamespace
 
 import jsonschema
 import pytest
+from pytest_mock import MockerFixture
 
 from airflow_provider.get_provider_info import get_provider_info
 
@@ -19,8 +19,8 @@ def schema(name: str) -> dict:
 
 
 INFO = get_provider_info()
-ROOMS = ("hooks", "operators", "sensors", "triggers")
-MODULES = [module for room in ROOMS for entry in INFO[room] for module in entry["python-modules"]]
+PACKAGES = ("hooks", "operators", "sensors", "triggers")
+MODULES = [module for package in PACKAGES for entry in INFO[package] for module in entry["python-modules"]]
 CLASSES = [*INFO["extra-links"], *(entry["hook-class-name"] for entry in INFO["connection-types"])]
 
 
@@ -52,25 +52,25 @@ def test_class_imports(path: str) -> None:
     assert inspect.isclass(getattr(import_module(module), name))
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_package_offers_all_names_of_its_modules(room: str) -> None:
-    package = import_module(f"airflow_provider.{room}")
+@pytest.mark.parametrize("name", PACKAGES)
+def test_package_offers_all_names_of_its_modules(name: str) -> None:
+    package = import_module(f"airflow_provider.{name}")
     defined = {
-        name
+        member
         for module in MODULES
-        if module.startswith(f"airflow_provider.{room}.")
-        for name, value in vars(import_module(module)).items()
+        if module.startswith(f"airflow_provider.{name}.")
+        for member, value in vars(import_module(module)).items()
         if inspect.isclass(value) and value.__module__ == module
     }
     assert set(package.__all__) == defined
-    assert all(inspect.isclass(getattr(package, name)) for name in package.__all__)
+    assert all(inspect.isclass(getattr(package, member)) for member in package.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         package.Nothing  # noqa: B018
 
 
-@pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated:FutureWarning")  # by Airflow 3.2's own page
+@pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated:FutureWarning")  # by Airflow 3.2 itself
 def test_airflow_shows_the_form() -> None:
-    """What the page of connections asks for; Airflow 3.1 takes it from the hook, later ones from the metadata."""
+    """The form on the connections page: Airflow 3.1 reads it from the hook, later versions from the metadata."""
     from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
     (form,) = (form for form in HookMetaService.hook_meta_data() if form.connection_type == "lakefs")
@@ -89,21 +89,17 @@ def test_airflow_shows_the_form() -> None:
     assert fields["token"]["schema"]["format"] == "password"
 
 
-def test_airflow_3_1_asks_the_hook_for_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_airflow_3_1_reads_the_form_from_the_hook(mocker: MockerFixture) -> None:
     from airflow_provider.hooks import LakeFSHook
 
-    def field(kind: str) -> object:
-        return lambda label, **options: SimpleNamespace(kind=kind, label=label, **options)
-
-    kinds = {name: field(name) for name in ("BooleanField", "PasswordField", "StringField")}
-    monkeypatch.setitem(sys.modules, "wtforms", SimpleNamespace(**kinds))
-    widgets = LakeFSHook.get_connection_form_widgets()
-    assert {name: widget.kind for name, widget in widgets.items()} == {
-        "verify_ssl": "BooleanField",
-        "ca_bundle": "StringField",
-        "connect_timeout": "StringField",
-        "read_timeout": "StringField",
-        "token": "PasswordField",
+    wtforms = mocker.MagicMock()
+    mocker.patch.dict(sys.modules, wtforms=wtforms)
+    assert LakeFSHook.get_connection_form_widgets() == {
+        "verify_ssl": wtforms.BooleanField.return_value,
+        "ca_bundle": wtforms.StringField.return_value,
+        "connect_timeout": wtforms.StringField.return_value,
+        "read_timeout": wtforms.StringField.return_value,
+        "token": wtforms.PasswordField.return_value,
     }
     behaviour = LakeFSHook.get_ui_field_behaviour()
     assert set(behaviour) == {"hidden_fields", "relabeling", "placeholders"}

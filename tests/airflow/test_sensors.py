@@ -1,4 +1,4 @@
-"""Sensors, one look at a time; whole DAGs are in test_dags.py."""
+"""Sensors, one poll at a time; whole DAGs are in test_dags.py."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,7 +25,7 @@ def _connected(connection: Callable[..., None]) -> None:
 
 
 class Store(dict[str, Any]):
-    """A task's state store."""
+    """A task state store."""
 
     def set(self, key: str, value: Any) -> None:
         self[key] = value
@@ -77,12 +77,12 @@ def test_what_was_seen_survives_the_process(lakefs, lakefs_repository: str, runn
     assert not poke()
     commit(lakefs, lakefs_repository)
     assert poke()
-    # Another branch is another thing to wait for.
+    # What was seen on one branch does not count for another.
     lakefs.client.branches.create(lakefs_repository, name="dev", source="main")
     assert not poke(branch="dev")
 
 
-def test_pokes_where_airflow_keeps_nothing_for_a_rescheduled_task(lakefs_repository: str, running: Running) -> None:
+def test_falls_back_to_poking_where_airflow_cannot_persist_state(lakefs_repository: str, running: Running) -> None:
     sensor = LakeFSCommitSensor(task_id="wait", repo=lakefs_repository, branch="main", mode="reschedule")
     assert not sensor.poke(running(sensor))
     assert sensor.mode == "poke"
@@ -110,7 +110,7 @@ def test_wrong_keys_fail_without_further_tries(
         sensor.poke(running(sensor))
 
 
-def test_looks_before_it_defers(lakefs, lakefs_repository: str, running: Running) -> None:
+def test_polls_before_it_defers(lakefs, lakefs_repository: str, running: Running) -> None:
     before = lakefs.client.branches.get(lakefs_repository, "main").commit_id
     made = commit(lakefs, lakefs_repository)
     sensor = LakeFSCommitSensor(
@@ -139,7 +139,7 @@ def test_defers_with_what_it_saw(lakefs, lakefs_repository: str, running: Runnin
     ("state", "error"),
     [("timeout", AirflowSensorTimeout), ("failed", AirflowFailException), ("error", AirflowException)],
 )
-def test_resumes_with_what_is_wrong(state: str, error: type[Exception], running: Running) -> None:
+def test_resumes_with_the_error_of_the_event(state: str, error: type[Exception], running: Running) -> None:
     sensor = LakeFSCommitSensor(task_id="wait", repo="lake", branch="main", deferrable=True)
     with pytest.raises(error, match="not yet") as caught:
         sensor.execute_complete(running(sensor), {"state": state, "reason": "not yet", "found": {}})

@@ -1,4 +1,4 @@
-"""The trigger: what it stores, and what it fires."""
+"""The trigger: its stored arguments and its events."""
 
 import asyncio
 import time
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.models.trigger import Trigger
 from airflow.providers.common.compat.module_loading import import_string
+from pytest_mock import MockerFixture
 
 from airflow_provider.hooks import LakeFSHook
 from airflow_provider.triggers import LakeFSConditionTrigger
@@ -30,25 +31,16 @@ def waiting_for(condition: Any, **fields: Any) -> LakeFSConditionTrigger:
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the next looks find: verdicts, or errors to raise."""
-    found: list[Any] = []
-
-    async def look(self: LakeFSHook, condition: Any) -> Verdict:
-        result = found.pop(0)
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    monkeypatch.setattr(LakeFSHook, "look", look)
-    return found
+def poll(mocker: MockerFixture) -> Any:
+    """Replaces the hook's poll; its ``side_effect`` lists the results, verdicts or errors to raise."""
+    return mocker.patch.object(LakeFSHook, "poll")
 
 
 def verdict(state: str, reason: str, **found: Any) -> Verdict:
     return Verdict(state=state, reason=reason, condition=CONDITION, found=found)
 
 
-def test_is_made_again_from_what_it_stores() -> None:
+def test_is_recreated_from_its_stored_arguments() -> None:
     trigger = waiting_for(CONDITION, lakefs_conn_id="other", end_time=12.5)
     stored = Trigger.from_object(trigger)
     again = import_string(stored.classpath)(**stored.kwargs)
@@ -57,45 +49,45 @@ def test_is_made_again_from_what_it_stores() -> None:
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"condition": {"kind": "of another version"}}, {"of_another_version": 1}])
-def test_never_raises_when_it_is_made_again(kwargs: dict[str, Any]) -> None:
+def test_never_raises_when_it_is_recreated(kwargs: dict[str, Any]) -> None:
     payload = fire(LakeFSConditionTrigger(**kwargs))
     assert payload["state"] == "error"
     assert payload["reason"].startswith("not a condition")
 
 
-def test_fires_what_met_the_condition(looks: list[Any]) -> None:
-    looks += [verdict("waiting", "not yet"), verdict("met", "there", commit_id="bead")]
+def test_fires_what_met_the_condition(poll: Any) -> None:
+    poll.side_effect = [verdict("waiting", "not yet"), verdict("met", "there", commit_id="bead")]
     assert fire(waiting_for(CONDITION)) == {"state": "met", "reason": "there", "found": {"commit_id": "bead"}}
 
 
-def test_fires_what_can_never_be_met(looks: list[Any]) -> None:
-    looks += [verdict("failed", "gone for good")]
+def test_fires_what_can_never_be_met(poll: Any) -> None:
+    poll.side_effect = [verdict("failed", "gone for good")]
     assert fire(waiting_for(CONDITION)) == {"state": "failed", "reason": "gone for good", "found": {}}
 
 
-def test_ends_in_time_and_says_what_was_last_seen(looks: list[Any]) -> None:
-    looks += [verdict("waiting", "not yet")] * 1000
+def test_times_out_with_the_state_last_seen(poll: Any) -> None:
+    poll.side_effect = [*[verdict("waiting", "not yet")] * 1000]
     began = time.monotonic()
     payload = fire(waiting_for(CONDITION, poll_interval=60.0, end_time=time.time() + 0.2))
     assert time.monotonic() - began < 5
     assert payload == {"state": "timeout", "reason": "not yet", "found": {}}
 
 
-def test_looks_a_last_time_when_the_time_is_over(looks: list[Any]) -> None:
-    looks += [verdict("waiting", "not yet"), verdict("met", "just in time")]
+def test_polls_a_last_time_at_the_end_time(poll: Any) -> None:
+    poll.side_effect = [verdict("waiting", "not yet"), verdict("met", "just in time")]
     assert fire(waiting_for(CONDITION, poll_interval=60.0, end_time=time.time() + 0.1))["state"] == "met"
 
 
-def test_waits_out_transient_errors_up_to_a_limit(looks: list[Any]) -> None:
+def test_waits_out_transient_errors_up_to_a_limit(poll: Any) -> None:
     down = errors.ConnectionFailed("nothing listening", operation="getBranch", endpoint="http://x")
-    looks += [down] * 5 + [verdict("waiting", "not yet")] + [down] * 5 + [verdict("met", "there")]
+    poll.side_effect = [*[down] * 5, verdict("waiting", "not yet"), *[down] * 5, verdict("met", "there")]
     assert fire(waiting_for(CONDITION))["state"] == "met"
-    looks += [down] * 6
+    poll.side_effect = [*[down] * 6]
     assert fire(waiting_for(CONDITION)) == {"state": "error", "reason": "nothing listening", "found": {}}
 
 
-def test_other_errors_end_it_at_once(looks: list[Any]) -> None:
-    looks += [errors.AuthenticationFailed("check the access key"), verdict("met", "there")]
+def test_other_errors_end_it_at_once(poll: Any) -> None:
+    poll.side_effect = [errors.AuthenticationFailed("check the access key"), verdict("met", "there")]
     assert fire(waiting_for(CONDITION)) == {"state": "error", "reason": "check the access key", "found": {}}
 
 

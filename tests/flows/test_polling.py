@@ -4,19 +4,19 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lakefs_ops.flows.conditions import NewCommit, TagExists
-from lakefs_ops.flows.polling import SharedLooks
+from lakefs_ops.flows.polling import BranchPoller
 
 
-def test_a_thousand_looks_at_one_repository_are_a_handful_of_requests(client, proxy, lakefs, lakefs_repository, write):
+def test_a_thousand_polls_of_one_repository_are_a_handful_of_requests(client, proxy, lakefs, lakefs_repository, write):
     head = lakefs.client.branches.get(lakefs_repository, "main").commit_id
     for number in range(20):
         lakefs.client.branches.create(lakefs_repository, name=f"b{number}", source="main", hidden=number % 2 == 0)
     write("b7", a="1")
     moved = lakefs.client.commits.create(lakefs_repository, "b7", message="one").id
     waiting = [NewCommit(repository=lakefs_repository, branch=f"b{n % 21}", after=head) for n in range(1000)]
-    looks = SharedLooks(client, max_age=60)
+    poller = BranchPoller(client, max_age=60)
     with ThreadPoolExecutor(16) as pool:
-        verdicts = list(pool.map(looks.look, waiting))
+        verdicts = list(pool.map(poller.poll, waiting))
     assert len(proxy.requests) < 20
     met = [c.branch for c, v in zip(waiting, verdicts, strict=True) if v.state == "met"]
     assert set(met) == {"b7"}
@@ -32,14 +32,14 @@ def test_an_old_listing_is_read_again(client, lakefs, lakefs_repository, write):
         branch="main",
         after=lakefs.client.branches.get(lakefs_repository, "main").commit_id,
     )
-    looks = SharedLooks(client, max_age=0.2)
-    assert {looks.look(condition).state for _ in range(20)} == {"waiting"}
+    poller = BranchPoller(client, max_age=0.2)
+    assert {poller.poll(condition).state for _ in range(20)} == {"waiting"}
     write(a="1")
     lakefs.client.commits.create(lakefs_repository, "main", message="one")
     time.sleep(0.25)
-    assert {looks.look(condition).state for _ in range(20)} == {"met"}
+    assert {poller.poll(condition).state for _ in range(20)} == {"met"}
 
 
-def test_other_conditions_look_for_themselves(client, lakefs_repository):
-    looks = SharedLooks(client)
-    assert looks.look(TagExists(repository=lakefs_repository, tag="v1")).state == "waiting"
+def test_other_conditions_are_polled_one_by_one(client, lakefs_repository):
+    poller = BranchPoller(client)
+    assert poller.poll(TagExists(repository=lakefs_repository, tag="v1")).state == "waiting"

@@ -1,11 +1,10 @@
-"""Conditions and the loop that waits for them."""
+"""Conditions, and waiting for them."""
 
 import json
 import random
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,40 +12,49 @@ from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.flows import conditions
 from lakefs_ops.flows.once import start_import_once
-from lakefs_ops.flows.waiting import JITTER, SOONEST, ConditionFailed, Pace, WaitTimedOut, wait
+from lakefs_ops.flows.waiting import (
+    FIRST_PAUSE,
+    JITTER,
+    ConditionFailed,
+    Decision,
+    Pace,
+    PollLoop,
+    WaitTimedOut,
+    wait,
+)
 from lakefs_ops.local import LocalLakeFS
 
 
-def test_the_first_look_only_remembers(lakefs, lakefs_repository, write):
+def test_the_first_poll_only_remembers(lakefs, lakefs_repository, write):
     condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
-    verdict = condition.look(lakefs.client)
+    verdict = condition.poll(lakefs.client)
     assert verdict.state == "waiting"
     write(a="1")
     made = lakefs.client.commits.create(lakefs_repository, "main", message="one")
     assert condition.after is None, "conditions are frozen"
-    verdict = verdict.condition.look(lakefs.client)
+    verdict = verdict.condition.poll(lakefs.client)
     assert (verdict.state, verdict.found) == ("met", {"commit_id": made.id})
 
 
 def test_a_missing_branch_is_waited_for(lakefs, lakefs_repository):
     condition = conditions.NewCommit(repository=lakefs_repository, branch="later")
-    verdict = condition.look(lakefs.client)
+    verdict = condition.poll(lakefs.client)
     assert verdict.reason == f"branch 'later' of '{lakefs_repository}' does not exist yet"
     head = lakefs.client.branches.create(lakefs_repository, name="later", source="main")
-    verdict = verdict.condition.look(lakefs.client)
-    assert (verdict.state, verdict.found) == ("met", {"commit_id": head}), "what came between two looks is not missed"
+    verdict = verdict.condition.poll(lakefs.client)
+    assert (verdict.state, verdict.found) == ("met", {"commit_id": head}), "a change between two polls is not missed"
 
 
 def test_a_missing_repository_is_an_error(lakefs):
     with pytest.raises(errors.RepositoryNotFound, match="check the repository's name"):
-        conditions.NewCommit(repository="no-such-repository", branch="main").look(lakefs.client)
+        conditions.NewCommit(repository="no-such-repository", branch="main").poll(lakefs.client)
 
 
 def test_an_object_is_waited_for(lakefs, lakefs_repository, write):
     condition = conditions.ObjectExists(repository=lakefs_repository, ref="main", path="a")
-    assert condition.look(lakefs.client).state == "waiting"
+    assert condition.poll(lakefs.client).state == "waiting"
     write(a="12")
-    verdict = condition.look(lakefs.client)
+    verdict = condition.poll(lakefs.client)
     assert (verdict.state, verdict.found["size_bytes"]) == ("met", 2)
 
 
@@ -61,21 +69,21 @@ def test_conditions_travel_as_json(condition):
     assert conditions.load(condition.model_dump(mode="json")) == condition
 
 
-def test_what_is_no_condition_is_refused():
+def test_loading_something_else_than_a_condition_is_refused():
     with pytest.raises(errors.InvalidArgument, match="not a condition"):
         conditions.load({"kind": "new_commit", "repository": "lake"})
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({}, "branch: Field required"),
         ({"branch": "main", "brunch": "main"}, "brunch: Extra inputs are not permitted"),
-        ({"branch": "main", "message": "("}, r"message: .*'\(' is no regular expression"),
+        ({"branch": "main", "message": "("}, r"message: .*'\(' is not a valid regular expression"),
     ],
 )
-def test_a_condition_with_wrong_fields_is_refused_at_once(fields, told):
-    with pytest.raises(errors.InvalidArgument, match=f"CommitMatches: .*{told}"):
+def test_a_condition_with_wrong_fields_is_refused_at_once(fields, message):
+    with pytest.raises(errors.InvalidArgument, match=f"CommitMatches: .*{message}"):
         conditions.CommitMatches(repository="lake", **fields)
 
 
@@ -89,30 +97,87 @@ def test_wait_returns_when_it_is_met(lakefs, lakefs_repository, write):
             lakefs.client.commits.create(lakefs_repository, "main", message="one")
 
     condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
-    verdict = wait(condition, lakefs.client, timeout=30, interval=0.01, on_look=commit_later)
+    verdict = wait(condition, lakefs.client, timeout=30, interval=0.01, on_poll=commit_later)
     assert verdict.found == {"commit_id": lakefs.client.branches.get(lakefs_repository, "main").commit_id}
 
 
-def test_looks_are_close_at_first_and_after_a_change_and_then_apart():
+def test_pauses_are_short_at_first_and_after_a_change_and_then_grow():
     pace = Pace(30)
     slow = [pace.pause("as before") for _ in range(20)]
-    assert SOONEST * (1 - JITTER) <= slow[0] <= SOONEST * (1 + JITTER)
+    assert FIRST_PAUSE * (1 - JITTER) <= slow[0] <= FIRST_PAUSE * (1 + JITTER)
     assert all(later > sooner for sooner, later in pairwise(slow[:9]))
     assert 30 * (1 - JITTER) <= slow[-1] <= 30 * (1 + JITTER)
     assert len(set(slow)) == len(slow), "waiters that begin together do not go on together"
-    assert pace.pause("something new") <= SOONEST * (1 + JITTER)
+    assert pace.pause("something new") <= FIRST_PAUSE * (1 + JITTER)
     assert Pace(0.01).pause("") <= 0.01 * (1 + JITTER), "never longer than asked for"
 
 
-def test_wait_looks_several_times_before_its_interval_is_over(lakefs, lakefs_repository):
-    looks = []
+def test_pauses_are_equal_if_the_first_is_the_longest():
+    pace = Pace(30, first=30)
+    assert all(30 * (1 - JITTER) <= pace.pause(seen) <= 30 * (1 + JITTER) for seen in ("a", "a", "b", "b"))
+
+
+CONDITION = conditions.NewCommit(repository="lake", branch="main")
+LATER = conditions.NewCommit(repository="lake", branch="main", after="c0ffee")
+DOWN = errors.ConnectionFailed("nothing listening")
+
+
+def poll_loop(**options):
+    return PollLoop(CONDITION, **{"pace": Pace(8, first=8), "deadline": None} | options)
+
+
+def verdict(state, reason="not yet"):
+    return conditions.Verdict(state=state, reason=reason, condition=LATER)
+
+
+@pytest.mark.parametrize("state", ["met", "failed"])
+def test_the_poll_loop_ends_with_the_condition_even_after_the_deadline(state):
+    assert poll_loop(deadline=100).on_verdict(verdict(state, "seen"), 101) == Decision(state, "seen")
+
+
+def test_the_poll_loop_goes_on_with_the_condition_of_the_last_verdict():
+    loop = poll_loop()
+    decision = loop.on_verdict(verdict("waiting"), 1e9)
+    assert (decision.state, decision.reason) == ("waiting", "not yet")
+    assert 8 * (1 - JITTER) <= decision.pause <= 8 * (1 + JITTER)
+    assert loop.condition == LATER
+
+
+def test_the_poll_loop_pauses_no_longer_than_to_its_deadline_and_then_times_out():
+    loop = poll_loop(deadline=100)
+    assert loop.on_verdict(verdict("waiting"), 98) == Decision("waiting", "not yet", 2)
+    assert loop.on_error(DOWN, 99) == Decision("waiting", "not yet", 1)
+    assert loop.on_verdict(verdict("waiting"), 100) == Decision("timeout", "not yet")
+    assert poll_loop(deadline=100).on_error(DOWN, 100) == Decision("timeout", "no poll succeeded")
+
+
+def test_the_poll_loop_tolerates_transient_errors_in_a_row():
+    loop = poll_loop(tolerated=2)
+    for result in (DOWN, DOWN, verdict("waiting"), DOWN, DOWN):
+        decide = loop.on_error if result is DOWN else loop.on_verdict
+        assert decide(result, 0).state == "waiting"
+    with pytest.raises(errors.ConnectionFailed):
+        loop.on_error(DOWN, 0)
+
+
+def test_the_poll_loop_does_not_tolerate_other_errors():
+    with pytest.raises(errors.AuthenticationFailed):
+        poll_loop().on_error(errors.AuthenticationFailed("check the access key"), 0)
+
+
+def test_the_poll_loop_pauses_after_an_error_of_the_first_poll():
+    assert poll_loop(pace=Pace(30)).on_error(DOWN, 0).pause >= FIRST_PAUSE * (1 - JITTER)
+
+
+def test_wait_polls_several_times_before_its_interval_is_over(lakefs, lakefs_repository):
+    polls = []
     with pytest.raises(WaitTimedOut):
         condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
-        wait(condition, lakefs.client, timeout=2.5, interval=600, on_look=looks.append)
-    assert len(looks) > 2
+        wait(condition, lakefs.client, timeout=2.5, interval=600, on_poll=polls.append)
+    assert len(polls) > 2
 
 
-def test_wait_gives_up_and_says_what_it_saw(lakefs, lakefs_repository):
+def test_wait_times_out_with_the_state_last_seen(lakefs, lakefs_repository):
     condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
     with pytest.raises(WaitTimedOut, match=r"gave up after 0.05 s: no commit on 'main'") as caught:
         wait(condition, lakefs.client, timeout=0.05, interval=0.01)
@@ -129,13 +194,13 @@ def test_wait_tolerates_some_failures_in_a_row(lakefs_repository):
 def test_wait_can_be_stopped_by_its_progress_callback(lakefs, lakefs_repository):
     stop = threading.Event()
 
-    def on_look(verdict):
+    def on_poll(verdict):
         stop.set()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         wait(
-            conditions.NewCommit(repository=lakefs_repository, branch="main"), lakefs.client, timeout=9, on_look=on_look
+            conditions.NewCommit(repository=lakefs_repository, branch="main"), lakefs.client, timeout=9, on_poll=on_poll
         )
     assert stop.is_set()
 
@@ -151,15 +216,15 @@ def test_commits_are_matched_by_metadata_message_and_prefix(lakefs, lakefs_repos
     all_three = [by_metadata, by_message, by_prefix]
     client.objects.upload(repository, "main", "out/1", b"1")
     client.commits.create(repository, "main", message="Other")
-    looks = [condition.look(client) for condition in all_three]
-    assert [look.state for look in looks] == ["waiting"] * 3
+    verdicts = [condition.poll(client) for condition in all_three]
+    assert [verdict.state for verdict in verdicts] == ["waiting"] * 3
     client.objects.upload(repository, "main", "in/1", b"1")
     wanted = client.commits.create(repository, "main", message="Daily 1", metadata={"source": "gauge"}).id
     client.objects.upload(repository, "main", "out/2", b"1")
     client.commits.create(repository, "main", message="Other")
-    for look in looks:
-        verdict = look.condition.look(client)
-        assert (verdict.state, verdict.found) == ("met", {"commit_id": wanted}), "it came between two looks"
+    for earlier in verdicts:
+        verdict = earlier.condition.poll(client)
+        assert (verdict.state, verdict.found) == ("met", {"commit_id": wanted}), "it came between two polls"
 
 
 def test_a_prefix_a_tag_a_branch_and_a_difference_are_waited_for(lakefs, lakefs_repository, write):
@@ -169,19 +234,19 @@ def test_a_prefix_a_tag_a_branch_and_a_difference_are_waited_for(lakefs, lakefs_
         "tag": conditions.TagExists(repository=repository, tag="v1"),
         "branch": conditions.BranchExists(repository=repository, branch="dev"),
     }
-    assert {name: c.look(client).state for name, c in waited.items()} == dict.fromkeys(waited, "waiting")
+    assert {name: c.poll(client).state for name, c in waited.items()} == dict.fromkeys(waited, "waiting")
     write(p1="12", p2="34")
     client.tags.create(repository, id="v1", ref="main")
     client.branches.create(repository, name="dev", source="main")
-    assert {name: c.look(client).state for name, c in waited.items()} == dict.fromkeys(waited, "met")
+    assert {name: c.poll(client).state for name, c in waited.items()} == dict.fromkeys(waited, "met")
     gone = conditions.BranchExists(repository=repository, branch="dev", gone=True)
     same = conditions.NoDifference(repository=repository, left_ref="main", right_ref="dev")
-    assert (gone.look(client).state, same.look(client).state) == ("waiting", "met")
+    assert (gone.poll(client).state, same.poll(client).state) == ("waiting", "met")
     write("dev", a="1")
     client.commits.create(repository, "dev", message="one")
-    assert "differ, first at 'a'" in same.look(client).reason
+    assert "differ, first at 'a'" in same.poll(client).reason
     client.branches.delete(repository, "dev")
-    assert gone.look(client).state == "met"
+    assert gone.poll(client).state == "met"
 
 
 def test_a_pull_request_is_waited_for(lakefs, lakefs_repository, write):
@@ -193,12 +258,12 @@ def test_a_pull_request_is_waited_for(lakefs, lakefs_repository, write):
         client.pulls.create(repository, title=t, source_branch="dev", destination_branch="main").id for t in ("a", "b")
     ]
     merged, closed = (conditions.PullRequestEnded(repository=repository, pull_request=id) for id in ids)
-    assert merged.look(client).state == "waiting"
+    assert merged.poll(client).state == "waiting"
     commit_id = client.pulls.merge(repository, ids[0]).reference
     client.pulls.update(repository, ids[1], status="closed")
-    assert merged.look(client).found == {"status": "merged", "commit_id": commit_id}
-    assert closed.look(client).state == "failed"
-    assert closed.model_copy(update={"closed_counts": True}).look(client).state == "met"
+    assert merged.poll(client).found == {"status": "merged", "commit_id": commit_id}
+    assert closed.poll(client).state == "failed"
+    assert closed.model_copy(update={"closed_counts": True}).poll(client).state == "met"
     with pytest.raises(ConditionFailed, match="is closed"):
         wait(closed, client, timeout=5)
 
@@ -229,12 +294,12 @@ def test_an_import_is_waited_for(tmp_path):
 
 
 class DiedWhileImporting(BaseHTTPRequestHandler):
-    """What another server says of an import whose own has died; the embedded one notices that by itself."""
+    """Another server's answer about an import whose own server has died; the embedded server fails it at once."""
 
-    told = "2026-01-01T00:00:00Z"
+    update_time = "2026-01-01T00:00:00Z"
 
     def do_GET(self):
-        body = json.dumps({"completed": False, "update_time": self.told, "ingested_objects": 7}).encode()
+        body = json.dumps({"completed": False, "update_time": self.update_time, "ingested_objects": 7}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -245,9 +310,9 @@ class DiedWhileImporting(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_import_whose_server_has_died(monkeypatch):
-    clock = [1_000_000.0]
-    monkeypatch.setattr(conditions, "time", SimpleNamespace(time=lambda: clock[0]))
+def test_an_import_whose_server_has_died(mocker):
+    clock = mocker.patch.object(conditions, "time").time
+    clock.return_value = 1_000_000.0
     with ThreadingHTTPServer(("127.0.0.1", 0), DiedWhileImporting) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -255,21 +320,21 @@ def test_an_import_whose_server_has_died(monkeypatch):
             with LakeFSClient(f"http://127.0.0.1:{server.server_address[1]}", token="t") as client:
                 condition = conditions.ImportDone(repository="lake", branch="main", id="i")
 
-                def look(later):
+                def poll(later):
                     nonlocal condition
-                    clock[0] += later
-                    verdict = condition.look(client)
+                    clock.return_value += later
+                    verdict = condition.poll(client)
                     condition = conditions.load(verdict.condition.model_dump(mode="json"))
                     return verdict
 
-                assert [look(later).state for later in (0, 299)] == ["waiting", "waiting"]
-                monkeypatch.setattr(DiedWhileImporting, "told", "2026-01-01T00:05:00Z")
-                assert [look(later).state for later in (2, 200, 100)] == ["waiting", "waiting", "waiting"]
-                dead = look(1)
+                assert [poll(later).state for later in (0, 299)] == ["waiting", "waiting"]
+                mocker.patch.object(DiedWhileImporting, "update_time", "2026-01-01T00:05:00Z")
+                assert [poll(later).state for later in (2, 200, 100)] == ["waiting", "waiting", "waiting"]
+                dead = poll(1)
                 assert dead.state == "failed"
                 assert dead.reason == (
-                    "import i has read 7 objects and nothing new for 300 s, so its server has died;"
-                    " try again, as a retry with the same key"
+                    "import i has read 7 objects, but its status has not changed for 300 s, so the server that ran it"
+                    " has died; retry the step with the same key"
                 )
         finally:
             server.shutdown()
@@ -282,14 +347,14 @@ def test_an_import_whose_server_has_died(monkeypatch):
     [{"metadata": {"source": "gauge"}}, {"message": "^wanted"}, {"prefix": "in/"}],
     ids=lambda w: next(iter(w)),
 )
-def test_no_commit_is_missed_however_looks_and_commits_alternate(lakefs, lakefs_repository, wanted, seed):
+def test_no_commit_is_missed_however_polls_and_commits_alternate(lakefs, lakefs_repository, wanted, seed):
     client, repository, dice = lakefs.client, lakefs_repository, random.Random(seed)
     start = client.branches.get(repository, "main").commit_id
     condition = conditions.CommitMatches(repository=repository, branch="main", after=start, **wanted)
     made, found = [], []
     for number in range(25):
         matching = dice.random() < 0.5
-        if number % 7 == 6:  # a merge brings commits of another line, which are not the branch's own
+        if number % 7 == 6:  # a merge brings commits from outside the first-parent history
             client.branches.create(repository, name=f"side-{number}", source="main")
             client.objects.upload(repository, f"side-{number}", f"in/{number}", b"1")
             client.commits.create(repository, f"side-{number}", message="wanted", metadata={"source": "gauge"})
@@ -297,7 +362,7 @@ def test_no_commit_is_missed_however_looks_and_commits_alternate(lakefs, lakefs_
             commit = client.refs.merge(
                 repository, f"side-{number}", "main", message=message, metadata=metadata
             ).reference
-            matching = matching or "prefix" in wanted  # the merge touches what it brings
+            matching = matching or "prefix" in wanted  # the merge commit changes what it merges
         else:
             client.objects.upload(repository, "main", f"{'in' if matching else 'out'}/{number}", b"1")
             message, metadata = ("wanted", {"source": "gauge"}) if matching else ("other", {"source": "x"})
@@ -305,12 +370,12 @@ def test_no_commit_is_missed_however_looks_and_commits_alternate(lakefs, lakefs_
         if matching:
             made.append(commit)
         while dice.random() < 0.4:
-            verdict = conditions.load(condition.model_dump(mode="json")).look(client)
+            verdict = conditions.load(condition.model_dump(mode="json")).poll(client)
             condition = verdict.condition
             if verdict.state == "met":
                 found.append(verdict.found["commit_id"])
                 condition = condition.model_copy(update={"after": found[-1]})
-    while (verdict := condition.look(client)).state == "met":
+    while (verdict := condition.poll(client)).state == "met":
         found.append(verdict.found["commit_id"])
         condition = verdict.condition.model_copy(update={"after": found[-1]})
     assert found == made
