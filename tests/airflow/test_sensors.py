@@ -75,6 +75,11 @@ def test_what_was_seen_survives_the_process(lakefs, lakefs_repository: str, runn
         return sensor.poke({**running(sensor), "task_state_store": store})
 
     assert not poke()
+    wanted = {"kind": "new_commit", "repository": lakefs_repository, "branch": "main", "after": None}
+    head = lakefs.client.branches.get(lakefs_repository, "main").commit_id
+    assert store == {"lakefs_condition": {"wanted": wanted, "seen": wanted | {"after": head}}}, (
+        "running tasks rely on it"
+    )
     commit(lakefs, lakefs_repository)
     assert poke()
     # What was seen on one branch does not count for another.

@@ -46,6 +46,9 @@ def test_is_recreated_from_its_stored_arguments() -> None:
     again = import_string(stored.classpath)(**stored.kwargs)
     assert again.serialize() == trigger.serialize()
     assert stored.classpath == "airflow_provider.triggers.lakefs.LakeFSConditionTrigger"
+    assert stored.kwargs == {
+        "lakefs_conn_id": "other", "condition": CONDITION.model_dump(), "poll_interval": 0.01, "end_time": 12.5
+    }, "deferred tasks rely on it"  # fmt: skip
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"condition": {"kind": "of another version"}}, {"of_another_version": 1}])

@@ -69,6 +69,34 @@ def test_conditions_travel_as_json(condition):
     assert conditions.load(condition.model_dump(mode="json")) == condition
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"kind": "new_commit", "branch": "main", "after": "c0ffee"},
+        {
+            "kind": "commit_matches",
+            "branch": "main",
+            "metadata": {"k": "v"},
+            "message": "m",
+            "prefix": "p",
+            "after": "c",
+        },
+        {"kind": "object_exists", "ref": "main", "path": "a"},
+        {"kind": "prefix_holds", "ref": "main", "prefix": "a", "objects": 2, "size_bytes": 3},
+        {"kind": "tag_exists", "tag": "v1"},
+        {"kind": "branch_exists", "branch": "dev", "gone": True},
+        {"kind": "no_difference", "left_ref": "main", "right_ref": "dev"},
+        {"kind": "import_done", "branch": "main", "id": "i", "heard": "2026-01-01T00:00:00Z", "heard_at": 1.5},
+        {"kind": "pull_request_ended", "pull_request": "1", "closed_counts": True},
+        {"kind": "action_run_done", "commit_id": "c0ffee", "event_type": "post-commit"},
+    ],
+    ids=lambda stored: stored["kind"],
+)
+def test_stored_conditions_keep_their_fields(stored):
+    stored = {"repository": "lake", **stored}
+    assert conditions.load(stored).model_dump(mode="json") == stored
+
+
 def test_loading_something_else_than_a_condition_is_refused():
     with pytest.raises(errors.InvalidArgument, match="not a condition"):
         conditions.load({"kind": "new_commit", "repository": "lake"})
