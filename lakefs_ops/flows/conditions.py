@@ -85,7 +85,7 @@ class NewCommit(BaseCondition):
     """A branch points at a different commit than before.
 
     Attributes:
-        branch: the branch's name. If the branch does not exist yet, its first commit meets the condition.
+        branch: the branch's name. If the branch does not exist yet, its creation meets the condition.
         after: the last known commit, empty if the branch did not exist; if None, the first poll only remembers the
             branch's current commit.
     """
