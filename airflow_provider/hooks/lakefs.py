@@ -126,8 +126,8 @@ class LakeFSHook(LegacyMethods, BaseHook):
     async def poll(self, condition: Condition) -> Verdict:
         """Check a condition once, without blocking the event loop.
 
-        All hooks of a process poll in one dedicated thread pool and share connections, so many waiting tasks neither
-        open a connection each nor occupy the event loop's default threads.
+        All hooks of a process poll in one dedicated thread pool and share connections. So waiting tasks do not open a
+        connection each, and do not occupy the event loop's default threads.
 
         Args:
             condition: the condition to check.
