@@ -587,7 +587,7 @@ class Objects(Group):
         )  # fmt: skip
 
 
-def travels_in_headers(metadata: Mapping[str, str]) -> bool:
+def fits_headers(metadata: Mapping[str, str]) -> bool:
     """Return whether user metadata that goes along with an upload arrives as it is.
 
     Headers hold no other names than ASCII ones, which the server lowers, and lose spaces around values.

@@ -1,18 +1,18 @@
-"""Objects to files and files to objects: streamed, parallel, resumed, checked.
+"""Uploads and downloads: streaming, parallel, resumable, verified.
 
 ============================  ==========================================================================
 one object                    `upload_file`, `download_file`
 a directory and a prefix      `upload_tree`, `download_tree`
-a file that is an object      `open_reader`, `open_writer`
+an object as an open file     `open_reader`, `open_writer`
 ============================  ==========================================================================
 
-Memory stays constant, whatever the size. Bytes go to and from the store directly where the server offers it (its
-``getConfig`` says ``pre_sign_support``), in parts where it offers that too, and through the server otherwise. A
-download is written beside its target under another name, checked against size and checksum, and renamed, so a
-target is whole or not there; after an error the next download of the same object goes on where this one ended.
-A checksum is compared only if it looks like an MD5; some stores keep something else.
+Memory use is constant, whatever the size. Bytes go to and from the store directly if the server supports presigned
+URLs (``pre_sign_support`` in ``getConfig``), in parts if it supports those, and through the server otherwise. A
+download is written to a partial file next to its target, verified by size and checksum, and renamed, so a target is
+always complete; after an error, the next download of the same object resumes where this one ended. A checksum is
+compared only if it looks like an MD5; some stores have other checksums.
 
-Everything lands uncommitted; `lakefs_ops.flows.once.commit_once` makes a commit of it.
+Uploads are uncommitted; `lakefs_ops.flows.once.commit_once` commits them.
 
 Example:
     >>> from lakefs_ops.transfer.progress import bar  # doctest: +SKIP

@@ -1,12 +1,12 @@
-"""Names of objects as files: none leaves its directory, none hides another.
+"""Object paths as file paths: no file leaves the target directory, and no two objects share a file.
 
-An object's path is any text up to 1,024 bytes, written by whoever may write to the branch. `plan` decides for a
-whole listing, before the first byte is written, and refuses it if a single path
+An object's path is any text up to 1,024 bytes, chosen by anyone who may write to the branch. `plan` checks a whole
+listing before the first byte is written, and rejects it if a single path
 
-- is absolute, has ``..``, ``.`` or an empty part, a drive letter, a backslash or a zero byte;
-- would go through, or replace, a symbolic link that is there;
-- is both a file and a directory, or becomes one with another path where upper and lower case are the same;
-- cannot be the name of a file.
+- is absolute, or has ``..``, ``.``, an empty part, a drive letter, a backslash or a zero byte;
+- would follow or replace an existing symbolic link;
+- would have to be both a file and a directory, or is the same as another path except for case;
+- has a part that is not a valid file name.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lakefs_ops.errors import InvalidArgument
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _WINDOWS = re.compile(r"[<>:\"|?*\x00-\x1f]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$", re.IGNORECASE)
-LONGEST_NAME = 255
-"""Bytes in the name of a file, on all systems of today."""
+MAX_NAME_BYTES = 255
+"""Maximum length of a file name in bytes, on all common systems."""
 
 
 class UnsafePath(InvalidArgument):
@@ -40,13 +40,13 @@ def plan(paths: Iterable[str], prefix: str, target: Path, *, case_sensitive: boo
     """Return the file for each object.
 
     Args:
-        paths: the objects' paths, all beginning with the prefix.
-        prefix: what to cut off them.
-        target: the directory the files go below.
-        case_sensitive: allow names that differ in nothing but case or Unicode form.
+        paths: the objects' paths, which all start with the prefix.
+        prefix: the prefix to remove from the paths.
+        target: the directory for the files.
+        case_sensitive: allow paths that differ only in case or Unicode normalization.
 
     Raises:
-        UnsafePath: one of the paths cannot be a file there; the message says which and why.
+        UnsafePath: a path cannot be a file below the target; the message has the path and the reason.
     """
     planned: dict[str, Path] = {}
     files: dict[str, str] = {}
@@ -59,14 +59,14 @@ def plan(paths: Iterable[str], prefix: str, target: Path, *, case_sensitive: boo
             above = "/".join(keys[:depth])
             name = "/".join(parts[:depth])
             if above in files:
-                raise _unsafe(path, f"{files[above]!r} is an object too, so it would be a file and a directory")
+                raise _unsafe(path, f"{files[above]!r} is also an object, so it would be both a file and a directory")
             if directories.setdefault(above, name) != name:
                 raise _unsafe(path, f"its directory differs from {directories[above]!r} only in case")
         whole = "/".join(keys)
         if whole in files:
             raise _unsafe(path, f"it differs from {files[whole]!r} only in case")
         if whole in directories:
-            raise _unsafe(path, "other objects are below it, so it would be a file and a directory")
+            raise _unsafe(path, "other objects are below it, so it would be both a file and a directory")
         files[whole] = path
         planned[path] = target.joinpath(*parts)
         _check_links(path, target, parts, checked)
@@ -74,10 +74,10 @@ def plan(paths: Iterable[str], prefix: str, target: Path, *, case_sensitive: boo
 
 
 def walk(source: Path, *, follow_symlinks: bool = False) -> Iterator[tuple[str, Path]]:
-    """Give the files of a directory tree, sorted, with their names relative to it and joined by ``/``.
+    """Yield the files of a directory tree, sorted, as pairs of relative path (joined by ``/``) and file.
 
     Raises:
-        InvalidArgument: a symbolic link, unless it is to be followed; a pipe, a device; a name that is no Unicode.
+        InvalidArgument: a symbolic link (unless followed), a pipe, a device, or a name that is not valid Unicode.
     """
     found: list[tuple[str, Path]] = []
     for folder, names, files in os.walk(source, followlinks=follow_symlinks, onerror=_raise):
@@ -86,7 +86,7 @@ def walk(source: Path, *, follow_symlinks: bool = False) -> Iterator[tuple[str, 
             relative = path.relative_to(source).as_posix()
             kind = (path.stat() if follow_symlinks else path.lstat()).st_mode
             if stat.S_ISLNK(kind):
-                raise InvalidArgument(f"{path} is a symbolic link; follow_symlinks=True uploads what it points at")
+                raise InvalidArgument(f"{path} is a symbolic link; follow_symlinks=True uploads its target")
             if stat.S_ISDIR(kind):
                 continue
             if not stat.S_ISREG(kind):
@@ -94,35 +94,35 @@ def walk(source: Path, *, follow_symlinks: bool = False) -> Iterator[tuple[str, 
             try:
                 relative.encode()
             except UnicodeEncodeError:
-                raise InvalidArgument(f"the name of {path!r} is no Unicode text") from None
+                raise InvalidArgument(f"the name of {path!r} is not valid Unicode") from None
             found.append((relative, path))
     yield from sorted(found)
 
 
 def folder(prefix: str) -> str:
-    """Return the prefix as that of a folder: empty, or with ``/`` at its end."""
+    """Return the prefix of a folder: empty, or ending with ``/``."""
     return prefix if not prefix or prefix.endswith("/") else prefix + "/"
 
 
 def _parts(path: str, relative: str) -> list[str]:
     parts = relative.split("/")
     if "\0" in relative or "\\" in relative:
-        raise _unsafe(path, "it holds a backslash or a zero byte")
+        raise _unsafe(path, "it contains a backslash or a zero byte")
     if relative.startswith("/"):
         raise _unsafe(path, "it is absolute")
     for part in parts:
         if part == "..":
-            raise _unsafe(path, "it leaves the directory by '..'")
+            raise _unsafe(path, "it leaves the directory through '..'")
         if part in ("", "."):
-            raise _unsafe(path, f"it has the part {part!r}, which no file system keeps")
+            raise _unsafe(path, f"it has the part {part!r}, which is not a file name")
         if _DRIVE.match(part):
             raise _unsafe(path, "it has a drive letter")
         try:
             size = len(os.fsencode(part))
         except UnicodeError:
-            size = LONGEST_NAME + 1
-        if size > LONGEST_NAME or (os.name == "nt" and _WINDOWS.search(part)):
-            raise _unsafe(path, f"{part[:40]!r} cannot be the name of a file")
+            size = MAX_NAME_BYTES + 1
+        if size > MAX_NAME_BYTES or (os.name == "nt" and _WINDOWS.search(part)):
+            raise _unsafe(path, f"{part[:40]!r} is not a valid file name")
     return parts
 
 
@@ -141,15 +141,15 @@ def _check_links(path: str, target: Path, parts: list[str], checked: set[Path]) 
         except FileNotFoundError:
             return
         except NotADirectoryError:
-            raise _unsafe(path, f"{place.parent} is a file here") from None
+            raise _unsafe(path, f"{place.parent} is a local file") from None
         if stat.S_ISLNK(kind):
-            raise _unsafe(path, f"{place} is a symbolic link here")
+            raise _unsafe(path, f"{place} is a local symbolic link")
         if (depth < len(parts)) != stat.S_ISDIR(kind):
-            raise _unsafe(path, f"{place} is a {'directory' if stat.S_ISDIR(kind) else 'file'} here")
+            raise _unsafe(path, f"{place} is a local {'directory' if stat.S_ISDIR(kind) else 'file'}")
 
 
-def _unsafe(path: str, why: str) -> UnsafePath:
-    return UnsafePath(f"the object {path!r} cannot be written below the target directory: {why}", path=path)
+def _unsafe(path: str, reason: str) -> UnsafePath:
+    return UnsafePath(f"the object {path!r} cannot be written below the target directory: {reason}", path=path)
 
 
 def _raise(error: OSError) -> None:

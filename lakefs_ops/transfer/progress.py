@@ -1,4 +1,4 @@
-"""How far a transfer is: as a value for a callback, and as a bar on a terminal (extra ``progress``)."""
+"""Progress of a transfer: as a value for a callback, and as a progress bar (extra ``progress``)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lakefs_ops import errors
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a transfer is.
+    """Progress of a transfer.
 
     Attributes:
-        path: the object that moved last.
-        bytes_done: bytes transferred or found equal; a repeat after an error may count some twice.
-        bytes_total: bytes in all, None when unknown.
-        objects_done: objects that are finished.
-        objects_total: objects in all.
+        path: the object that made progress last.
+        bytes_done: bytes transferred or found equal; a retry after an error may count some twice.
+        bytes_total: total number of bytes, None if unknown.
+        objects_done: number of complete objects.
+        objects_total: total number of objects.
     """
 
     path: str
@@ -39,13 +39,13 @@ class Cancelled(errors.LakeFSError):
 
 
 class Tracker:
-    """Counts for all workers of a transfer, and stops them.
+    """Counts the progress of all workers of a transfer, and stops them.
 
     Args:
-        on_progress: called with each step, by one worker at a time.
+        on_progress: called after each step, by one worker at a time.
         cancel: set by the caller to stop.
-        bytes_total: bytes in all.
-        objects_total: objects in all.
+        bytes_total: total number of bytes.
+        objects_total: total number of objects.
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class Tracker:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller cancelled, not an error of a neighbour."""
+        """Whether the caller cancelled the transfer; False if another worker's error stopped it."""
         return self._cancel is not None and self._cancel.is_set()
 
     def moved(self, path: str, count: int) -> None:
-        """Count bytes.
+        """Count transferred bytes.
 
         Raises:
-            Cancelled: the transfer is to stop, so these bytes are not to be used.
+            Cancelled: the transfer must stop; these bytes must not be used.
         """
         self._count(path, count, 0)
         self.check()
 
     def finished(self, path: str) -> None:
-        """Count an object that is complete."""
+        """Count a complete object."""
         self._count(path, 0, 1)
 
     def _count(self, path: str, count: int, objects: int) -> None:
@@ -88,21 +88,21 @@ class Tracker:
             self._on_progress(Progress(path, self._done, self._total, self._objects, self._objects_total))
 
     def check(self) -> None:
-        """Stop here if the transfer is to stop.
+        """Check whether the transfer may continue.
 
         Raises:
-            Cancelled: it is.
+            Cancelled: the transfer must stop.
         """
         if self.stop.is_set() or self.cancelled:
-            raise Cancelled("the transfer was cancelled; nothing incomplete is left at its target")
+            raise Cancelled("the transfer was cancelled; its target has no incomplete file or object")
 
 
 @contextmanager
 def bar(description: str = "") -> Iterator[OnProgress]:
-    """Show a bar on the terminal, through tqdm.
+    """Show a progress bar on the terminal, using tqdm.
 
     Args:
-        description: what stands before the bar.
+        description: text in front of the bar.
 
     Raises:
         ConfigurationError: tqdm is not installed.
@@ -114,14 +114,14 @@ def bar(description: str = "") -> Iterator[OnProgress]:
     try:
         tqdm: Any = import_module("tqdm").tqdm
     except ImportError:
-        raise errors.ConfigurationError("the bar needs tqdm: pip install 'lakefs-ops[progress]'") from None
-    with tqdm(desc=description, unit="B", unit_scale=True, unit_divisor=1024) as shown:
+        raise errors.ConfigurationError("the progress bar needs tqdm: pip install 'lakefs-ops[progress]'") from None
+    with tqdm(desc=description, unit="B", unit_scale=True, unit_divisor=1024) as meter:
 
         def show(progress: Progress) -> None:
-            if progress.bytes_total != shown.total:
-                shown.total = progress.bytes_total
+            if progress.bytes_total != meter.total:
+                meter.total = progress.bytes_total
             if progress.objects_total > 1:
-                shown.set_postfix_str(f"{progress.objects_done}/{progress.objects_total} objects", refresh=False)
-            shown.update(progress.bytes_done - shown.n)
+                meter.set_postfix_str(f"{progress.objects_done}/{progress.objects_total} objects", refresh=False)
+            meter.update(progress.bytes_done - meter.n)
 
         yield show

@@ -1,4 +1,4 @@
-"""Files to objects: through the server, to the store, or to the store in parts."""
+"""Upload files to objects: through the server, to the store, or to the store in parts."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from lakefs_ops import errors
-from lakefs_ops.api.objects import travels_in_headers
+from lakefs_ops.api.objects import fits_headers
 from lakefs_ops.api.staging import UploadPart
 from lakefs_ops.call import Call
 from lakefs_ops.transfer import paths
-from lakefs_ops.transfer.checksums import Digest, equal, is_md5, mismatch
+from lakefs_ops.transfer.checksums import Digest, is_md5, mismatch, same_content
 from lakefs_ops.transfer.progress import OnProgress, Tracker
 from lakefs_ops.transfer.workers import (
     PART_SIZE,
     PART_WORKERS,
-    WORKERS,
+    TREE_WORKERS,
     TreeResult,
     direct_store,
-    each,
+    run_all,
     tree_result,
-    width,
-)  # fmt: skip
+    worker_count,
+)
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
     from lakefs_ops.api.server import StorageConfig
     from lakefs_ops.client import LakeFSClient
 
-MOST_PARTS = 10_000
-"""Parts of a presigned upload that lakeFS 1.84 allows."""
-MOST_AT_ONCE = 5_000 << 20
-"""Bytes that a store takes in one request: Azure 5,000 MiB, S3 a little more."""
+MAX_PARTS = 10_000
+"""Maximum number of parts of a presigned upload (lakeFS 1.84)."""
+MAX_SINGLE_PUT = 5_000 << 20
+"""Maximum bytes in one request to a store: Azure allows 5,000 MiB, S3 slightly more."""
 
 
 def upload_file(
@@ -58,35 +58,35 @@ def upload_file(
     progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
 ) -> ObjectStats:
-    """Write one object, uncommitted.
+    """Upload one object, uncommitted.
 
     Args:
         client: the client.
         repository: the repository's id.
-        branch: the branch to write on.
+        branch: the branch to write to.
         path: the object's path.
-        source: a file's path, a file opened in binary mode (from where it stands), or bytes.
-        content_type: its media type, ``application/octet-stream`` by default.
-        metadata: user metadata. What headers would not keep (large letters, other than ASCII, spaces around a value)
-            is set by a second request when the object goes through the server.
-        if_none_match: ``*`` to refuse when the object exists.
-        force: also in a read-only repository.
-        presign: to the store directly; by default if the server offers it.
-        part_size: in bytes; larger files go to the store in parts, where the server offers that.
-        workers: parts at a time.
-        verify: compare the checksum, if it looks like an MD5. Of what goes to the store in one piece, the MD5 is made
-            the object's checksum; an ETag of the store would be none where it encrypts.
+        source: a file's path, a file opened in binary mode (read from its current position), or bytes.
+        content_type: the media type; default: ``application/octet-stream``.
+        metadata: user metadata. If the object goes through the server, metadata that HTTP headers would alter
+            (upper case or non-ASCII keys, spaces around values) is set by a second request.
+        if_none_match: ``*`` to fail if the object exists.
+        force: allow on a read-only repository.
+        presign: whether to send the data to the store directly; default: if the server supports it.
+        part_size: size of a part in bytes; larger files go to the store in parts, if the server supports that.
+        workers: maximum number of parts at a time.
+        verify: compare the checksum, if it looks like an MD5. An object sent to the store in one piece gets its MD5
+            as the checksum, because the ETag of an encrypting store is not an MD5.
         progress: called after each block.
-        cancel: set it from another thread to stop.
+        cancel: set this event from another thread to stop.
 
     Returns:
         The object.
 
     Raises:
-        PreconditionFailed: it exists, and ``if_none_match`` was given.
-        ChecksumMismatch: the server has something else than was sent.
+        PreconditionFailed: the object exists and ``if_none_match`` is ``*``.
+        ChecksumMismatch: the server received other bytes than were sent.
         Cancelled: ``cancel`` was set; nothing was written.
-        InvalidArgument: the source is nothing of the kind.
+        InvalidArgument: the source is not a path, a binary file or bytes.
         OSError: the source cannot be read.
 
     Example:
@@ -113,36 +113,36 @@ def upload_tree(
     if_none_match: str | None = None,
     force: bool | None = None,
     presign: bool | None = None,
-    workers: int = WORKERS,
+    workers: int = TREE_WORKERS,
     verify: bool = True,
     progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
 ) -> TreeResult:
-    """Write a directory tree below a prefix, uncommitted. Objects that are not in the tree stay.
+    """Upload a directory tree below a prefix, uncommitted. Objects that are not in the tree are kept.
 
     Args:
         client: the client.
         repository: the repository's id.
-        branch: the branch to write on.
-        prefix: the folder to write to; empty for the whole branch.
+        branch: the branch to write to.
+        prefix: the folder to write to; empty for the root of the branch.
         source: the directory.
-        skip_equal: leave out what is there already with the same size and checksum; one listing tells.
-        follow_symlinks: upload what symbolic links point at; without it they are refused.
-        content_type: gives the media type for a path.
-        if_none_match: ``*`` to refuse objects that exist.
-        force: also in a read-only repository.
-        presign: to the store directly; by default if the server offers it.
-        workers: transfers at a time, at most as many as the client's pool has connections.
+        skip_equal: skip objects that exist with the same size and checksum; takes one listing.
+        follow_symlinks: upload the targets of symbolic links; if False, a symbolic link is an error.
+        content_type: returns the media type for a path.
+        if_none_match: ``*`` to fail if an object exists.
+        force: allow on a read-only repository.
+        presign: whether to send the data to the store directly; default: if the server supports it.
+        workers: maximum number of transfers at a time, limited to the client's connection pool size.
         verify: compare checksums that look like an MD5.
         progress: called after each block.
-        cancel: set it from another thread to stop.
+        cancel: set this event from another thread to stop.
 
     Returns:
-        What was transferred, and what was equal.
+        The objects that were transferred and those that were equal.
 
     Raises:
-        InvalidArgument: a symbolic link, a device, or a name that cannot be an object's; nothing was sent.
-        Cancelled: ``cancel`` was set; objects that were finished are there, others are not.
+        InvalidArgument: a symbolic link, a device, or a name that cannot be an object's path; nothing was sent.
+        Cancelled: ``cancel`` was set; objects are either complete or unchanged.
 
     Example:
         >>> upload_tree(client, "lake", "dev", "images/", "./images").transferred  # doctest: +SKIP
@@ -154,30 +154,30 @@ def upload_tree(
         if len(path.encode()) > 1024:
             raise errors.InvalidArgument(f"the path {path[:80]!r}... has more than 1,024 bytes")
     sizes = {path: file.stat().st_size for path, file in files.items()}
-    there: dict[str, ObjectStats] = {}
+    existing: dict[str, ObjectStats] = {}
     if skip_equal and files:
         listed = client.objects.list(repository, branch, prefix=prefix or None, user_metadata=False)
-        there = {entry.path: entry for entry in listed if entry.path in files}
+        existing = {entry.path: entry for entry in listed if entry.path in files}
     upload = _Upload(
         client, repository, branch, if_none_match=if_none_match, force=force, presign=direct_store(client, presign),
         workers=1, verify=verify,
     )  # fmt: skip
     tracker = Tracker(progress, cancel, sum(sizes.values()), len(files))
 
-    def one(path: str) -> bool:
+    def upload_one(path: str) -> bool:
         file, size = files[path], sizes[path]
-        if path in there and equal(file, size, there[path], tracker):
+        if path in existing and same_content(file, size, existing[path], tracker):
             tracker.moved(path, size)
             tracker.finished(path)
             return False
         upload.run(path, file, size, tracker, content_type(path) if content_type else None)
         return True
 
-    return tree_result(each(one, files, width(client, workers), tracker), sizes)
+    return tree_result(run_all(upload_one, files, worker_count(client, workers), tracker), sizes)
 
 
 class _Upload:
-    """How objects are uploaded: through the server, or to the store, at once or in parts."""
+    """Uploads objects through the server, or to the store in one piece or in parts."""
 
     def __init__(
         self,
@@ -211,42 +211,42 @@ class _Upload:
         if size is not None and self._in_parts(source, size):
             stats, sent, digest = self._parts(path, Path(source), size, tracker, content_type), size, None
         else:
-            direct = self._storage is not None and size is not None and size <= MOST_AT_ONCE
-            send = self._to_the_store if direct else self._through_the_server
-            with _opened(source) as file, _Watched(file, path, tracker, hashed=self._verify) as body:
+            direct = self._storage is not None and size is not None and size <= MAX_SINGLE_PUT
+            send = self._to_store if direct else self._through_server
+            with _opened(source) as file, _HashingReader(file, path, tracker, hashed=self._verify) as body:
                 stats = send(path, body, content_type)
                 sent, digest = body.count, body.digest()
         if stats.size_bytes != sent:
-            raise mismatch(path, f"{stats.size_bytes} bytes arrived of {sent}")
+            raise mismatch(path, f"the object has {stats.size_bytes} bytes, {sent} were sent")
         if digest is not None and is_md5(stats.checksum) and stats.checksum != digest:
-            raise mismatch(path, f"the server has the checksum {stats.checksum}, the source {digest}")
+            raise mismatch(path, f"the object's checksum is {stats.checksum}, the source has {digest}")
         tracker.finished(path)
         return stats
 
     def _in_parts(self, source: Any, size: int) -> bool:
-        # Completing knows neither conditions nor force, so what needs them goes in one piece.
+        # A multipart upload supports neither if_none_match nor force.
         possible = self._storage is not None and self._storage.pre_sign_multipart_upload
-        named = isinstance(source, str | os.PathLike)
-        return bool(possible and named and size > self._part_size and not self._if_none_match and not self._force)
+        is_path = isinstance(source, str | os.PathLike)
+        return bool(possible and is_path and size > self._part_size and not self._if_none_match and not self._force)
 
-    def _through_the_server(self, path: str, body: _Watched, content_type: str | None) -> ObjectStats:
+    def _through_server(self, path: str, body: _HashingReader, content_type: str | None) -> ObjectStats:
         objects, metadata = self._client.objects, self._metadata
-        alongside = travels_in_headers(metadata)
+        in_headers = fits_headers(metadata)
         stats = objects.upload(
             self._repository, self._branch, path, cast("IO[bytes]", body), content_type=content_type,
-            metadata=metadata if alongside else None, if_none_match=self._if_none_match, force=self._force,
+            metadata=metadata if in_headers else None, if_none_match=self._if_none_match, force=self._force,
         )  # fmt: skip
-        if not alongside:
+        if not in_headers:
             objects.update_user_metadata(self._repository, self._branch, path, set=metadata)
             stats = replace(stats, metadata=metadata)
         return stats
 
-    def _to_the_store(self, path: str, body: _Watched, content_type: str | None) -> ObjectStats:
+    def _to_store(self, path: str, body: _HashingReader, content_type: str | None) -> ObjectStats:
         staging = self._client.staging
         place = staging.get_physical_address(self._repository, self._branch, path, presign=True)
         if not place.presigned_url:
-            return self._through_the_server(path, body, content_type)
-        # A store's ETag may look like an MD5 and be none, when it encrypts.
+            return self._through_server(path, body, content_type)
+        # The ETag of an encrypting store may look like an MD5 but is not one.
         tag = self._put(place.presigned_url, path, body)
         checksum = body.digest() or tag
         return staging.link_physical_address(
@@ -256,12 +256,12 @@ class _Upload:
         )  # fmt: skip
 
     def _parts(self, path: str, source: Path, size: int, tracker: Tracker, content_type: str | None) -> ObjectStats:
-        part_size = max(self._part_size, -(-size // MOST_PARTS))
+        part_size = max(self._part_size, -(-size // MAX_PARTS))
         count = -(-size // part_size)
         staging = self._client.staging
         upload = staging.create_multipart_upload(self._repository, self._branch, path, parts=count)
 
-        def address(number: int) -> str:
+        def url_of(number: int) -> str:
             return staging.upload_part(
                 self._repository, self._branch, upload.upload_id, number, path,
                 physical_address=upload.physical_address,
@@ -270,19 +270,19 @@ class _Upload:
         def send(number: int) -> UploadPart:
             start = (number - 1) * part_size
             urls = upload.presigned_urls or []
-            url = urls[number - 1] if number <= len(urls) else address(number)
+            url = urls[number - 1] if number <= len(urls) else url_of(number)
             with source.open("rb", buffering=0) as file:
-                body = _Watched(file, path, tracker, start=start, length=min(part_size, size - start))
+                body = _HashingReader(file, path, tracker, start=start, length=min(part_size, size - start))
                 try:
                     etag = self._put(url, path, body)
                 except errors.PermissionDenied:
-                    # The addresses from the start of a long upload end (after 15 minutes as a rule).
+                    # URLs from the start of a long upload expire, usually after 15 minutes.
                     body.seek(0)
-                    etag = self._put(address(number), path, body)
+                    etag = self._put(url_of(number), path, body)
             return UploadPart(part_number=number, etag=etag)
 
         try:
-            parts = each(send, range(1, count + 1), width(self._client, self._workers), tracker)
+            parts = run_all(send, range(1, count + 1), worker_count(self._client, self._workers), tracker)
             return staging.complete_multipart_upload(
                 self._repository, self._branch, upload.upload_id, path, physical_address=upload.physical_address,
                 parts=[parts[number] for number in sorted(parts)], user_metadata=self._metadata or None,
@@ -295,22 +295,22 @@ class _Upload:
                 )
             raise
 
-    def _put(self, url: str, path: str, body: _Watched) -> str:
-        """Send bytes to a presigned address; return what the store calls them."""
+    def _put(self, url: str, path: str, body: _HashingReader) -> str:
+        """Send bytes to a presigned URL; return their ETag."""
         headers = {"Content-Type": "application/octet-stream"}
         if self._storage is not None and self._storage.blockstore_type == "azure":
             headers["x-ms-blob-type"] = "BlockBlob"
-        names = {"repository": self._repository, "branch": self._branch, "path": path}
+        params = {"repository": self._repository, "branch": self._branch, "path": path}
         call = Call(
-            "presignedUpload", "PUT", "", names, bytes, body=cast("IO[bytes]", body), headers=headers, idempotent=True
+            "presignedUpload", "PUT", "", params, bytes, body=cast("IO[bytes]", body), headers=headers, idempotent=True
         )
-        with self._client.transport.open_at(url, call) as answer:
-            answer.read()
-            return (answer.headers.get("ETag") or "").strip('"') or f"size-{body.count}"
+        with self._client.transport.open_at(url, call) as response:
+            response.read()
+            return (response.headers.get("ETag") or "").strip('"') or f"size-{body.count}"
 
 
-class _Watched(io.RawIOBase):
-    """A file, or a part of one, that counts and hashes what is read of it, and stops when it is to stop."""
+class _HashingReader(io.RawIOBase):
+    """A file or a part of it; counts and hashes the bytes read, and raises when the transfer is cancelled."""
 
     def __init__(
         self, file: IO[bytes], path: str, tracker: Tracker, *, start: int | None = None, length: int | None = None,
@@ -336,8 +336,8 @@ class _Watched(io.RawIOBase):
         return self._start is not None
 
     def readinto(self, buffer: Any) -> int:
-        # The buffer still holds the block that is being hashed.
-        self._digest.settle()
+        # The buffer may hold a block that is still being hashed.
+        self._digest.wait()
         view = memoryview(buffer)
         if self._length is not None:
             view = view[: self._length - self.count]
@@ -346,7 +346,7 @@ class _Watched(io.RawIOBase):
         else:
             data = self._file.read(len(view))
             if not isinstance(data, bytes):
-                raise errors.InvalidArgument("the source gives text, not bytes; open it in binary mode")
+                raise errors.InvalidArgument("the source returned text; open it in binary mode")
             count = len(data)
             view[:count] = data
         if self._hashed:
@@ -359,7 +359,7 @@ class _Watched(io.RawIOBase):
         return self.count
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to the start, to send again, or to the end, to tell the length."""
+        """Seek to the start to send again, or to the end to measure the length."""
         if self._start is None:
             raise io.UnsupportedOperation("seek")
         if whence == io.SEEK_END:
@@ -372,7 +372,7 @@ class _Watched(io.RawIOBase):
         return offset
 
     def digest(self) -> str | None:
-        """Return the MD5 of what was read, None when it was not hashed."""
+        """Return the MD5 of the bytes read, None if they were not hashed."""
         return self._digest.hexdigest() if self._hashed else None
 
     def close(self) -> None:

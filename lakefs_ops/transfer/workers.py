@@ -1,4 +1,4 @@
-"""What uploads and downloads share: the store, the workers, the result of a tree."""
+"""Shared by uploads and downloads: access to the store, the worker pool, the result of a tree."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WORKERS = 16
-"""Transfers at a time in a tree."""
+TREE_WORKERS = 16
+"""Default number of objects of a tree in transfer at once."""
 PART_WORKERS = 4
-"""Parts of one object at a time."""
+"""Default number of parts of one object in transfer at once."""
 PART_SIZE = 16 << 20
-"""Bytes in a part of a large object; stores want 5 MiB at least."""
+"""Default part size in bytes; stores require at least 5 MiB."""
 
 _storage: WeakKeyDictionary[LakeFSClient, StorageConfig | None] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
 class TreeResult:
-    """What `upload_tree` or `download_tree` did.
+    """The result of `upload_tree` or `download_tree`.
 
     Attributes:
-        transferred: paths of the objects that moved, sorted.
+        transferred: paths of the objects that were transferred, sorted.
         equal: paths of the objects that were equal already, sorted.
-        bytes: how many bytes moved.
+        bytes: number of bytes transferred.
     """
 
     transferred: tuple[str, ...]
@@ -42,9 +42,9 @@ class TreeResult:
     bytes: int
 
 
-def direct_store(client: LakeFSClient, wanted: bool | None) -> StorageConfig | None:
-    """Return the store's abilities if bytes are to go there directly, None if they go through the server."""
-    if wanted is False:
+def direct_store(client: LakeFSClient, presign: bool | None) -> StorageConfig | None:
+    """Return the store's capabilities if bytes go to it directly, None if they go through the server."""
+    if presign is False:
         return None
     if client not in _storage:
         try:
@@ -54,13 +54,13 @@ def direct_store(client: LakeFSClient, wanted: bool | None) -> StorageConfig | N
     storage = _storage[client]
     if storage is not None and storage.pre_sign_support:
         return storage
-    if wanted:
-        raise errors.InvalidArgument(f"the store of {client.config.endpoint} offers no presigned addresses")
+    if presign:
+        raise errors.InvalidArgument(f"the store of {client.config.endpoint} does not support presigned URLs")
     return None
 
 
-def each(run: Callable[[Any], T], items: Iterable[Any], workers: int, tracker: Tracker) -> dict[Any, T]:
-    """Run for each item, several at a time; after the first error the others stop, and it is raised."""
+def run_all(run: Callable[[Any], T], items: Iterable[Any], workers: int, tracker: Tracker) -> dict[Any, T]:
+    """Call ``run`` for each item, several at a time; the first error stops the others and is raised."""
     todo = iter(items)
     if workers == 1:
         return {item: run(item) for item in todo}
@@ -88,15 +88,15 @@ def _collect(pending: dict[Future[T], Any], results: dict[Any, T]) -> None:
         results[pending.pop(future)] = future.result()
 
 
-def width(client: LakeFSClient, workers: int) -> int:
-    """Return how many workers the client has connections for."""
+def worker_count(client: LakeFSClient, workers: int) -> int:
+    """Return ``workers``, limited to the client's connection pool size."""
     if workers < 1:
         raise errors.InvalidArgument(f"workers must be above 0, got {workers}")
     return min(workers, client.config.pool_size)
 
 
-def tree_result(moved: Mapping[str, bool], sizes: Mapping[str, int]) -> TreeResult:
-    """Return the result, given which objects moved and which were equal."""
-    transferred = tuple(sorted(path for path, was in moved.items() if was))
-    equal = tuple(sorted(path for path, was in moved.items() if not was))
-    return TreeResult(transferred, equal, sum(sizes[path] for path in transferred))
+def tree_result(transferred: Mapping[str, bool], sizes: Mapping[str, int]) -> TreeResult:
+    """Return the result, given for each path whether it was transferred (or equal already)."""
+    moved = tuple(sorted(path for path, was in transferred.items() if was))
+    equal = tuple(sorted(path for path, was in transferred.items() if not was))
+    return TreeResult(moved, equal, sum(sizes[path] for path in moved))

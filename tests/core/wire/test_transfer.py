@@ -265,20 +265,20 @@ def test_links_in_a_source(there, tree, tmp_path):
         (["/etc/passwd"], "absolute"),
         (["C:/x"], "drive letter"),
         (["a/c:x"], "drive letter"),
-        (["a//b"], "no file system keeps"),
-        (["./a"], "no file system keeps"),
+        (["a//b"], "not a file name"),
+        (["./a"], "not a file name"),
         (["a\0b"], "zero byte"),
-        (["a", "a/b"], "a file and a directory"),
-        (["a/b/c", "a/b"], "a file and a directory"),
+        (["a", "a/b"], "both a file and a directory"),
+        (["a/b/c", "a/b"], "both a file and a directory"),
         (["A/x", "a/y"], "only in case"),
         (["readme", "README"], "only in case"),
         (["caf\u00e9", "cafe\u0301"], "only in case"),
         (["straße", "STRASSE"], "only in case"),
-        (["x" * 256], "name of a file"),
+        (["x" * 256], "valid file name"),
         (["link/x"], "symbolic link"),
         (["link"], "symbolic link"),
-        (["file/x"], "is a file here"),
-        (["folder"], "is a directory here"),
+        (["file/x"], "is a local file"),
+        (["folder"], "is a local directory"),
     ],
 )
 def test_a_listing_that_leaves_its_target_is_refused_whole(there, tmp_path, names, why):
@@ -366,7 +366,7 @@ def test_a_reader_notices_that_the_object_is_another(there):
         file.read(5)
         there.put(a=CONTENT[::-1])
         file.seek(100_000)
-        with pytest.raises(errors.Conflict, match="written anew"):
+        with pytest.raises(errors.Conflict, match="overwritten"):
             file.read(5)
 
 
@@ -409,7 +409,7 @@ def test_a_writer_that_fails_writes_nothing(there):
         file.write(b"half")
         raise RuntimeError
     writer = transfer.open_writer(there.client, there.repository, "main", "a")
-    with pytest.warns(ResourceWarning, match="forgotten"):
+    with pytest.warns(ResourceWarning, match="never closed"):
         del writer
     assert there.names() == []
 
@@ -594,7 +594,7 @@ def test_parts_of_two_versions_never_meet(connect, wire, answer, tmp_path):
 
 def test_wrong_bytes_never_reach_the_target(client, wire, answer, tmp_path):
     wire.say(Objects(answer, checksum="0" * 32))
-    with pytest.raises(transfer.ChecksumMismatch, match="did not arrive"):
+    with pytest.raises(transfer.ChecksumMismatch, match="was corrupted"):
         transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False)
     assert os.listdir(tmp_path) == []
     transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False, verify=False)
@@ -612,7 +612,7 @@ def test_an_object_that_changes_meanwhile(client, wire, answer, tmp_path):
         return data
 
     wire.say(changing)
-    with pytest.raises(errors.Conflict, match="written anew"):
+    with pytest.raises(errors.Conflict, match="overwritten"):
         transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False)
     assert os.listdir(tmp_path) == []
 
@@ -659,6 +659,32 @@ def test_a_reader_takes_up_a_broken_answer(client, wire, answer):
     wire.say(objects)
     with transfer.open_reader(client, "lake", "main", "a", presign=False) as file:
         assert file.read() == CONTENT
+
+
+def test_a_reader_has_its_retries_again_after_progress_and_a_part_has_not(connect, wire, answer, tmp_path):
+    client = connect(retries=Retries(count=1))
+    objects = Objects(answer)
+    wire.say(objects)
+    objects.breaks = 3
+    with transfer.open_reader(client, "lake", "main", "a", presign=False, buffer_size=1000) as file:
+        assert file.read() == CONTENT
+    assert len(objects.asked) == 4
+    objects.breaks = 3
+    with pytest.raises(errors.ConnectionFailed):
+        transfer.download_file(client, "lake", "main", "a", tmp_path / "a", presign=False)
+    assert len(objects.asked) == 6
+
+
+def test_a_reader_reads_on_after_its_retries_were_used_up(connect, wire, answer):
+    client = connect(retries=Retries(count=0))
+    objects = Objects(answer)
+    wire.say(objects)
+    objects.breaks = 1
+    with transfer.open_reader(client, "lake", "main", "a", presign=False, buffer_size=1000) as file:
+        with pytest.raises(errors.ConnectionFailed):
+            file.read()
+        position = file.tell()
+        assert file.read() == CONTENT[position:]
 
 
 # a store that hands out addresses ----------------------------------------------------------------------
@@ -795,7 +821,7 @@ def test_an_object_that_changes_while_the_store_is_read(client, presigning, tmp_
         if step.bytes_done:
             fake.objects["a"], fake.checksums["a"] = CONTENT[::-1], hashlib.md5(CONTENT[::-1]).hexdigest()
 
-    with pytest.raises(errors.Conflict, match="written anew"):
+    with pytest.raises(errors.Conflict, match="overwritten"):
         transfer.download_file(
             client, "lake", "main", "a", tmp_path / "a", part_size=100_000, workers=1, progress=progress
         )
@@ -816,7 +842,7 @@ def test_a_reader_reads_from_the_store(client, presigning, wire, other):
 
 def test_what_is_too_large_for_the_store_at_once_goes_through_the_server(client, presigning, other, monkeypatch):
     fake = presigning()
-    monkeypatch.setattr("lakefs_ops.transfer.uploads.MOST_AT_ONCE", 10)
+    monkeypatch.setattr("lakefs_ops.transfer.uploads.MAX_SINGLE_PUT", 10)
     transfer.upload_file(client, "lake", "main", "a", b"0123456789")
     assert [r.method for r in other.requests] == ["PUT"]
     transfer.upload_file(client, "lake", "main", "b", b"0123456789a")
@@ -962,9 +988,9 @@ def test_what_the_store_refuses_for_good_is_not_asked_again(client, presigning, 
 def test_presigned_addresses_that_are_not_offered(client, presigning, other):
     fake = presigning()
     fake.config["storage_config"]["pre_sign_support"] = False
-    with pytest.raises(errors.InvalidArgument, match="no presigned"):
+    with pytest.raises(errors.InvalidArgument, match="not support presigned"):
         transfer.upload_file(client, "lake", "main", "a", b"1", presign=True)
-    with pytest.raises(errors.InvalidArgument, match="no presigned"):
+    with pytest.raises(errors.InvalidArgument, match="not support presigned"):
         transfer.open_reader(client, "lake", "main", "a", presign=True)
     transfer.upload_file(client, "lake", "main", "a", b"1")
     assert fake.objects == {"a": b"1"}
