@@ -1,6 +1,6 @@
-"""Write docs/api.md: every operation of lakeFS and the method that sends it.
+"""Write docs/api.md: every operation of lakeFS and its method.
 
-Run it after a change of the groups: ``python docs/make_api.py``; a test says when that was forgotten.
+Run ``python docs/make_api.py`` after changing a group; a test fails if the page is out of date.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ SPECIFICATION = HERE.parent / "tests" / "core" / "api.json"
 HEAD = """# Every operation, and its method
 
 Written by `docs/make_api.py` from the groups' docstrings and the specification of lakeFS 1.84: {operations} operations,
-{methods} methods. A method's arguments have the names of the specification, in snake case; its docstring says more.
+{methods} methods. Arguments have the names of the specification, in snake case. A method's docstring describes its
+arguments; the docstring of the group describes those that several methods share.
 """
 
 
@@ -38,7 +39,7 @@ def groups() -> list[tuple[str, type[Any]]]:
 def rows(group: str, cls: type[Any], operations: dict[str, Any]) -> list[str]:
     """One row for each method, in the order of the source."""
     found = []
-    # A large group is put together from several classes.
+    # A large group is composed of several classes.
     methods = [pair for part in cls.__mro__ for pair in vars(part).items()]
     for name, method in methods:
         if name.startswith("_") or not inspect.isfunction(method):

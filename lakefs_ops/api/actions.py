@@ -1,11 +1,11 @@
-"""Runs of actions and their hooks: ``/repositories/{repository}/actions``."""
+"""Action runs and their hooks: ``/repositories/{repository}/actions``."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from lakefs_ops.api.common import Group
-from lakefs_ops.call import Call, query
+from lakefs_ops.call import Call
 from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Model, moment
 
@@ -18,13 +18,13 @@ class ActionRun(Model):
     """A run of the repository's actions for one event.
 
     Attributes:
-        run_id: its id.
-        branch: the branch it ran for; empty for tags.
-        start_time: when it began, in RFC 3339.
-        end_time: when it ended, in RFC 3339.
-        event_type: what it ran for, such as ``pre-merge``.
+        run_id: the run's id.
+        branch: the branch of the event; empty for tags.
+        start_time: start time (RFC 3339).
+        end_time: end time (RFC 3339).
+        event_type: the event, such as ``pre-merge``.
         status: ``completed`` or ``failed``.
-        commit_id: the commit it ran for; empty where there is none.
+        commit_id: the commit of the event; empty for events without a commit.
     """
 
     run_id: str
@@ -37,12 +37,12 @@ class ActionRun(Model):
 
     @property
     def started(self) -> datetime:
-        """When it began."""
+        """Start time."""
         return moment(self.start_time)
 
     @property
     def ended(self) -> datetime | None:
-        """When it ended."""
+        """End time."""
         return None if self.end_time is None else moment(self.end_time)
 
 
@@ -51,14 +51,14 @@ class ActionRunList(Page[ActionRun]):
 
 
 class HookRun(Model):
-    """What one hook of a run did.
+    """One hook of a run.
 
     Attributes:
-        hook_run_id: its id within the run.
+        hook_run_id: the hook run's id, unique within the run.
         action: the action's name.
-        hook_id: the hook's id in the action's file.
-        start_time: when it began, in RFC 3339; of a skipped one the year 1.
-        end_time: when it ended, in RFC 3339.
+        hook_id: the hook's id in the action file.
+        start_time: start time (RFC 3339); in the year 1 for a skipped hook.
+        end_time: end time (RFC 3339).
         status: ``completed``, ``failed`` or ``skipped``.
     """
 
@@ -71,21 +71,27 @@ class HookRun(Model):
 
     @property
     def started(self) -> datetime:
-        """When it began."""
+        """Start time."""
         return moment(self.start_time)
 
     @property
     def ended(self) -> datetime | None:
-        """When it ended."""
+        """End time."""
         return None if self.end_time is None else moment(self.end_time)
 
 
 class HookRunList(Page[HookRun]):
-    """One page of hooks."""
+    """One page of hook runs."""
 
 
 class Actions(Group):
-    """Operations on runs of actions: ``client.actions``."""
+    """Operations on action runs: ``client.actions``.
+
+    Common parameters:
+        repository: the repository's id.
+        run_id: the run's id, as in `lakefs_ops.errors.HookFailed`.
+        limit: maximum number of results.
+    """
 
     def list_runs(
         self,
@@ -96,61 +102,49 @@ class Actions(Group):
         after: str | None = None,
         limit: int | None = None,
     ) -> Listing[ActionRun]:
-        """List runs, the newest first (``listRepositoryRuns``); a run is listed once it has ended.
+        """List finished runs, newest first (``listRepositoryRuns``).
 
         Args:
-            repository: the repository's id.
             branch: only runs for this branch.
-            commit: only runs for this commit; not together with ``branch``.
-            after: only what comes behind this run.
-            limit: so many at most.
+            commit: only runs for this commit; cannot be combined with ``branch``.
+            after: only runs after the one with this id.
 
         Example:
             >>> [run.event_type for run in client.actions.list_runs("lake", branch="main")]  # doctest: +SKIP
             ['post-commit', 'pre-commit']
         """
-        call = Call(
-            "listRepositoryRuns", "GET", _RUNS, {"repository": repository}, ActionRunList,
-            query(branch=branch, commit=commit),
-        )  # fmt: skip
-        return Listing(self._sender, call, after=after, limit=limit)
+        params = {"repository": repository}
+        return self._list(
+            "listRepositoryRuns", _RUNS, params, ActionRunList, after, limit, branch=branch, commit=commit
+        )
 
     def get_run(self, repository: str, run_id: str) -> ActionRun:
         """Return a run (``getRun``).
 
-        Args:
-            repository: the repository's id.
-            run_id: the run's id; `lakefs_ops.errors.HookFailed` has it.
-
         Raises:
-            NotFound: no such run.
+            NotFound: the run does not exist.
         """
         return self._send(Call("getRun", "GET", _RUN, {"repository": repository, "run_id": run_id}, ActionRun))
 
     def list_run_hooks(
         self, repository: str, run_id: str, *, after: str | None = None, limit: int | None = None
     ) -> Listing[HookRun]:
-        """List what the hooks of a run did (``listRunHooks``); nothing of an unknown run.
+        """List the hooks of a run (``listRunHooks``); empty for an unknown run.
 
         Args:
-            repository: the repository's id.
-            run_id: the run's id.
-            after: only what comes behind this hook run.
-            limit: so many at most.
+            after: only hook runs after the one with this id.
         """
-        call = Call("listRunHooks", "GET", _HOOKS, {"repository": repository, "run_id": run_id}, HookRunList)
-        return Listing(self._sender, call, after=after, limit=limit)
+        params = {"repository": repository, "run_id": run_id}
+        return self._list("listRunHooks", _HOOKS, params, HookRunList, after, limit)
 
     def get_run_hook_output(self, repository: str, run_id: str, hook_run_id: str) -> bytes:
-        """Return what a hook wrote (``getRunHookOutput``); nothing of a skipped one.
+        """Return the output of a hook (``getRunHookOutput``); empty for a skipped hook.
 
         Args:
-            repository: the repository's id.
-            run_id: the run's id.
             hook_run_id: the hook run's id.
 
         Raises:
-            NotFound: no such run or hook.
+            NotFound: the run or the hook run does not exist.
         """
-        names = {"repository": repository, "run_id": run_id, "hook_run_id": hook_run_id}
-        return self._send(Call("getRunHookOutput", "GET", f"{_HOOKS}/{{hook_run_id}}/output", names, bytes))
+        params = {"repository": repository, "run_id": run_id, "hook_run_id": hook_run_id}
+        return self._send(Call("getRunHookOutput", "GET", f"{_HOOKS}/{{hook_run_id}}/output", params, bytes))

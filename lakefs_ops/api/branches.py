@@ -16,7 +16,7 @@ _COMMIT_ID = re.compile("[0-9a-f]{64}")
 
 
 class BranchCreation(Model):
-    """What `Branches.create` sends."""
+    """Request body of `Branches.create`."""
 
     name: str
     source: str
@@ -25,7 +25,7 @@ class BranchCreation(Model):
 
 
 class ResetCreation(Model):
-    """What `Branches.reset` sends."""
+    """Request body of `Branches.reset`."""
 
     type: str
     path: str | None = None
@@ -33,11 +33,11 @@ class ResetCreation(Model):
 
 
 class CommitOverrides(Model):
-    """What to write instead of the picked or reverted commit's own words.
+    """Message and metadata that replace those of the cherry-picked or reverted commit.
 
     Attributes:
-        message: the new message; an empty one counts as none.
-        metadata: the new metadata; an empty mapping replaces as well.
+        message: the new message; an empty message is ignored.
+        metadata: the new metadata; an empty mapping removes the original metadata.
     """
 
     message: str | None = None
@@ -45,7 +45,7 @@ class CommitOverrides(Model):
 
 
 class RevertCreation(Model):
-    """What `Branches.revert` sends."""
+    """Request body of `Branches.revert`."""
 
     ref: str
     parent_number: int
@@ -55,7 +55,7 @@ class RevertCreation(Model):
 
 
 class CherryPickCreation(Model):
-    """What `Branches.cherry_pick` sends."""
+    """Request body of `Branches.cherry_pick`."""
 
     ref: str
     parent_number: int | None = None
@@ -64,7 +64,17 @@ class CherryPickCreation(Model):
 
 
 class Branches(Group):
-    """Operations on branches: ``client.branches``."""
+    """Operations on branches: ``client.branches``.
+
+    Common parameters:
+        repository: the repository's id.
+        branch: the branch's name.
+        force: allow on a read-only repository.
+        prefix: only names (or paths, in `diff`) that start with this.
+        after: only names (or paths, in `diff`) that sort after this.
+        limit: maximum number of results.
+        commit_overrides: message and metadata of the new commit; default: those of the original commit.
+    """
 
     def list(
         self,
@@ -75,24 +85,19 @@ class Branches(Group):
         limit: int | None = None,
         show_hidden: bool | None = None,
     ) -> Listing[Ref]:
-        """List branches in the order of their names (``listBranches``).
+        """List branches sorted by name (``listBranches``).
 
         Args:
-            repository: the repository's id.
-            prefix: only names that begin so.
-            after: only names that sort behind this.
-            limit: so many at most.
-            show_hidden: hidden branches too.
+            show_hidden: include hidden branches.
 
         Example:
             >>> [branch.id for branch in client.branches.list("lake", prefix="run-")]  # doctest: +SKIP
             ['run-2015-01']
         """
-        call = Call(
-            "listBranches", "GET", _BRANCHES, {"repository": repository}, RefList,
-            query(prefix=prefix, show_hidden=show_hidden),
-        )  # fmt: skip
-        return Listing(self._sender, call, after=after, limit=limit)
+        params = {"repository": repository}
+        return self._list(
+            "listBranches", _BRANCHES, params, RefList, after, limit, prefix=prefix, show_hidden=show_hidden
+        )
 
     def create(
         self,
@@ -103,23 +108,21 @@ class Branches(Group):
         force: bool | None = None,
         hidden: bool | None = None,
     ) -> str:
-        """Create a branch (``createBranch``); what is uncommitted on the source does not come along.
+        """Create a branch (``createBranch``). Uncommitted changes of the source are not copied.
 
         Args:
-            repository: the repository's id.
-            name: the new branch: ASCII letters, digits, ``_`` and ``-``, not beginning with ``-``.
-            source: the ref whose commit it begins at.
-            force: also in a read-only repository.
-            hidden: leave it out of listings.
+            name: the branch's name: ASCII letters, digits, ``_`` and ``-``, not starting with ``-``.
+            source: the ref to start from.
+            hidden: hide the branch in listings.
 
         Returns:
-            The id of the commit that the branch points at.
+            The id of the commit that the branch points to.
 
         Raises:
-            AlreadyExists: a branch of that name exists.
-            Conflict: a tag or a commit has that name.
+            AlreadyExists: a branch with this name exists.
+            Conflict: a tag or a commit has this name.
             RefNotFound: the source does not exist.
-            HookFailed: a hook refused.
+            HookFailed: a hook rejected the change.
 
         Example:
             >>> client.branches.create("lake", name="experiment", source="main")  # doctest: +SKIP
@@ -128,72 +131,57 @@ class Branches(Group):
         return self._send(Call("createBranch", "POST", _BRANCHES, {"repository": repository}, str, body=body))
 
     def get(self, repository: str, branch: str) -> Ref:
-        """Return a branch and the commit it points at (``getBranch``).
-
-        Args:
-            repository: the repository's id.
-            branch: the branch's name.
+        """Return a branch (``getBranch``).
 
         Raises:
-            BranchNotFound: no such branch.
+            BranchNotFound: the branch does not exist.
         """
         return self._send(Call("getBranch", "GET", _BRANCH, {"repository": repository, "branch": branch}, Ref))
 
     def delete(self, repository: str, branch: str, *, force: bool | None = None) -> None:
-        """Delete a branch with its uncommitted changes (``deleteBranch``); its commits stay.
-
-        Args:
-            repository: the repository's id.
-            branch: the branch's name.
-            force: also in a read-only repository.
+        """Delete a branch and its uncommitted changes (``deleteBranch``). Its commits are kept.
 
         Raises:
-            BranchNotFound: no such branch.
+            BranchNotFound: the branch does not exist.
             PermissionDenied: it is the default branch.
         """
-        names = {"repository": repository, "branch": branch}
-        return self._send(Call("deleteBranch", "DELETE", _BRANCH, names, NoneType, query(force=force)))
+        params = {"repository": repository, "branch": branch}
+        return self._send(Call("deleteBranch", "DELETE", _BRANCH, params, NoneType, query(force=force)))
 
     def reset(
         self, repository: str, branch: str, *, type: str, path: str | None = None, force: bool | None = None
     ) -> None:
-        """Drop uncommitted changes (``resetBranch``).
+        """Discard uncommitted changes (``resetBranch``).
 
         Args:
-            repository: the repository's id.
-            branch: the branch's name.
-            type: ``reset`` for all, ``object`` for one object, ``common_prefix`` for all below a prefix.
+            type: ``reset`` for all changes, ``object`` for one object, ``common_prefix`` for all below a prefix.
             path: the object or the prefix.
-            force: also in a read-only repository.
 
         Raises:
-            BranchNotFound: no such branch.
-            ProtectedBranch: a rule covers the branch.
+            BranchNotFound: the branch does not exist.
+            ProtectedBranch: a protection rule covers the branch.
         """
-        names = {"repository": repository, "branch": branch}
+        params = {"repository": repository, "branch": branch}
         body = ResetCreation.body(type=type, path=path, force=force)
-        return self._send(Call("resetBranch", "PUT", _BRANCH, names, NoneType, body=body, idempotent=True))
+        return self._send(Call("resetBranch", "PUT", _BRANCH, params, NoneType, body=body, idempotent=True))
 
     def hard_reset(self, repository: str, branch: str, *, ref: str, force: bool | None = None) -> None:
-        """Let the branch point at another commit (``hardResetBranch``, experimental).
+        """Move a branch to another commit (``hardResetBranch``, experimental).
 
-        Uncommitted changes survive the move as changes against the new head, as a rule (lakeFS 1.84).
+        Uncommitted changes usually survive, as changes relative to the new head (lakeFS 1.84).
 
         Args:
-            repository: the repository's id.
-            branch: the branch's name.
-            ref: the commit to point at; with a whole commit id a repeat changes nothing.
-            force: also in a read-only repository.
+            ref: the new head. The client retries the request only if this is a full commit id.
 
         Raises:
             RefNotFound: the target does not exist.
-            DirtyBranch: uncommitted changes that an earlier commit or reset has touched are in the way.
-            ProtectedBranch: a rule covers the branch.
+            DirtyBranch: the branch has uncommitted changes that an earlier commit or reset has touched.
+            ProtectedBranch: a protection rule covers the branch.
         """
-        names = {"repository": repository, "branch": branch}
+        params = {"repository": repository, "branch": branch}
         return self._send(
             Call(
-                "hardResetBranch", "PUT", f"{_BRANCH}/hard_reset", names, NoneType,
+                "hardResetBranch", "PUT", f"{_BRANCH}/hard_reset", params, NoneType,
                 query(ref=reference("ref", ref), force=force), idempotent=bool(_COMMIT_ID.fullmatch(ref)),
             )
         )  # fmt: skip
@@ -209,30 +197,26 @@ class Branches(Group):
         force: bool | None = None,
         allow_empty: bool | None = None,
     ) -> None:
-        """Undo a commit by a new one (``revertBranch``); read the branch for the new commit.
+        """Revert a commit by a new commit (``revertBranch``). Use `get` to find the new commit.
 
         Args:
-            repository: the repository's id.
-            branch: the branch's name.
-            ref: the commit to undo.
-            parent_number: for a merge commit, the parent to go back to, from 1.
-            commit_overrides: message and metadata of the new commit.
-            force: also in a read-only repository.
-            allow_empty: make a commit even if nothing changes.
+            ref: the commit to revert.
+            parent_number: for a merge commit, the number of the parent to return to, from 1.
+            allow_empty: create a commit even if nothing changes.
 
         Raises:
-            NoChanges: the commit's changes are not there any more.
-            MergeConflict: later commits changed the same objects; ``paths`` is empty, for lakeFS does not tell
-                which, and no diff of two refs does.
+            NoChanges: the branch no longer has the commit's changes.
+            MergeConflict: later commits changed the same objects. ``paths`` is empty: lakeFS does not report them, and
+                no diff of two refs finds them.
             DirtyBranch: the branch has uncommitted changes.
             RefNotFound: the commit does not exist.
         """
-        names = {"repository": repository, "branch": branch}
+        params = {"repository": repository, "branch": branch}
         body = RevertCreation.body(
             ref=reference("ref", ref), parent_number=parent_number, commit_overrides=commit_overrides,
             force=force, allow_empty=allow_empty,
         )  # fmt: skip
-        return self._send(Call("revertBranch", "POST", f"{_BRANCH}/revert", names, NoneType, body=body))
+        return self._send(Call("revertBranch", "POST", f"{_BRANCH}/revert", params, NoneType, body=body))
 
     def cherry_pick(
         self,
@@ -245,44 +229,40 @@ class Branches(Group):
         force: bool | None = None,
         carry_metadata: bool = True,
     ) -> Commit:
-        """Apply another commit's changes by a new one (``cherryPick``).
+        """Apply the changes of another commit by a new commit (``cherryPick``).
 
-        The new commit has the picked one's message and metadata, unless others are given. A fault of lakeFS 1.84:
-        when it copies the metadata itself, it spoils its cached copy of the picked commit, whose id then is not found
-        for ten minutes. So the commit is read first, one request, and its metadata sent along.
+        When lakeFS 1.84 copies the original metadata itself, it corrupts its cached copy of the original commit, whose
+        id then is not found for ten minutes. Therefore this method first reads the commit (one request) and sends its
+        metadata explicitly.
 
         Args:
-            repository: the repository's id.
-            branch: the branch to apply them to.
-            ref: the commit to take.
-            parent_number: for a merge commit, the parent to compare with, from 1.
-            commit_overrides: message and metadata instead of the picked commit's own.
-            force: also in a read-only repository.
-            carry_metadata: read the picked commit and send its metadata along, unless ``commit_overrides`` has some.
-                False sends the request as it stands, and leaves copying to the server.
+            ref: the commit to apply.
+            parent_number: for a merge commit, the number of the parent to compare with, from 1.
+            carry_metadata: read the original commit and send its metadata, unless ``commit_overrides`` has metadata.
+                If False, the server copies the metadata.
 
         Raises:
-            MergeConflict: the branch changed the same objects; ``paths`` is empty, for lakeFS does not tell which, and
-                no diff of two refs does.
+            MergeConflict: the branch changed the same objects. ``paths`` is empty: lakeFS does not report them, and no
+                diff of two refs finds them.
             DirtyBranch: the branch has uncommitted changes.
-            NoChanges: the commit itself changes nothing.
+            NoChanges: the commit has no changes.
             RefNotFound: the commit does not exist.
         """
         if carry_metadata and (commit_overrides is None or commit_overrides.metadata is None):
-            names = {"repository": repository, "commitId": ref}
+            params = {"repository": repository, "commitId": ref}
             picked = self._send(
-                Call("getCommit", "GET", "/repositories/{repository}/commits/{commitId}", names, Commit)
+                Call("getCommit", "GET", "/repositories/{repository}/commits/{commitId}", params, Commit)
             )
-            # By its id, for a branch may have moved on meanwhile.
+            # Use its id, because a branch may have moved in the meantime.
             ref = picked.id
             if picked.metadata:
                 message = commit_overrides.message if commit_overrides else None
                 commit_overrides = CommitOverrides(message=message, metadata=picked.metadata)
-        names = {"repository": repository, "branch": branch}
+        params = {"repository": repository, "branch": branch}
         body = CherryPickCreation.body(
             ref=reference("ref", ref), parent_number=parent_number, commit_overrides=commit_overrides, force=force
         )
-        return self._send(Call("cherryPick", "POST", f"{_BRANCH}/cherry-pick", names, Commit, body=body))
+        return self._send(Call("cherryPick", "POST", f"{_BRANCH}/cherry-pick", params, Commit, body=body))
 
     def diff(
         self,
@@ -294,21 +274,15 @@ class Branches(Group):
         after: str | None = None,
         limit: int | None = None,
     ) -> Listing[Diff]:
-        """List the branch's uncommitted changes by path (``diffBranch``).
+        """List the uncommitted changes of a branch, sorted by path (``diffBranch``).
 
         Args:
-            repository: the repository's id.
-            branch: the branch's name.
-            prefix: only paths that begin so.
-            delimiter: group paths up to this text, ``/`` as a rule.
-            after: only paths that sort behind this.
-            limit: so many at most.
+            delimiter: group paths up to this text, usually ``/``.
 
         Raises:
-            BranchNotFound: no such branch.
+            BranchNotFound: the branch does not exist.
         """
-        call = Call(
-            "diffBranch", "GET", f"{_BRANCH}/diff", {"repository": repository, "branch": branch}, DiffList,
-            query(prefix=prefix, delimiter=delimiter),
-        )  # fmt: skip
-        return Listing(self._sender, call, after=after, limit=limit)
+        params = {"repository": repository, "branch": branch}
+        return self._list(
+            "diffBranch", f"{_BRANCH}/diff", params, DiffList, after, limit, prefix=prefix, delimiter=delimiter
+        )

@@ -12,7 +12,7 @@ from lakefs_ops.model import Model
 
 
 class CommitRecordCreation(Model):
-    """What `Commits.create_record` sends."""
+    """Request body of `Commits.create_record`."""
 
     commit_id: str
     version: int
@@ -27,7 +27,14 @@ class CommitRecordCreation(Model):
 
 
 class Commits(Group):
-    """Operations on commits: ``client.commits``."""
+    """Operations on commits: ``client.commits``.
+
+    Common parameters:
+        repository: the repository's id.
+        message: the commit's message; may be empty.
+        metadata: keys and values to store with the commit.
+        force: allow on a read-only repository.
+    """
 
     def create(
         self,
@@ -41,35 +48,31 @@ class Commits(Group):
         force: bool | None = None,
         source_metarange: str | None = None,
     ) -> Commit:
-        """Commit all that is uncommitted on a branch (``commit``).
+        """Commit the uncommitted changes of a branch (``commit``).
 
-        Not repeated by the client when no answer comes: `lakefs_ops.flows.once` makes it exactly once.
+        Not retried after a broken connection; `lakefs_ops.flows.once` has an exactly-once version.
 
         Args:
-            repository: the repository's id.
             branch: the branch's name.
-            message: the commit's message, may be empty.
-            metadata: keys and values to keep with the commit.
-            date: its creation date in Unix seconds, now by default.
-            allow_empty: make a commit even if nothing changed.
-            force: also in a read-only repository.
-            source_metarange: take this content instead of the uncommitted changes.
+            date: creation time in Unix seconds; default: now.
+            allow_empty: create a commit even if nothing changed.
+            source_metarange: id of a meta-range to commit instead of the uncommitted changes.
 
         Raises:
-            NoChanges: nothing differs from the branch's head.
-            ProtectedBranch: a rule covers the branch.
-            HookFailed: a hook refused.
-            BranchNotFound: no such branch.
-            LostRace: another writer was first; nothing of this call took effect.
+            NoChanges: the branch has no uncommitted changes.
+            ProtectedBranch: a protection rule covers the branch.
+            HookFailed: a hook rejected the change.
+            BranchNotFound: the branch does not exist.
+            LostRace: another writer was first; this call changed nothing.
 
         Example:
             >>> client.commits.create("lake", "main", message="January").id  # doctest: +SKIP
         """
-        names = {"repository": repository, "branch": branch}
+        params = {"repository": repository, "branch": branch}
         body = CommitCreation.body(message=message, metadata=metadata, date=date, allow_empty=allow_empty, force=force)
         return self._send(
             Call(
-                "commit", "POST", "/repositories/{repository}/branches/{branch}/commits", names, Commit,
+                "commit", "POST", "/repositories/{repository}/branches/{branch}/commits", params, Commit,
                 query(source_metarange=source_metarange), body,
             )
         )  # fmt: skip
@@ -78,14 +81,13 @@ class Commits(Group):
         """Return a commit (``getCommit``).
 
         Args:
-            repository: the repository's id.
-            commit_id: a commit's id or any ref expression.
+            commit_id: a commit id or any ref expression.
 
         Raises:
-            CommitNotFound: nothing has that name.
+            CommitNotFound: the commit does not exist.
         """
-        names = {"repository": repository, "commitId": commit_id}
-        return self._send(Call("getCommit", "GET", "/repositories/{repository}/commits/{commitId}", names, Commit))
+        params = {"repository": repository, "commitId": commit_id}
+        return self._send(Call("getCommit", "GET", "/repositories/{repository}/commits/{commitId}", params, Commit))
 
     def create_record(
         self,
@@ -102,24 +104,20 @@ class Commits(Group):
         metadata: Mapping[str, str] | None = None,
         force: bool | None = None,
     ) -> None:
-        """Write a commit as it was elsewhere, on no branch (``CreateCommitRecord``, internal).
+        """Write a copy of a commit from elsewhere, on no branch (``CreateCommitRecord``, internal).
 
         Args:
-            repository: the repository's id.
-            commit_id: its id, which must be the digest of the rest.
-            version: of its encoding, 0 or 1.
-            committer: who made it.
-            message: its message.
-            metarange_id: what identifies its content.
-            creation_date: when it was made, in Unix seconds.
-            parents: ids of its parents.
-            generation: one more than its highest parent's.
-            metadata: its keys and values.
-            force: also in a read-only repository.
+            commit_id: the commit's id; must be the digest of the other fields.
+            version: version of the commit's encoding, 0 or 1.
+            committer: name of the user who created the commit.
+            metarange_id: id of the meta-range with the commit's content.
+            creation_date: creation time in Unix seconds.
+            parents: ids of the parents.
+            generation: one more than the highest generation of the parents.
 
         Raises:
-            AlreadyExists: the commit is there.
-            BadRequest: the id does not fit the rest.
+            AlreadyExists: the commit exists.
+            BadRequest: the id does not match the other fields.
         """
         body = CommitRecordCreation.body(
             commit_id=commit_id, version=version, committer=committer, message=message, metarange_id=metarange_id,

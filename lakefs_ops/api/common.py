@@ -1,10 +1,11 @@
-"""What several groups share: the base of a group, and models of more than one noun."""
+"""Shared by several groups: their base class, and models of more than one noun."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from pydantic import Field
 
@@ -14,53 +15,68 @@ from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Entry, Model, utc
 from lakefs_ops.uri import Links
 
-MOST_SEARCHED = 10_000
-"""How many differences are searched for the paths of a conflict: ten requests at most."""
-SHOWN_PATHS = 10
-"""How many conflicting paths a message names."""
+T = TypeVar("T")
+
+MAX_CONFLICT_SEARCH = 10_000
+"""Maximum number of differences searched for the paths of a conflict; takes up to ten requests."""
+MAX_PATHS_SHOWN = 10
+"""Maximum number of conflicting paths in a message."""
 
 ObjectUserMetadata: TypeAlias = dict[str, str]
-"""Keys and values that a user gave to an object."""
+"""User metadata of an object: keys and values."""
 
 
 class Group:
     """Operations on one noun.
 
     Args:
-        sender: sends the calls, a `lakefs_ops.wire.transport.Transport` as a rule.
+        sender: sends the calls; usually a `lakefs_ops.wire.transport.Transport`.
     """
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._send = sender.send
 
+    def _list(
+        self,
+        operation: str,
+        path: str,
+        params: Mapping[str, str],
+        page: type[Page[T]],
+        after: str | None,
+        limit: int | None,
+        **filters: QueryValue,
+    ) -> Listing[T]:
+        call = Call(operation, "GET", path, params, page, query(**filters))
+        return Listing(self._sender, call, after=after, limit=limit)
+
 
 class Error(Model):
-    """Why something failed, as the server says it.
+    """An error of a server-side task.
 
     Attributes:
-        message: the server's text.
+        message: the server's message.
     """
 
     message: str
 
 
 class StorageURI(Model):
-    """Where something is in the store.
+    """A location in the store.
 
     Attributes:
-        location: its address, or its path below the repository's namespace.
+        location: a URI, or a path below the repository's storage namespace.
     """
 
     location: str
 
 
 class Ref(Model):
-    """A branch or a tag, and where it points.
+    """A branch or a tag.
 
     Attributes:
-        id: its name.
-        commit_id: the commit it points at.
+        id: the name.
+        commit_id: id of the commit it points to.
     """
 
     id: str
@@ -75,15 +91,15 @@ class Commit(Model):
     """A commit.
 
     Attributes:
-        id: 64 hexadecimal digits, a digest of what it holds.
-        parents: ids of its parents; of a merge the destination's first.
-        committer: who made it.
-        message: its message, may be empty.
-        creation_date: when it was made, in Unix seconds.
-        meta_range_id: what identifies its content.
-        metadata: keys and values given by the committer or added by the server.
-        generation: one more than its highest parent's.
-        version: of its encoding.
+        id: 64 hexadecimal digits, a digest of the commit.
+        parents: ids of the parents; for a merge, the destination's commit comes first.
+        committer: name of the user who created it.
+        message: the message; may be empty.
+        creation_date: creation time in Unix seconds.
+        meta_range_id: id of the meta-range with its content.
+        metadata: keys and values from the committer or the server.
+        generation: one more than the highest generation of the parents.
+        version: version of the commit's encoding.
     """
 
     id: str
@@ -98,7 +114,7 @@ class Commit(Model):
 
     @property
     def created(self) -> datetime:
-        """When it was made."""
+        """Creation time."""
         return utc(self.creation_date)
 
 
@@ -107,14 +123,14 @@ class CommitList(Page[Commit]):
 
 
 class CommitCreation(Model):
-    """What a new commit is to say.
+    """Message and metadata of a new commit.
 
     Attributes:
-        message: its message, may be empty.
-        metadata: keys and values to keep with it.
-        date: its creation date in Unix seconds, now by default.
-        allow_empty: make it even if nothing changed.
-        force: also in a read-only repository.
+        message: the message; may be empty.
+        metadata: keys and values to store with the commit.
+        date: creation time in Unix seconds; default: now.
+        allow_empty: create the commit even if nothing changed.
+        force: allow on a read-only repository.
     """
 
     message: str
@@ -125,7 +141,7 @@ class CommitCreation(Model):
 
 
 class MergeResult(Model):
-    """What a merge made.
+    """The result of a merge.
 
     Attributes:
         reference: the id of the merge commit.
@@ -136,13 +152,13 @@ class MergeResult(Model):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class DiffObjectStat(Entry):
-    """The right side's object of a difference.
+    """The object on the right side of a difference.
 
     Attributes:
-        checksum: the digest of its bytes.
-        mtime: when it was written, in Unix seconds.
-        content_type: its media type.
-        metadata: its user metadata.
+        checksum: checksum of the bytes.
+        mtime: time of the last write in Unix seconds.
+        content_type: the media type.
+        metadata: the user metadata.
     """
 
     checksum: str
@@ -152,20 +168,20 @@ class DiffObjectStat(Entry):
 
     @property
     def modified(self) -> datetime:
-        """When it was written."""
+        """Time of the last write."""
         return utc(self.mtime)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Diff(Entry):
-    """One difference between two refs, or of a branch to its head.
+    """One difference between two refs, or one uncommitted change.
 
     Attributes:
         type: ``added``, ``removed``, ``changed``, ``conflict`` or ``prefix_changed``.
         path: the object's path, or the prefix.
         path_type: ``object`` or ``common_prefix``.
-        size_bytes: the object's size, where the server gives it.
-        right: the right side's object, when it was asked for.
+        size_bytes: the object's size, if the server reports it.
+        right: the object on the right side, if requested.
     """
 
     type: str
@@ -181,31 +197,31 @@ class DiffList(Page[Diff]):
 
 def diff_refs(repository: str, left_ref: str, right_ref: str, **options: QueryValue) -> Call[DiffList]:
     """Return the call for the differences between two refs."""
-    names = {"repository": repository, "leftRef": left_ref, "rightRef": right_ref}
+    params = {"repository": repository, "leftRef": left_ref, "rightRef": right_ref}
     path = "/repositories/{repository}/refs/{leftRef}/diff/{rightRef}"
-    return Call("diffRefs", "GET", path, names, DiffList, query(**options))
+    return Call("diffRefs", "GET", path, params, DiffList, query(**options))
 
 
 def with_paths(
     sender: Sender, conflict: MergeConflict, repository: str, source_ref: str, destination_branch: str
 ) -> MergeConflict:
-    """Return a merge's conflict with its paths, which lakeFS does not name: the diff of the two refs does.
+    """Return a merge conflict with its paths, found by a diff of the two refs because lakeFS does not report them.
 
     Raises:
         LakeFSError: the diff failed.
     """
-    diff = Listing(sender, diff_refs(repository, destination_branch, source_ref), limit=MOST_SEARCHED)
+    diff = Listing(sender, diff_refs(repository, destination_branch, source_ref), limit=MAX_CONFLICT_SEARCH)
     paths = tuple(entry.path for entry in diff if entry.type == "conflict")
     if not paths:
         return conflict
-    shown = ", ".join(paths[:SHOWN_PATHS])
-    if len(paths) > SHOWN_PATHS:
-        shown += f" and {len(paths) - SHOWN_PATHS} more"
+    shown = ", ".join(paths[:MAX_PATHS_SHOWN])
+    if len(paths) > MAX_PATHS_SHOWN:
+        shown += f" and {len(paths) - MAX_PATHS_SHOWN} more"
     page = Links(conflict.endpoint).compare(repository, destination_branch, source_ref)
     text = (
         f"{source_ref!r} cannot be merged into {destination_branch!r} of {repository!r}: both changed {shown};"
-        f" both are as they were. Compare: {page};"
-        " settle the paths, or choose the strategy source-wins or dest-wins"
+        f" neither was modified. Compare: {page};"
+        " resolve the conflicting paths, or choose the strategy source-wins or dest-wins"
     )
     if conflict.request_id:
         text += f" (request {conflict.request_id})"
@@ -217,15 +233,15 @@ class ObjectStats(Entry):
     """An object, or a group of objects in a listing with a delimiter.
 
     Attributes:
-        path: its path in the repository, or the common prefix.
+        path: the object's path, or the common prefix.
         path_type: ``object`` or ``common_prefix``.
-        physical_address: where its bytes are, or a presigned address.
-        physical_address_expiry: when a presigned address ends, in Unix seconds.
-        checksum: the digest of its bytes; MD5 in hexadecimal digits with most stores.
-        size_bytes: its size; None for a group.
-        mtime: when it was written, in Unix seconds.
-        metadata: its user metadata.
-        content_type: its media type.
+        physical_address: location of the bytes in the store, or a presigned URL.
+        physical_address_expiry: expiry of the presigned URL in Unix seconds.
+        checksum: checksum of the bytes; in most stores an MD5 in hexadecimal digits.
+        size_bytes: the size; None for a group.
+        mtime: time of the last write in Unix seconds.
+        metadata: the user metadata.
+        content_type: the media type.
     """
 
     path: str
@@ -240,27 +256,27 @@ class ObjectStats(Entry):
 
     @property
     def modified(self) -> datetime:
-        """When it was written."""
+        """Time of the last write."""
         return utc(self.mtime)
 
     @property
     def expires(self) -> datetime | None:
-        """When the presigned address ends, if it is one."""
+        """Expiry of the presigned URL, None without one."""
         return None if self.physical_address_expiry is None else utc(self.physical_address_expiry)
 
     def __repr__(self) -> str:
-        # The query of a presigned address is as good as a password.
+        # The query of a presigned URL is a credential.
         address = self.physical_address.partition("?")[0]
         return Entry.__repr__(self).replace(repr(self.physical_address), repr(address))
 
 
 class CredentialsWithSecret(Model):
-    """A new key pair; the secret is shown this once.
+    """A new key pair; the secret cannot be retrieved again.
 
     Attributes:
         access_key_id: the access key.
-        secret_access_key: its secret.
-        creation_date: when it was made, in Unix seconds.
+        secret_access_key: the secret.
+        creation_date: creation time in Unix seconds.
     """
 
     access_key_id: str
@@ -269,5 +285,5 @@ class CredentialsWithSecret(Model):
 
     @property
     def created(self) -> datetime:
-        """When it was made."""
+        """Creation time."""
         return utc(self.creation_date)

@@ -18,11 +18,11 @@ _GC = "/repositories/{repository}/gc"
 
 
 class GarbageCollectionRule(Model):
-    """How long a branch's old objects are kept.
+    """The retention of deleted objects on a branch.
 
     Attributes:
         branch_id: the branch's name.
-        retention_days: so many days.
+        retention_days: number of days.
     """
 
     branch_id: str
@@ -30,11 +30,11 @@ class GarbageCollectionRule(Model):
 
 
 class GarbageCollectionRules(Model):
-    """How long old objects are kept.
+    """The retention of deleted objects in a repository.
 
     Attributes:
-        default_retention_days: so many days on branches without a rule of their own.
-        branches: the branches with one; None when there is none (lakeFS 1.84).
+        default_retention_days: number of days for branches without a rule.
+        branches: rules for single branches; None without rules (lakeFS 1.84).
     """
 
     default_retention_days: int
@@ -42,13 +42,13 @@ class GarbageCollectionRules(Model):
 
 
 class GarbageCollectionPrepareResponse(Model):
-    """What a collector needs to know of the commits.
+    """A list of commits for a garbage collector.
 
     Attributes:
         run_id: the preparation's id.
-        gc_commits_location: where the list of commits is.
-        gc_addresses_location: where the collector may write.
-        gc_commits_presigned_url: a presigned address of the list.
+        gc_commits_location: location of the list.
+        gc_addresses_location: location for the collector's output.
+        gc_commits_presigned_url: presigned URL of the list.
     """
 
     run_id: str
@@ -58,24 +58,24 @@ class GarbageCollectionPrepareResponse(Model):
 
 
 class TaskCreation(Model):
-    """A task that was started.
+    """A started task.
 
     Attributes:
-        id: what to ask for its status with.
+        id: the task's id.
     """
 
     id: str
 
 
 class PrepareGarbageCollectionCommitsStatus(Model):
-    """How far a preparation is.
+    """Status of a preparation.
 
     Attributes:
-        task_id: its id.
+        task_id: the task's id.
         completed: whether it has ended.
-        update_time: when that was written down, in RFC 3339.
-        result: what it made.
-        error: why it has failed.
+        update_time: time of this status (RFC 3339).
+        result: the result.
+        error: the error, if it failed.
     """
 
     task_id: str
@@ -86,23 +86,23 @@ class PrepareGarbageCollectionCommitsStatus(Model):
 
     @property
     def updated(self) -> datetime:
-        """When it was written down."""
+        """Time of this status."""
         return moment(self.update_time)
 
 
 class PrepareGCUncommittedRequest(Model):
-    """What `GarbageCollection.prepare_uncommitted` sends."""
+    """Request body of `GarbageCollection.prepare_uncommitted`."""
 
     continuation_token: str | None = None
 
 
 class PrepareGCUncommittedResponse(Model):
-    """What a collector needs to know of uncommitted objects.
+    """A list of uncommitted objects for a garbage collector.
 
     Attributes:
         run_id: the preparation's id.
-        gc_uncommitted_location: where the list is.
-        continuation_token: ask again with it for the rest; None when that was all.
+        gc_uncommitted_location: location of the list.
+        continuation_token: token to request the rest; None if the list is complete.
     """
 
     run_id: str
@@ -111,76 +111,59 @@ class PrepareGCUncommittedResponse(Model):
 
 
 class GarbageCollection(Group):
-    """Operations on garbage collection: ``client.garbage_collection``."""
+    """Operations on garbage collection: ``client.garbage_collection``.
+
+    Common parameters:
+        repository: the repository's id.
+        default_retention_days: number of days for which deleted objects are kept.
+        branches: branches with another number of days.
+    """
 
     def get_rules(self, repository: str) -> GarbageCollectionRules:
-        """Return the rules (``getGCRules``).
-
-        Args:
-            repository: the repository's id.
+        """Return the retention rules (``getGCRules``).
 
         Raises:
-            NotFound: none are set.
+            NotFound: no rules are set.
         """
         return self._send(Call("getGCRules", "GET", _SETTINGS, {"repository": repository}, GarbageCollectionRules))
 
     def set_rules(
         self, repository: str, *, default_retention_days: int, branches: Iterable[GarbageCollectionRule] = ()
     ) -> None:
-        """Replace the rules (``setGCRules``).
-
-        Args:
-            repository: the repository's id.
-            default_retention_days: how many days old objects are kept.
-            branches: branches with another number of days.
-        """
+        """Replace the retention rules (``setGCRules``)."""
         body = GarbageCollectionRules.body(default_retention_days=default_retention_days, branches=list(branches))
-        names = {"repository": repository}
-        return self._send(Call("setGCRules", "PUT", _SETTINGS, names, NoneType, body=body, idempotent=True))
+        params = {"repository": repository}
+        return self._send(Call("setGCRules", "PUT", _SETTINGS, params, NoneType, body=body, idempotent=True))
 
     def delete_rules(self, repository: str) -> None:
-        """Remove the rules (``deleteGCRules``); that there are none is no error.
-
-        Args:
-            repository: the repository's id.
-        """
-        names = {"repository": repository}
-        return self._send(Call("deleteGCRules", "DELETE", _SETTINGS, names, NoneType, idempotent=True))
+        """Remove the retention rules (``deleteGCRules``). Missing rules are not an error."""
+        params = {"repository": repository}
+        return self._send(Call("deleteGCRules", "DELETE", _SETTINGS, params, NoneType, idempotent=True))
 
     def set_rules_preflight(self, repository: str) -> None:
-        """Return when the user may set rules (``setGarbageCollectionRulesPreflight``, internal).
+        """Check the permission to set rules (``setGarbageCollectionRulesPreflight``, internal).
 
-        Args:
-            repository: the repository's id; it need not exist.
+        The repository does not have to exist.
 
         Raises:
-            PermissionDenied: the user may not.
+            PermissionDenied: the user lacks the permission.
         """
-        names = {"repository": repository}
-        return self._send(Call("setGarbageCollectionRulesPreflight", "GET", f"{_OLDER}/set_allowed", names, NoneType))
+        params = {"repository": repository}
+        return self._send(Call("setGarbageCollectionRulesPreflight", "GET", f"{_OLDER}/set_allowed", params, NoneType))
 
     def internal_get_rules(self, repository: str) -> GarbageCollectionRules:
-        """Return the rules by an older address (``internalGetGarbageCollectionRules``, deprecated: `get_rules`).
-
-        Args:
-            repository: the repository's id.
+        """Return the rules (``internalGetGarbageCollectionRules``, deprecated: `get_rules`).
 
         Raises:
-            NotFound: none are set.
+            NotFound: no rules are set.
         """
-        names = {"repository": repository}
-        return self._send(Call("internalGetGarbageCollectionRules", "GET", _OLDER, names, GarbageCollectionRules))
+        params = {"repository": repository}
+        return self._send(Call("internalGetGarbageCollectionRules", "GET", _OLDER, params, GarbageCollectionRules))
 
     def internal_set_rules(
         self, repository: str, *, default_retention_days: int, branches: Iterable[GarbageCollectionRule] = ()
     ) -> None:
-        """Replace the rules by an older address (``internalSetGarbageCollectionRules``, deprecated: `set_rules`).
-
-        Args:
-            repository: the repository's id.
-            default_retention_days: how many days old objects are kept.
-            branches: branches with another number of days.
-        """
+        """Replace the rules (``internalSetGarbageCollectionRules``, deprecated: `set_rules`)."""
         body = GarbageCollectionRules.body(default_retention_days=default_retention_days, branches=list(branches))
         return self._send(
             Call(
@@ -190,11 +173,7 @@ class GarbageCollection(Group):
         )  # fmt: skip
 
     def internal_delete_rules(self, repository: str) -> None:
-        """Remove the rules by an older address (``internalDeleteGarbageCollectionRules``, deprecated: `delete_rules`).
-
-        Args:
-            repository: the repository's id.
-        """
+        """Remove the rules (``internalDeleteGarbageCollectionRules``, deprecated: `delete_rules`)."""
         return self._send(
             Call(
                 "internalDeleteGarbageCollectionRules", "DELETE", _OLDER, {"repository": repository}, NoneType,
@@ -203,43 +182,35 @@ class GarbageCollection(Group):
         )  # fmt: skip
 
     def prepare_commits(self, repository: str) -> GarbageCollectionPrepareResponse:
-        """List for a collector which commits count (``prepareGarbageCollectionCommits``, internal).
-
-        Args:
-            repository: the repository's id.
+        """List commits for a garbage collector (``prepareGarbageCollectionCommits``, internal).
 
         Raises:
             NotFound: no rules are set.
-            NotSupported: the store does not presign (lakeFS 1.84; `prepare_commits_async` does without).
+            NotSupported: the store has no presigned URLs (lakeFS 1.84; `prepare_commits_async` does not need them).
         """
-        names = {"repository": repository}
+        params = {"repository": repository}
         return self._send(
             Call(
-                "prepareGarbageCollectionCommits", "POST", f"{_GC}/prepare_commits", names,
+                "prepareGarbageCollectionCommits", "POST", f"{_GC}/prepare_commits", params,
                 GarbageCollectionPrepareResponse,
             )
         )  # fmt: skip
 
     def prepare_commits_async(self, repository: str) -> TaskCreation:
-        """Start `prepare_commits` as a task (``prepareGarbageCollectionCommitsAsync``, internal).
-
-        Args:
-            repository: the repository's id.
-        """
-        names = {"repository": repository}
+        """Start `prepare_commits` as a task (``prepareGarbageCollectionCommitsAsync``, internal)."""
+        params = {"repository": repository}
         return self._send(
-            Call("prepareGarbageCollectionCommitsAsync", "POST", f"{_GC}/prepare_commits/async", names, TaskCreation)
+            Call("prepareGarbageCollectionCommitsAsync", "POST", f"{_GC}/prepare_commits/async", params, TaskCreation)
         )
 
     def prepare_commits_status(self, repository: str, id: str) -> PrepareGarbageCollectionCommitsStatus:
-        """Return how far the task of `prepare_commits_async` is (``prepareGarbageCollectionCommitsStatus``, internal).
+        """Return the status of `prepare_commits_async` (``prepareGarbageCollectionCommitsStatus``, internal).
 
         Args:
-            repository: the repository's id.
             id: the task's id.
 
         Raises:
-            NotFound: no such task.
+            NotFound: the task does not exist.
         """
         return self._send(
             Call(
@@ -251,14 +222,13 @@ class GarbageCollection(Group):
     def prepare_uncommitted(
         self, repository: str, *, continuation_token: str | None = None
     ) -> PrepareGCUncommittedResponse:
-        """List for a collector which uncommitted objects count (``prepareGarbageCollectionUncommitted``, internal).
+        """List uncommitted objects for a garbage collector (``prepareGarbageCollectionUncommitted``, internal).
 
         Args:
-            repository: the repository's id.
-            continuation_token: the last answer's, to go on behind it.
+            continuation_token: token from the previous response, to continue the list.
 
         Raises:
-            BadRequest: the token is none of this server.
+            BadRequest: the token was not issued by this server.
         """
         body = PrepareGCUncommittedRequest.body(continuation_token=continuation_token)
         return self._send(

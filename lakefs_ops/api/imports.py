@@ -1,4 +1,4 @@
-"""Imports of objects that are in the store already: ``/repositories/{repository}/branches/{branch}/import``."""
+"""Imports of objects that already exist in the store: ``/repositories/{repository}/branches/{branch}/import``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ImportLocation(Model):
     """One source of an import.
 
     Attributes:
-        type: ``common_prefix`` for all below a prefix, ``object`` for one object.
-        path: its address in the store, outside the repository's own namespace.
-        destination: the prefix or the path it gets in the repository; what is there is replaced.
+        type: ``common_prefix`` for all objects below a prefix, ``object`` for one object.
+        path: the URI in the store, outside the repository's storage namespace.
+        destination: the prefix or path in the repository; existing objects there are replaced.
     """
 
     type: str
@@ -28,7 +28,7 @@ class ImportLocation(Model):
 
 
 class ImportCreation(Model):
-    """What `Imports.start` sends."""
+    """Request body of `Imports.start`."""
 
     paths: list[ImportLocation]
     commit: CommitCreation
@@ -36,25 +36,25 @@ class ImportCreation(Model):
 
 
 class ImportCreationResponse(Model):
-    """An import that was started.
+    """A started import.
 
     Attributes:
-        id: what to ask for its status with.
+        id: the import's id.
     """
 
     id: str
 
 
 class ImportStatus(Model):
-    """How far an import is.
+    """Status of an import.
 
     Attributes:
-        completed: whether it has ended well; false with an ``error`` when it has failed.
-        update_time: when that was written down, in RFC 3339.
-        ingested_objects: how many objects it has read so far.
-        metarange_id: what identifies the content it made.
-        commit: its commit.
-        error: why it has failed.
+        completed: whether it has succeeded; if it has failed, this is False and ``error`` is set.
+        update_time: time of this status (RFC 3339).
+        ingested_objects: number of objects imported so far.
+        metarange_id: id of the meta-range with the imported content.
+        commit: the import's commit.
+        error: the error, if it failed.
     """
 
     completed: bool
@@ -66,12 +66,18 @@ class ImportStatus(Model):
 
     @property
     def updated(self) -> datetime:
-        """When it was written down."""
+        """Time of this status."""
         return moment(self.update_time)
 
 
 class Imports(Group):
-    """Operations on imports: ``client.imports``."""
+    """Operations on imports: ``client.imports``.
+
+    Common parameters:
+        repository: the repository's id.
+        branch: the branch to import into.
+        id: the import's id.
+    """
 
     def start(
         self,
@@ -82,21 +88,20 @@ class Imports(Group):
         commit: CommitCreation,
         force: bool | None = None,
     ) -> ImportCreationResponse:
-        """Start an import; its objects are named, not copied (``importStart``).
+        """Start an import (``importStart``). Imported objects are referenced, not copied.
 
-        Most of what can go wrong shows in `status` only. Not repeated by the client when no answer comes.
+        Most errors appear only in `status`. Not retried after a broken connection.
 
         Args:
-            repository: the repository's id.
-            branch: the branch to import to; it must have no uncommitted changes.
-            paths: what to import, and where to.
-            commit: the message and metadata of the commit that it makes; its ``date`` and ``force`` do not count.
-            force: also in a read-only repository.
+            branch: the branch to import into; must not have uncommitted changes.
+            paths: the sources and their destinations.
+            commit: message and metadata of the import's commit; its ``date`` and ``force`` are ignored.
+            force: allow on a read-only repository.
 
         Raises:
-            NotSupported: the server's store does not import.
-            BadRequest: a source in the repository's own namespace.
-            BranchNotFound: no such branch.
+            NotSupported: the store does not support imports.
+            BadRequest: a source is in the repository's storage namespace.
+            BranchNotFound: the branch does not exist.
 
         Example:
             >>> client.imports.start(  # doctest: +SKIP
@@ -107,34 +112,24 @@ class Imports(Group):
             ... )
         """
         body = ImportCreation.body(paths=list(paths), commit=commit, force=force)
-        names = {"repository": repository, "branch": branch}
-        return self._send(Call("importStart", "POST", _IMPORT, names, ImportCreationResponse, body=body))
+        params = {"repository": repository, "branch": branch}
+        return self._send(Call("importStart", "POST", _IMPORT, params, ImportCreationResponse, body=body))
 
     def status(self, repository: str, branch: str, id: str) -> ImportStatus:
-        """Return how far an import is (``importStatus``); the server keeps it for 24 hours.
-
-        Args:
-            repository: the repository's id.
-            branch: the branch it is for.
-            id: the import's id.
+        """Return the status of an import (``importStatus``). The server keeps it for 24 hours.
 
         Raises:
-            NotFound: no such import.
+            NotFound: the import does not exist.
         """
-        names = {"repository": repository, "branch": branch}
-        return self._send(Call("importStatus", "GET", _IMPORT, names, ImportStatus, query(id=id)))
+        params = {"repository": repository, "branch": branch}
+        return self._send(Call("importStatus", "GET", _IMPORT, params, ImportStatus, query(id=id)))
 
     def cancel(self, repository: str, branch: str, id: str) -> None:
-        """Stop an import (``importCancel``); a short one may have made its commit by then.
-
-        Args:
-            repository: the repository's id.
-            branch: the branch it is for.
-            id: the import's id.
+        """Cancel an import (``importCancel``). A short import may already have been committed.
 
         Raises:
-            Conflict: it is completed.
-            NotFound: no such import.
+            Conflict: the import is complete.
+            NotFound: the import does not exist.
         """
-        names = {"repository": repository, "branch": branch}
-        return self._send(Call("importCancel", "DELETE", _IMPORT, names, NoneType, query(id=id), idempotent=True))
+        params = {"repository": repository, "branch": branch}
+        return self._send(Call("importCancel", "DELETE", _IMPORT, params, NoneType, query(id=id), idempotent=True))

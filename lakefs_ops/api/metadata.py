@@ -1,4 +1,4 @@
-"""Ranges and meta-ranges, the files that lakeFS keeps its listings in: ``/repositories/{repository}/metadata``."""
+"""Ranges and meta-ranges, the files in which lakeFS stores its listings: ``/repositories/{repository}/metadata``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class RangeMetadata(Model):
     """A file that lists a range of objects.
 
     Attributes:
-        id: its id.
-        min_key: the first path in it.
-        max_key: the last path in it.
-        count: how many objects it lists.
-        estimated_size: about how many bytes it has.
+        id: the range's id.
+        min_key: the first path.
+        max_key: the last path.
+        count: number of objects.
+        estimated_size: approximate size of the file in bytes.
     """
 
     id: str
@@ -28,61 +28,62 @@ class RangeMetadata(Model):
 
 
 class MetaRangeCreation(Model):
-    """The ranges of a new meta-range, which no operation of lakeFS 1.84 takes.
+    """The ranges of a new meta-range; not used by any operation of lakeFS 1.84.
 
     Attributes:
-        ranges: the ranges, in the order of their paths.
+        ranges: the ranges, sorted by path.
     """
 
     ranges: list[RangeMetadata]
 
 
 class MetaRangeCreationResponse(Model):
-    """A new meta-range, which no operation of lakeFS 1.84 makes.
+    """A new meta-range; not used by any operation of lakeFS 1.84.
 
     Attributes:
-        id: its id.
+        id: the meta-range's id.
     """
 
     id: str | None = None
 
 
 class Metadata(Group):
-    """Operations on ranges and meta-ranges: ``client.metadata``."""
+    """Operations on ranges and meta-ranges: ``client.metadata``.
+
+    Common parameters:
+        repository: the repository's id.
+    """
 
     def get_object(self, repository: str, type: str, object_id: str, *, presign: bool | None = None) -> bytes:
-        """Return a range or meta-range as the store has it (``getMetadataObject``, internal).
+        """Return the file of a range or meta-range (``getMetadataObject``, internal).
 
         Args:
-            repository: the repository's id.
             type: ``range`` or ``meta_range``.
-            object_id: its id.
-            presign: let the store answer, where the server offers it.
+            object_id: the id of the range or meta-range.
+            presign: download from the store directly, if the server supports it.
 
         Raises:
-            Gone: there is no such file.
-            NotSupported: the store does not presign.
+            Gone: the file does not exist.
+            NotSupported: the store does not support presigned URLs.
         """
-        names = {"repository": repository, "type": type, "object_id": object_id}
+        params = {"repository": repository, "type": type, "object_id": object_id}
         path = f"{_METADATA}/object/{{type}}/{{object_id}}"
-        return self._send(Call("getMetadataObject", "GET", path, names, bytes, query(presign=presign)))
+        return self._send(Call("getMetadataObject", "GET", path, params, bytes, query(presign=presign)))
 
     def get_meta_range(self, repository: str, meta_range: str) -> StorageURI:
-        """Return where a meta-range is in the store (``getMetaRange``); it need not exist.
+        """Return the location of a meta-range in the store (``getMetaRange``), even if it does not exist.
 
         Args:
-            repository: the repository's id.
-            meta_range: its id, such as a commit's ``meta_range_id``.
+            meta_range: the meta-range's id, such as a commit's ``meta_range_id``.
         """
-        names = {"repository": repository, "meta_range": meta_range}
-        return self._send(Call("getMetaRange", "GET", f"{_METADATA}/meta_range/{{meta_range}}", names, StorageURI))
+        params = {"repository": repository, "meta_range": meta_range}
+        return self._send(Call("getMetaRange", "GET", f"{_METADATA}/meta_range/{{meta_range}}", params, StorageURI))
 
     def get_range(self, repository: str, range: str) -> StorageURI:
-        """Return where a range is in the store (``getRange``); it need not exist.
+        """Return the location of a range in the store (``getRange``), even if it does not exist.
 
         Args:
-            repository: the repository's id.
-            range: its id.
+            range: the range's id.
         """
-        names = {"repository": repository, "range": range}
-        return self._send(Call("getRange", "GET", f"{_METADATA}/range/{{range}}", names, StorageURI))
+        params = {"repository": repository, "range": range}
+        return self._send(Call("getRange", "GET", f"{_METADATA}/range/{{range}}", params, StorageURI))

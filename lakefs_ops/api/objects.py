@@ -20,7 +20,7 @@ _ON_BRANCH = "/repositories/{repository}/branches/{branch}/objects"
 _AT_REF = "/repositories/{repository}/refs/{ref}/objects"
 
 META_HEADER = "x-lakefs-meta-"
-"""Begins the name of a header that carries user metadata; the server lowers the rest (lakeFS 1.84)."""
+"""Prefix of headers with user metadata; the server converts the rest of the name to lower case (lakeFS 1.84)."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -30,7 +30,7 @@ class ObjectStatsList(Page[ObjectStats]):
 
 
 class ObjectCopyCreation(Model):
-    """What `Objects.copy` sends."""
+    """Request body of `Objects.copy`."""
 
     src_path: str
     src_ref: str | None = None
@@ -39,17 +39,17 @@ class ObjectCopyCreation(Model):
 
 
 class PathList(Model):
-    """What `Objects.delete_many` sends."""
+    """Request body of `Objects.delete_many`."""
 
     paths: list[str]
 
 
 class ObjectError(Model):
-    """Why one path was not deleted.
+    """An object that could not be deleted.
 
     Attributes:
-        status_code: the HTTP status it would have had alone.
-        message: the server's text.
+        status_code: the HTTP status that `Objects.delete` would return.
+        message: the server's message.
         path: the path.
     """
 
@@ -59,24 +59,24 @@ class ObjectError(Model):
 
 
 class ObjectErrorList(Model):
-    """What `Objects.delete_many` could not delete.
+    """The result of `Objects.delete_many`.
 
     Attributes:
-        errors: one for each path that is still there; empty when all are gone.
+        errors: one error for each path that was not deleted.
     """
 
     errors: list[ObjectError]
 
 
 class ObjectHead(Model):
-    """What the headers of an answer say of an object.
+    """An object's properties in the response headers.
 
     Attributes:
-        size_bytes: the size of the answer's body; with a range, of that part.
-        etag: the digest of the object's bytes, without quotes.
-        content_type: its media type.
-        last_modified: when it was written, as an HTTP date.
-        content_range: which part of how many bytes, with a range; None without.
+        size_bytes: the object's size; with a range, the size of the range.
+        etag: the object's checksum, without quotes.
+        content_type: the media type.
+        last_modified: time of the last write, as an HTTP date.
+        content_range: the returned range and the object's size; None without a range.
     """
 
     size_bytes: int | None = None
@@ -87,7 +87,7 @@ class ObjectHead(Model):
 
     @classmethod
     def from_answer(cls, body: bytes, headers: Mapping[str, str]) -> Self:
-        """Read it from the answer's headers."""
+        """Read the model from the response headers."""
         etag = headers.get("ETag")
         return cls.model_validate(
             {
@@ -101,7 +101,7 @@ class ObjectHead(Model):
 
     @property
     def modified(self) -> datetime | None:
-        """When it was written, to the second; None when the server does not say."""
+        """Time of the last write in full seconds; None if the server does not report it."""
         try:
             return None if self.last_modified is None else parsedate_to_datetime(self.last_modified)
         except ValueError:
@@ -109,13 +109,13 @@ class ObjectHead(Model):
 
 
 class UpdateObjectUserMetadata(Model):
-    """What `Objects.update_user_metadata` sends."""
+    """Request body of `Objects.update_user_metadata`."""
 
     set: ObjectUserMetadata
 
 
 class ObjectStageCreation(Model):
-    """What `Objects.stage` sends."""
+    """Request body of `Objects.stage`."""
 
     physical_address: str
     checksum: str
@@ -127,17 +127,29 @@ class ObjectStageCreation(Model):
 
 
 class UnderlyingObjectProperties(Model):
-    """What the store says of an object's bytes.
+    """Properties of an object in the store.
 
     Attributes:
-        storage_class: the store's class for them, None where it has none.
+        storage_class: the storage class, None if the store has no classes.
     """
 
     storage_class: str | None = None
 
 
 class Objects(Group):
-    """Operations on objects: ``client.objects``."""
+    """Operations on objects: ``client.objects``. Changes are uncommitted.
+
+    Common parameters:
+        repository: the repository's id.
+        ref: a branch (including uncommitted changes), tag, commit or expression.
+        branch: the branch to change.
+        path: the object's path.
+        force: allow on a read-only repository.
+        range: a byte range such as ``bytes=0-99``.
+        presign: read from the store directly, or return presigned URLs, if the server supports them.
+        user_metadata: whether to include user metadata; default: True.
+        no_tombstone: remove uncommitted objects without recording the deletion.
+    """
 
     def upload(
         self,
@@ -153,34 +165,30 @@ class Objects(Group):
         storage_class: str | None = None,
         force: bool | None = None,
     ) -> ObjectStats:
-        """Write an object, uncommitted (``uploadObject``).
+        """Write an object (``uploadObject``).
 
         Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            path: the object's path, 1 to 1,024 bytes, taken as it is.
-            content: bytes, a file opened in binary mode, or an iterator of bytes; files and iterators are
-                streamed.
-            content_type: its media type, ``application/octet-stream`` by default.
-            metadata: user metadata; keys travel in the names of headers, so they are ASCII letters, digits and a few
-                signs, and the server lowers them.
-            if_none_match: ``*`` to refuse when the object exists; the open-source server knows no other.
-            if_match: refused by the open-source server.
+            path: the object's path, 1 to 1,024 bytes, used literally.
+            content: bytes, a file opened in binary mode, or an iterator of bytes; files and iterators are streamed.
+            content_type: the media type; default: ``application/octet-stream``.
+            metadata: user metadata. Keys are sent as header names, so they may have ASCII letters, digits and some
+                punctuation, and the server converts them to lower case.
+            if_none_match: ``*`` to fail if the object exists; the open-source server supports no other value.
+            if_match: not supported by the open-source server.
             storage_class: deprecated.
-            force: also in a read-only repository.
 
         Raises:
-            PreconditionFailed: it exists, and ``if_none_match`` was given.
-            ProtectedBranch: a rule covers the branch.
-            BranchNotFound: no such branch.
-            InvalidArgument: content of another type, or metadata that cannot travel in a header.
+            PreconditionFailed: the object exists and ``if_none_match`` is ``*``.
+            ProtectedBranch: a protection rule covers the branch.
+            BranchNotFound: the branch does not exist.
+            InvalidArgument: the content has another type, or metadata cannot be sent in a header.
 
         Example:
             >>> client.objects.upload("lake", "dev", "a.csv", b"x,y", content_type="text/csv")  # doctest: +SKIP
         """
         if content is None:
-            # A call without a body would make an empty object.
-            raise InvalidArgument("content is None; an empty object has the content b''")
+            # A call without a body would create an empty object.
+            raise InvalidArgument("content must not be None; pass b'' for an empty object")
         return self._send(
             Call(
                 "uploadObject", "POST", _ON_BRANCH, {"repository": repository, "branch": branch}, ObjectStats,
@@ -206,21 +214,16 @@ class Objects(Group):
         if_none_match: str | None = None,
         presign: bool | None = None,
     ) -> bytes:
-        """Return an object's bytes (``getObject``); `open` reads it in pieces.
+        """Return an object's bytes (``getObject``). `open` returns them as a stream.
 
         Args:
-            repository: the repository's id.
-            ref: a branch (uncommitted changes included), tag, commit or expression.
-            path: the object's path.
-            range: a part of it, such as ``bytes=0-99``.
-            if_none_match: the quoted ETag of what is here already: `NotModified` when it is the same.
-            presign: let the store answer, where the server offers it.
+            if_none_match: raise `NotModified` if the object has this quoted ETag.
 
         Raises:
-            ObjectNotFound: no such object at this ref, or no such ref.
-            NotModified: the object is the one of ``if_none_match``.
-            RangeNotSatisfiable: the object does not have these bytes.
-            Gone: lakeFS knows the object, but its bytes are not in the store.
+            ObjectNotFound: the object does not exist at this ref, or the ref does not exist.
+            NotModified: the object has the ETag ``if_none_match``.
+            RangeNotSatisfiable: the range is outside the object.
+            Gone: the object exists, but its bytes are missing in the store.
 
         Example:
             >>> client.objects.get("lake", "main", "daily/2015-01.csv", range="bytes=0-99")  # doctest: +SKIP
@@ -237,18 +240,13 @@ class Objects(Group):
         if_none_match: str | None = None,
         presign: bool | None = None,
     ) -> Stream:
-        """Return an object's bytes as a stream, to be closed (``getObject``).
+        """Return an object's bytes as a stream, which the caller must close (``getObject``).
 
         Args:
-            repository: the repository's id.
-            ref: a branch (uncommitted changes included), tag, commit or expression.
-            path: the object's path.
-            range: a part of it, such as ``bytes=0-99``.
-            if_none_match: as for `get`.
-            presign: let the store answer, where the server offers it.
+            if_none_match: as in `get`.
 
         Raises:
-            LakeFSError: as for `get`; also while it is read, when the connection breaks.
+            LakeFSError: as in `get`; reading the stream raises if the connection breaks.
 
         Example:
             >>> with client.objects.open("lake", "main", "large.bin") as stream:  # doctest: +SKIP
@@ -267,17 +265,11 @@ class Objects(Group):
         )  # fmt: skip
 
     def head(self, repository: str, ref: str, path: str, *, range: str | None = None) -> ObjectHead:
-        """Return what the headers say of an object, without its bytes (``headObject``); `stat` says more.
-
-        Args:
-            repository: the repository's id.
-            ref: a branch (uncommitted changes included), tag, commit or expression.
-            path: the object's path.
-            range: a part of it, such as ``bytes=0-99``.
+        """Return an object's properties from headers (``headObject``). `stat` returns more.
 
         Raises:
-            ObjectNotFound: no such object at this ref, or no such ref.
-            RangeNotSatisfiable: the object does not have these bytes.
+            ObjectNotFound: the object does not exist at this ref, or the ref does not exist.
+            RangeNotSatisfiable: the range is outside the object.
         """
         return self._send(
             Call(
@@ -295,17 +287,10 @@ class Objects(Group):
         user_metadata: bool | None = None,
         presign: bool | None = None,
     ) -> ObjectStats:
-        """Return what is known of an object (``statObject``).
-
-        Args:
-            repository: the repository's id.
-            ref: a branch (uncommitted changes included), tag, commit or expression.
-            path: the object's path.
-            user_metadata: with its user metadata, true by default.
-            presign: with a presigned address, where the server offers it.
+        """Return an object's properties (``statObject``).
 
         Raises:
-            ObjectNotFound: no such object at this ref, or no such ref.
+            ObjectNotFound: the object does not exist at this ref, or the ref does not exist.
         """
         return self._send(
             Call(
@@ -326,29 +311,24 @@ class Objects(Group):
         user_metadata: bool | None = None,
         presign: bool | None = None,
     ) -> Listing[ObjectStats]:
-        """List objects in the order of their paths (``listObjects``).
+        """List objects sorted by path (``listObjects``).
 
         Args:
-            repository: the repository's id.
-            ref: a branch (uncommitted changes included), tag, commit or expression.
-            prefix: only paths that begin so.
-            delimiter: group paths up to this text, ``/`` as a rule; groups count as results.
-            after: only paths that sort behind this.
-            limit: so many at most.
-            user_metadata: with user metadata, true by default.
-            presign: with presigned addresses, where the server offers them.
+            prefix: only paths that start with this.
+            delimiter: group paths up to this text, usually ``/``; groups are results, too.
+            after: only paths that sort after this.
+            limit: maximum number of results.
 
         Raises:
-            RefNotFound: no such ref.
+            RefNotFound: the ref does not exist.
 
         Example:
             >>> sum(o.size_bytes or 0 for o in client.objects.list("lake", "main", prefix="daily/"))  # doctest: +SKIP
         """
-        call = Call(
-            "listObjects", "GET", f"{_AT_REF}/ls", {"repository": repository, "ref": ref}, ObjectStatsList,
-            query(prefix=prefix, delimiter=delimiter, user_metadata=user_metadata, presign=presign),
+        return self._list(
+            "listObjects", f"{_AT_REF}/ls", {"repository": repository, "ref": ref}, ObjectStatsList, after, limit,
+            prefix=prefix, delimiter=delimiter, user_metadata=user_metadata, presign=presign,
         )  # fmt: skip
-        return Listing(self._sender, call, after=after, limit=limit)
 
     def delete(
         self,
@@ -359,18 +339,11 @@ class Objects(Group):
         force: bool | None = None,
         no_tombstone: bool | None = None,
     ) -> None:
-        """Delete an object, uncommitted (``deleteObject``); that it never existed is no error.
-
-        Args:
-            repository: the repository's id.
-            branch: the branch to delete on.
-            path: the object's path.
-            force: also in a read-only repository.
-            no_tombstone: drop what is only uncommitted, without a trace.
+        """Delete an object (``deleteObject``). A missing object is not an error.
 
         Raises:
-            BranchNotFound: no such branch.
-            ProtectedBranch: a rule covers the branch.
+            BranchNotFound: the branch does not exist.
+            ProtectedBranch: a protection rule covers the branch.
         """
         return self._send(
             Call(
@@ -388,21 +361,17 @@ class Objects(Group):
         force: bool | None = None,
         no_tombstone: bool | None = None,
     ) -> ObjectErrorList:
-        """Delete up to 1,000 objects, uncommitted (``deleteObjects``); read what it could not delete.
+        """Delete up to 1,000 objects (``deleteObjects``).
 
-        What is refused is in the answer, a protected branch for each path; and of a missing branch or repository
-        lakeFS 1.84 says nothing at all.
+        Check the result: it has an error for each path that was not deleted, for instance on a protected branch.
+        lakeFS 1.84 reports no error if the branch or the repository does not exist.
 
         Args:
-            repository: the repository's id.
-            branch: the branch to delete on.
             paths: the objects' paths.
-            force: also in a read-only repository.
-            no_tombstone: drop what is only uncommitted, without a trace.
 
         Raises:
-            InvalidArgument: a text instead of a list; or an empty path, for which lakeFS 1.84 would silently delete
-                nothing at all.
+            InvalidArgument: ``paths`` is a string, or has an empty path, for which lakeFS 1.84 would silently delete
+                nothing.
             BadRequest: more than 1,000 paths.
 
         Example:
@@ -412,10 +381,10 @@ class Objects(Group):
         """
         if isinstance(paths, str):
             # Each of its characters would be a path.
-            raise InvalidArgument(f"paths must be a list of paths, got the text {paths!r}")
+            raise InvalidArgument(f"paths must be a list of paths, got the string {paths!r}")
         paths = list(paths)
         if "" in paths:
-            raise InvalidArgument(f"paths[{paths.index('')}] is empty; no object has an empty path")
+            raise InvalidArgument(f"paths[{paths.index('')}] is empty; objects have no empty paths")
         return self._send(
             Call(
                 "deleteObjects", "POST", f"{_ON_BRANCH}/delete", {"repository": repository, "branch": branch},
@@ -435,21 +404,18 @@ class Objects(Group):
         force: bool | None = None,
         shallow: bool | None = None,
     ) -> ObjectStats:
-        """Copy an object within the repository, uncommitted (``copyObject``).
+        """Copy an object within the repository (``copyObject``).
 
         Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            dest_path: the copy's path.
-            src_path: the path of the object to copy.
-            src_ref: where it is, the branch itself by default.
-            force: also in a read-only repository.
-            shallow: share the bytes; refused by the open-source server.
+            dest_path: path of the copy.
+            src_path: path of the object to copy.
+            src_ref: ref of the object to copy; default: the branch.
+            shallow: share the bytes; not supported by the open-source server.
 
         Raises:
-            ObjectNotFound: no such object, or no such ref.
-            BranchNotFound: no such branch.
-            ProtectedBranch: a rule covers the branch.
+            ObjectNotFound: the object or the ref does not exist.
+            BranchNotFound: the branch does not exist.
+            ProtectedBranch: a protection rule covers the branch.
         """
         if src_ref is not None:
             reference("src_ref", src_ref)
@@ -463,17 +429,14 @@ class Objects(Group):
         )  # fmt: skip
 
     def update_user_metadata(self, repository: str, branch: str, path: str, *, set: Mapping[str, str]) -> None:
-        """Replace an object's user metadata, uncommitted (``updateObjectUserMetadata``, experimental).
+        """Replace an object's user metadata (``updateObjectUserMetadata``, experimental).
 
         Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            path: the object's path.
-            set: all its keys and values from now on; keys keep their letters.
+            set: all new keys and values; the case of keys is preserved.
 
         Raises:
-            ObjectNotFound: no such object.
-            ProtectedBranch: a rule covers the branch.
+            ObjectNotFound: the object does not exist.
+            ProtectedBranch: a protection rule covers the branch.
         """
         return self._send(
             Call(
@@ -484,16 +447,11 @@ class Objects(Group):
         )  # fmt: skip
 
     def underlying_properties(self, repository: str, ref: str, path: str) -> UnderlyingObjectProperties:
-        """Return what the store says of an object's bytes (``getUnderlyingProperties``).
-
-        Args:
-            repository: the repository's id.
-            ref: a branch (uncommitted changes included), tag, commit or expression.
-            path: the object's path.
+        """Return an object's properties in the store (``getUnderlyingProperties``).
 
         Raises:
-            ObjectNotFound: no such object at this ref, or no such ref.
-            Gone: lakeFS knows the object, but its bytes are not in the store.
+            ObjectNotFound: the object does not exist at this ref, or the ref does not exist.
+            Gone: the object exists, but its bytes are missing in the store.
         """
         return self._send(
             Call(
@@ -516,25 +474,21 @@ class Objects(Group):
         content_type: str | None = None,
         force: bool | None = None,
     ) -> ObjectStats:
-        """Make an object of bytes that are in the store already, uncommitted (``stageObject``, deprecated).
+        """Create an object from bytes that already exist in the store (``stageObject``, deprecated).
 
-        `lakefs_ops.api.staging.Staging.link_physical_address` is what to use instead.
+        Use `lakefs_ops.api.staging.Staging.link_physical_address` instead.
 
         Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            path: the object's path.
-            physical_address: where the bytes are; nothing checks that they are there.
-            checksum: the digest of the bytes.
-            size_bytes: how many they are.
-            mtime: when they were written, in Unix seconds, now by default.
+            physical_address: location of the bytes; the server does not check that they exist.
+            checksum: checksum of the bytes.
+            size_bytes: number of bytes.
+            mtime: time of the last write in Unix seconds; default: now.
             metadata: user metadata.
             content_type: the media type.
-            force: also in a read-only repository.
 
         Raises:
-            BadRequest: the address is none of this store.
-            ProtectedBranch: a rule covers the branch.
+            BadRequest: the address is not in this store.
+            ProtectedBranch: a protection rule covers the branch.
         """
         body = ObjectStageCreation.body(
             physical_address=physical_address, checksum=checksum, size_bytes=size_bytes, mtime=mtime,
@@ -548,17 +502,12 @@ class Objects(Group):
         )  # fmt: skip
 
     def upload_preflight(self, repository: str, branch: str, path: str) -> None:
-        """Return when the user may write the object (``uploadObjectPreflight``, internal).
+        """Check the permission to write the object (``uploadObjectPreflight``, internal).
 
-        Nothing but the permission is looked at; even the repository need not exist.
-
-        Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            path: the object's path.
+        Only the permission is checked; the repository does not have to exist.
 
         Raises:
-            PermissionDenied: the user may not.
+            PermissionDenied: the user lacks the permission.
         """
         return self._send(
             Call(
@@ -568,16 +517,15 @@ class Objects(Group):
         )  # fmt: skip
 
     def create_symlink(self, repository: str, branch: str, *, location: str | None = None) -> StorageURI:
-        """Write files into the store that name the branch's objects (``createSymlinkFile``, internal).
+        """Write files with the addresses of a branch's objects to the store (``createSymlinkFile``, internal).
 
         Args:
-            repository: the repository's id.
-            branch: the branch, or another ref.
-            location: only what is below this path.
+            branch: a branch or another ref.
+            location: only objects below this path.
 
         Raises:
-            RefNotFound: no such branch.
-            ConnectionFailed: there is nothing to name: lakeFS 1.84 then drops the connection.
+            RefNotFound: the branch does not exist.
+            ConnectionFailed: there are no objects; lakeFS 1.84 then closes the connection.
         """
         return self._send(
             Call(
@@ -588,9 +536,9 @@ class Objects(Group):
 
 
 def fits_headers(metadata: Mapping[str, str]) -> bool:
-    """Return whether user metadata that goes along with an upload arrives as it is.
+    """Return whether user metadata can be sent in the headers of an upload without change.
 
-    Headers hold no other names than ASCII ones, which the server lowers, and lose spaces around values.
+    Header names are ASCII, the server converts them to lower case, and spaces around values are lost.
     """
     return all(
         _HEADER_NAME.fullmatch(key) and key == key.lower() and value == value.strip() for key, value in metadata.items()

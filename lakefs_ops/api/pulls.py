@@ -7,7 +7,7 @@ from datetime import datetime
 from types import NoneType
 
 from lakefs_ops.api.common import Group, MergeResult, with_paths
-from lakefs_ops.call import Call, query
+from lakefs_ops.call import Call
 from lakefs_ops.errors import LakeFSError, MergeConflict
 from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Model, moment
@@ -17,12 +17,12 @@ _PULL = f"{_PULLS}/{{pull_request}}"
 
 
 class PullRequestBasic(Model):
-    """What can be edited of a pull request.
+    """The editable fields of a pull request.
 
     Attributes:
         status: ``open``, ``closed`` or ``merged``.
-        title: its title.
-        description: what it is about.
+        title: the title.
+        description: the description.
     """
 
     status: str | None = None
@@ -31,19 +31,19 @@ class PullRequestBasic(Model):
 
 
 class PullRequest(PullRequestBasic):
-    """A wish to merge one branch into another.
+    """A request to merge one branch into another.
 
     Attributes:
         status: ``open``, ``closed`` or ``merged``.
-        title: its title.
-        description: what it is about; lists leave it out.
-        id: its id.
-        creation_date: when it was opened, in RFC 3339.
-        author: who opened it.
+        title: the title.
+        description: the description; not included in listings.
+        id: the pull request's id.
+        creation_date: creation time (RFC 3339).
+        author: name of the user who opened it.
         source_branch: the branch to merge.
         destination_branch: the branch to merge into.
-        merged_commit_id: the merge commit; lists leave it out.
-        closed_date: when it was closed or merged, in RFC 3339.
+        merged_commit_id: id of the merge commit; not included in listings.
+        closed_date: time when it was closed or merged (RFC 3339).
     """
 
     id: str
@@ -56,12 +56,12 @@ class PullRequest(PullRequestBasic):
 
     @property
     def created(self) -> datetime:
-        """When it was opened."""
+        """Creation time."""
         return moment(self.creation_date)
 
     @property
     def closed(self) -> datetime | None:
-        """When it was closed or merged."""
+        """Time when it was closed or merged, None while it is open."""
         return None if self.closed_date is None else moment(self.closed_date)
 
 
@@ -70,7 +70,7 @@ class PullRequestsList(Page[PullRequest]):
 
 
 class PullRequestCreation(Model):
-    """What `Pulls.create` sends."""
+    """Request body of `Pulls.create`."""
 
     title: str
     description: str | None = None
@@ -79,17 +79,24 @@ class PullRequestCreation(Model):
 
 
 class PullRequestCreationResponse(Model):
-    """A pull request that was opened.
+    """A new pull request.
 
     Attributes:
-        id: its id.
+        id: the pull request's id.
     """
 
     id: str
 
 
 class Pulls(Group):
-    """Operations on pull requests: ``client.pulls``."""
+    """Operations on pull requests: ``client.pulls``.
+
+    Common parameters:
+        repository: the repository's id.
+        pull_request: the pull request's id.
+        title: the title.
+        description: the description.
+    """
 
     def list(
         self,
@@ -100,20 +107,18 @@ class Pulls(Group):
         after: str | None = None,
         limit: int | None = None,
     ) -> Listing[PullRequest]:
-        """List pull requests, the newest first (``listPullRequests``).
+        """List pull requests, newest first (``listPullRequests``).
 
         Args:
-            repository: the repository's id.
-            status: ``open``, ``closed`` (merged ones too) or ``all`` (default).
-            prefix: only ids that begin so.
-            after: only what comes behind this id.
-            limit: so many at most.
+            status: ``open``, ``closed`` (including merged ones) or ``all`` (default).
+            prefix: only ids that start with this.
+            after: only pull requests after the one with this id.
+            limit: maximum number of results.
         """
-        call = Call(
-            "listPullRequests", "GET", _PULLS, {"repository": repository}, PullRequestsList,
-            query(prefix=prefix, status=status),
-        )  # fmt: skip
-        return Listing(self._sender, call, after=after, limit=limit)
+        params = {"repository": repository}
+        return self._list(
+            "listPullRequests", _PULLS, params, PullRequestsList, after, limit, prefix=prefix, status=status
+        )
 
     def create(
         self,
@@ -127,34 +132,27 @@ class Pulls(Group):
         """Open a pull request (``createPullRequest``).
 
         Args:
-            repository: the repository's id.
-            title: its title.
             source_branch: the branch to merge.
             destination_branch: the branch to merge into.
-            description: what it is about.
 
         Raises:
             BranchNotFound: one of the branches does not exist.
-            BadRequest: both are the same.
+            BadRequest: the branches are the same.
         """
         body = PullRequestCreation.body(
             title=title, description=description, source_branch=source_branch, destination_branch=destination_branch
         )
-        names = {"repository": repository}
-        return self._send(Call("createPullRequest", "POST", _PULLS, names, PullRequestCreationResponse, body=body))
+        params = {"repository": repository}
+        return self._send(Call("createPullRequest", "POST", _PULLS, params, PullRequestCreationResponse, body=body))
 
     def get(self, repository: str, pull_request: str) -> PullRequest:
-        """Return a pull request (``getPullRequest``); it outlives its branches.
-
-        Args:
-            repository: the repository's id.
-            pull_request: its id.
+        """Return a pull request (``getPullRequest``), even if its branches were deleted.
 
         Raises:
-            PullRequestNotFound: no such pull request.
+            PullRequestNotFound: the pull request does not exist.
         """
-        names = {"repository": repository, "pull_request": pull_request}
-        return self._send(Call("getPullRequest", "GET", _PULL, names, PullRequest))
+        params = {"repository": repository, "pull_request": pull_request}
+        return self._send(Call("getPullRequest", "GET", _PULL, params, PullRequest))
 
     def update(
         self,
@@ -168,39 +166,31 @@ class Pulls(Group):
         """Edit a pull request (``updatePullRequest``).
 
         Args:
-            repository: the repository's id.
-            pull_request: its id.
-            status: ``open``, ``closed`` or ``merged``; the last only says so, nothing is merged.
-            title: a new title.
-            description: a new description.
+            status: ``open``, ``closed`` or ``merged``, which changes only the status and merges nothing.
 
         Raises:
-            PullRequestNotFound: no such pull request.
+            PullRequestNotFound: the pull request does not exist.
         """
         body = PullRequestBasic.body(status=status, title=title, description=description)
-        names = {"repository": repository, "pull_request": pull_request}
-        return self._send(Call("updatePullRequest", "PATCH", _PULL, names, NoneType, body=body, idempotent=True))
+        params = {"repository": repository, "pull_request": pull_request}
+        return self._send(Call("updatePullRequest", "PATCH", _PULL, params, NoneType, body=body, idempotent=True))
 
     def merge(self, repository: str, pull_request: str) -> MergeResult:
         """Merge a pull request's source into its destination (``mergePullRequest``).
 
-        Not repeated by the client when no answer comes.
-
-        Args:
-            repository: the repository's id.
-            pull_request: its id.
+        Not retried after a broken connection.
 
         Raises:
-            PullRequestNotOpen: it is closed or merged.
-            MergeConflict: both sides changed the same objects; it stays open. ``paths`` names them as for
-                `lakefs_ops.api.refs.Refs.merge`.
-            NoChanges: the source brings nothing; it stays open.
+            PullRequestNotOpen: the pull request is closed or merged.
+            MergeConflict: both sides changed the same objects; the pull request stays open. ``paths`` has the
+                conflicting paths, as in `lakefs_ops.api.refs.Refs.merge`.
+            NoChanges: the source has no changes; the pull request stays open.
             DirtyBranch: the destination has uncommitted changes.
-            HookFailed: a hook refused.
+            HookFailed: a hook rejected the change.
         """
-        names = {"repository": repository, "pull_request": pull_request}
+        params = {"repository": repository, "pull_request": pull_request}
         try:
-            return self._send(Call("mergePullRequest", "PUT", f"{_PULL}/merge", names, MergeResult))
+            return self._send(Call("mergePullRequest", "PUT", f"{_PULL}/merge", params, MergeResult))
         except MergeConflict as refused:
             conflict = refused
         with suppress(LakeFSError):

@@ -17,7 +17,7 @@ _MERGE = "/repositories/{repository}/refs/{sourceRef}/merge/{destinationBranch}"
 
 
 class Merge(Model):
-    """What `Refs.merge` sends."""
+    """Request body of `Refs.merge`."""
 
     message: str | None = None
     metadata: dict[str, str] | None = None
@@ -28,12 +28,12 @@ class Merge(Model):
 
 
 class FindMergeBaseResult(Model):
-    """Where two refs parted. The wire has the first two the wrong way round (lakeFS 1.84, recorded).
+    """The merge base of two refs. lakeFS 1.84 swaps the first two fields (recorded).
 
     Attributes:
-        source_commit_id: the head of the *destination*, as the server answers it.
-        destination_commit_id: the head of the *source*, as the server answers it.
-        base_commit_id: the commit from which both come.
+        source_commit_id: id of the head of the *destination*, as the server returns it.
+        destination_commit_id: id of the head of the *source*, as the server returns it.
+        base_commit_id: id of the common ancestor.
     """
 
     source_commit_id: str
@@ -42,7 +42,12 @@ class FindMergeBaseResult(Model):
 
 
 class Refs(Group):
-    """Operations on refs: ``client.refs``."""
+    """Operations on refs: ``client.refs``.
+
+    Common parameters:
+        repository: the repository's id.
+        limit: maximum number of results.
+    """
 
     def log(
         self,
@@ -58,24 +63,21 @@ class Refs(Group):
         stop_at: str | None = None,
         limit_amount: bool | None = None,
     ) -> Listing[Commit]:
-        """List the commits that a ref holds, the newest first (``logCommits``).
+        """List the commits of a ref, newest first (``logCommits``).
 
         Args:
-            repository: the repository's id.
-            ref: where to begin.
-            after: a commit id or ref: only what comes behind it.
-            limit: so many at most.
-            objects: only commits that touch one of these paths; merges are left out, and the server walks the
-                history for it.
-            prefixes: only commits that touch something below one of these.
+            ref: the ref to start from.
+            after: only commits after this commit id or ref.
+            objects: only commits that change one of these paths; excludes merges. The server searches the history.
+            prefixes: only commits that change a path below one of these prefixes.
             first_parent: follow only the first parent of merges.
-            since: only commits at or after this time; aware, or RFC 3339 with a zone.
-            stop_at: stop behind this ref, which is still listed.
-            limit_amount: do not look beyond one page, whether or not more follows; the specification calls it
-                ``limit``. It saves a walk through the history when few commits match ``objects`` or ``prefixes``.
+            since: only commits at or after this time: an aware ``datetime``, or RFC 3339 with a time zone.
+            stop_at: the last commit to list, as a ref.
+            limit_amount: stop the search after one page, even if more commits match (``limit`` in the specification).
+                Avoids a search of the whole history if few commits match ``objects`` or ``prefixes``.
 
         Raises:
-            RefNotFound: ``ref``, ``after`` or ``stop_at`` names nothing.
+            RefNotFound: ``ref``, ``after`` or ``stop_at`` does not exist.
 
         Example:
             >>> for commit in client.refs.log("lake", "main", limit=10):  # doctest: +SKIP
@@ -107,23 +109,21 @@ class Refs(Group):
         limit: int | None = None,
         include_right_stats: bool | None = None,
     ) -> Listing[Diff]:
-        """List the differences between two refs by path (``diffRefs``).
+        """List the differences between two refs, sorted by path (``diffRefs``).
 
         Args:
-            repository: the repository's id.
             left_ref: the base of the comparison.
-            right_ref: what is compared with it.
-            type: ``three_dot`` (default): what the right side changed since the merge base, with conflicts;
-                ``two_dot``: the plain difference.
-            prefix: only paths that begin so.
-            delimiter: group paths up to this text, ``/`` as a rule.
-            after: only paths that sort behind this.
-            limit: so many at most.
-            include_right_stats: with the right side's object.
+            right_ref: the ref to compare with the base.
+            type: ``three_dot`` (default): changes on the right side since the merge base, including conflicts;
+                ``two_dot``: all differences between the two refs.
+            prefix: only paths that start with this.
+            delimiter: group paths up to this text, usually ``/``.
+            after: only paths that sort after this.
+            include_right_stats: include the objects on the right side.
 
         Raises:
-            RefNotFound: a side does not exist.
-            NoMergeBase: the two have no commit in common, so only ``two_dot`` compares them.
+            RefNotFound: one of the refs does not exist.
+            NoMergeBase: the refs have no common ancestor; only ``two_dot`` can compare them.
 
         Example:
             >>> [d.path for d in client.refs.diff("lake", "main", "dev") if d.type == "conflict"]  # doctest: +SKIP
@@ -148,40 +148,39 @@ class Refs(Group):
         allow_empty: bool | None = None,
         squash_merge: bool | None = None,
     ) -> MergeResult:
-        """Merge a ref into a branch (``mergeIntoBranch``); always by a commit of its own.
+        """Merge a ref into a branch (``mergeIntoBranch``). Always creates a merge commit.
 
-        Not repeated by the client when no answer comes: `lakefs_ops.flows.once` makes it exactly once.
+        Not retried after a broken connection; `lakefs_ops.flows.once` has an exactly-once version.
 
         Args:
-            repository: the repository's id.
-            source_ref: what to merge; uncommitted changes on it stay behind.
+            source_ref: the ref to merge; its uncommitted changes are not merged.
             destination_branch: the branch to merge into.
-            message: the commit's message, ``Merge 'SOURCE' into 'DESTINATION'`` by default.
-            metadata: keys and values to keep with the commit.
-            strategy: who wins a conflict: ``source-wins`` or ``dest-wins``; none by default.
-            force: also in a read-only repository, and without changes.
-            allow_empty: make a commit even if nothing changes.
-            squash_merge: keep the source out of the commit's parents.
+            message: the commit's message; default: ``Merge 'SOURCE' into 'DESTINATION'``.
+            metadata: keys and values to store with the commit.
+            strategy: the side that wins conflicts: ``source-wins`` or ``dest-wins``; default: neither.
+            force: allow on a read-only repository, and allow a merge without changes.
+            allow_empty: create a commit even if nothing changes.
+            squash_merge: leave the source out of the commit's parents.
 
         Raises:
-            MergeConflict: both sides changed the same objects; ``paths`` names those among the first 10,000
-                differences, which are listed for it, and is empty if that fails.
-            NoChanges: the source brings nothing.
+            MergeConflict: both sides changed the same objects. ``paths`` has the conflicting paths among the first
+                10,000 differences, found by an extra listing; it is empty if the listing fails.
+            NoChanges: the source has no changes.
             DirtyBranch: the destination has uncommitted changes.
-            HookFailed: a hook refused.
+            HookFailed: a hook rejected the change.
             RefNotFound: the source does not exist.
             BranchNotFound: the destination does not exist.
 
         Example:
             >>> client.refs.merge("lake", "dev", "main", message="January").reference  # doctest: +SKIP
         """
-        names = {"repository": repository, "sourceRef": source_ref, "destinationBranch": destination_branch}
+        params = {"repository": repository, "sourceRef": source_ref, "destinationBranch": destination_branch}
         body = Merge.body(
             message=message, metadata=metadata, strategy=strategy,
             force=force, allow_empty=allow_empty, squash_merge=squash_merge,
         )  # fmt: skip
         try:
-            return self._send(Call("mergeIntoBranch", "POST", _MERGE, names, MergeResult, body=body))
+            return self._send(Call("mergeIntoBranch", "POST", _MERGE, params, MergeResult, body=body))
         except MergeConflict as refused:
             conflict = refused
         with suppress(LakeFSError):
@@ -189,16 +188,15 @@ class Refs(Group):
         raise conflict
 
     def merge_base(self, repository: str, source_ref: str, destination_branch: str) -> FindMergeBaseResult:
-        """Return where two refs parted (``findMergeBase``).
+        """Return the merge base of two refs (``findMergeBase``).
 
         Args:
-            repository: the repository's id.
-            source_ref: one ref.
-            destination_branch: the other; any ref will do.
+            source_ref: the first ref.
+            destination_branch: the second ref; does not have to be a branch.
 
         Raises:
-            RefNotFound: one of them does not exist.
-            NoMergeBase: they have no commit in common.
+            RefNotFound: one of the refs does not exist.
+            NoMergeBase: the refs have no common ancestor.
         """
-        names = {"repository": repository, "sourceRef": source_ref, "destinationBranch": destination_branch}
-        return self._send(Call("findMergeBase", "GET", _MERGE, names, FindMergeBaseResult))
+        params = {"repository": repository, "sourceRef": source_ref, "destinationBranch": destination_branch}
+        return self._send(Call("findMergeBase", "GET", _MERGE, params, FindMergeBaseResult))

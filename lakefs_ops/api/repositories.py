@@ -22,7 +22,7 @@ _OLDER_PROTECTION = f"{_REPOSITORY}/branch_protection"
 
 
 class RepositoryCreation(Model):
-    """What `Repositories.create` sends."""
+    """Request body of `Repositories.create`."""
 
     name: str
     storage_namespace: str
@@ -36,12 +36,12 @@ class Repository(Model):
     """A repository.
 
     Attributes:
-        id: its name.
-        creation_date: when it was made, in Unix seconds.
-        default_branch: the branch made with it.
-        storage_namespace: where its data are, such as ``s3://bucket/prefix``.
-        storage_id: which of several stores, mostly empty.
-        read_only: whether changes need ``force``.
+        id: the name.
+        creation_date: creation time in Unix seconds.
+        default_branch: name of the default branch.
+        storage_namespace: location of the data, such as ``s3://bucket/prefix``.
+        storage_id: id of the store, if the server has several; usually empty.
+        read_only: whether changes require ``force``.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Repository(Model):
 
     @property
     def created(self) -> datetime:
-        """When it was made."""
+        """Creation time."""
         return utc(self.creation_date)
 
 
@@ -62,44 +62,44 @@ class RepositoryList(Page[Repository]):
 
 
 class RepositoryMetadata(RootModel[dict[str, str]]):
-    """Keys and values that are kept with a repository."""
+    """Metadata of a repository: keys and values."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
     @classmethod
     def from_answer(cls, body: bytes, headers: Mapping[str, str]) -> Self:
-        """Read them from an answer."""
+        """Read the metadata from a response."""
         return cls.model_validate_json(body)
 
 
 class RepositoryMetadataSet(Model):
-    """What `Repositories.set_metadata` sends."""
+    """Request body of `Repositories.set_metadata`."""
 
     metadata: dict[str, str]
 
 
 class RepositoryMetadataKeys(Model):
-    """What `Repositories.delete_metadata` sends."""
+    """Request body of `Repositories.delete_metadata`."""
 
     keys: list[str]
 
 
 class BranchProtectionRule(Model):
-    """Which branches nobody may write to directly.
+    """A rule that forbids direct writes to the matching branches.
 
     Attributes:
-        pattern: a glob on branch names: ``*``, ``?``, ``[a-z]``, ``[!a]``, ``{a,b}``.
+        pattern: a glob for branch names: ``*``, ``?``, ``[a-z]``, ``[!a]``, ``{a,b}``.
     """
 
     pattern: str
 
 
 class BranchProtectionRules(Model):
-    """A repository's protection rules, and their state.
+    """The branch protection rules of a repository.
 
     Attributes:
         rules: the rules, in any order.
-        etag: names their state, to replace no other; empty while there are no rules.
+        etag: version of the rules, to detect concurrent changes; empty without rules.
     """
 
     rules: list[BranchProtectionRule]
@@ -107,7 +107,7 @@ class BranchProtectionRules(Model):
 
     @classmethod
     def from_answer(cls, body: bytes, headers: Mapping[str, str]) -> Self:
-        """Read the rules from the answer's body, their state from its headers."""
+        """Read the rules from the response body and their version from its headers."""
         rules = _RuleList.model_validate_json(body).root
         return cls(rules=rules, etag=headers.get("ETag", ""))
 
@@ -117,12 +117,12 @@ class _RuleList(RootModel[list[BranchProtectionRule]]):
 
 
 class RefsDump(Model):
-    """Where the branches, tags and commits of a repository were written down.
+    """A dump of the commits, tags and branches of a repository.
 
     Attributes:
-        commits_meta_range_id: what identifies the commits.
-        tags_meta_range_id: what identifies the tags.
-        branches_meta_range_id: what identifies the branches.
+        commits_meta_range_id: id of the meta-range with the commits.
+        tags_meta_range_id: id of the meta-range with the tags.
+        branches_meta_range_id: id of the meta-range with the branches.
     """
 
     commits_meta_range_id: str
@@ -131,29 +131,29 @@ class RefsDump(Model):
 
 
 class RefsRestore(RefsDump):
-    """What `Repositories.restore_submit` sends."""
+    """Request body of `Repositories.restore_submit`."""
 
     force: bool | None = None
 
 
 class TaskInfo(Model):
-    """A task that was started.
+    """A started task.
 
     Attributes:
-        id: what to ask for its status with.
+        id: the task's id.
     """
 
     id: str
 
 
 class RepositoryRestoreStatus(Model):
-    """How far a restore is.
+    """Status of a restore.
 
     Attributes:
         id: the task's id.
-        done: whether it has ended, well or not.
-        update_time: when that was written down, in RFC 3339.
-        error: why it has failed.
+        done: whether it has ended, successfully or not.
+        update_time: time of this status (RFC 3339).
+        error: the error, if it failed.
     """
 
     id: str
@@ -163,26 +163,36 @@ class RepositoryRestoreStatus(Model):
 
     @property
     def updated(self) -> datetime:
-        """When it was written down."""
+        """Time of this status."""
         return moment(self.update_time)
 
 
 class RepositoryDumpStatus(RepositoryRestoreStatus):
-    """How far a dump is.
+    """Status of a dump.
 
     Attributes:
         id: the task's id.
-        done: whether it has ended, well or not.
-        update_time: when that was written down, in RFC 3339.
-        error: why it has failed.
-        refs: what it wrote, once it is done.
+        done: whether it has ended, successfully or not.
+        update_time: time of this status (RFC 3339).
+        error: the error, if it failed.
+        refs: the dump, once it is complete.
     """
 
     refs: RefsDump | None = None
 
 
 class Repositories(Group):
-    """Operations on repositories: ``client.repositories``."""
+    """Operations on repositories: ``client.repositories``.
+
+    Common parameters:
+        repository: the repository's id.
+        force: allow on a read-only repository.
+        pattern: pattern of the branch protection rule.
+        task_id: the id that `dump_submit` or `restore_submit` returned.
+        commits_meta_range_id: id from the dump.
+        tags_meta_range_id: id from the dump.
+        branches_meta_range_id: id from the dump.
+    """
 
     def list(
         self,
@@ -192,23 +202,17 @@ class Repositories(Group):
         after: str | None = None,
         limit: int | None = None,
     ) -> Listing[Repository]:
-        """List repositories in the order of their names (``listRepositories``).
+        """List repositories sorted by name (``listRepositories``).
 
         Args:
-            prefix: only names that begin so.
-            search: only names that hold this text.
-            after: only names that sort behind this.
-            limit: so many at most.
+            prefix: only names that start with this.
+            search: only names that contain this text.
+            after: only names that sort after this.
+            limit: maximum number of results.
         """
-        call = Call(
-            "listRepositories",
-            "GET",
-            "/repositories",
-            {},
-            RepositoryList,
-            query(prefix=prefix, search=search),
+        return self._list(
+            "listRepositories", "/repositories", {}, RepositoryList, after, limit, prefix=prefix, search=search
         )
-        return Listing(self._sender, call, after=after, limit=limit)
 
     def create(
         self,
@@ -224,17 +228,17 @@ class Repositories(Group):
         """Create a repository with its first commit (``createRepository``).
 
         Args:
-            name: 3 to 63 lower-case letters, digits and ``-``.
-            storage_namespace: where to keep its data; no other repository may use it, now or before.
-            storage_id: which store, where the server has several.
-            default_branch: the first branch, ``main`` by default.
-            sample_data: with a few objects to look at.
-            read_only: refuse changes from then on.
-            bare: without a branch and a commit, to restore a dump into.
+            name: the name: 3 to 63 lower-case letters, digits and ``-``.
+            storage_namespace: location for the data; no other repository may use it or have used it.
+            storage_id: id of the store, if the server has several.
+            default_branch: name of the default branch; default: ``main``.
+            sample_data: add some sample objects.
+            read_only: create a read-only repository.
+            bare: create no branch and no commit, so that a dump can be restored.
 
         Raises:
-            AlreadyExists: the name is taken.
-            BadRequest: the name or the namespace cannot be used.
+            AlreadyExists: a repository with this name exists.
+            BadRequest: the name or the namespace is invalid.
 
         Example:
             >>> client.repositories.create(name="lake", storage_namespace="s3://bucket/lake")  # doctest: +SKIP
@@ -248,97 +252,83 @@ class Repositories(Group):
     def get(self, repository: str) -> Repository:
         """Return a repository (``getRepository``).
 
-        Args:
-            repository: the repository's id.
-
         Raises:
-            RepositoryNotFound: no such repository.
+            RepositoryNotFound: the repository does not exist.
         """
         return self._send(Call("getRepository", "GET", _REPOSITORY, {"repository": repository}, Repository))
 
     def delete(self, repository: str, *, force: bool | None = None) -> None:
-        """Delete a repository (``deleteRepository``); its data stay in the store.
-
-        Args:
-            repository: the repository's id.
-            force: also if it is read-only.
+        """Delete a repository (``deleteRepository``). Its data is kept in the store.
 
         Raises:
-            RepositoryNotFound: no such repository.
-            ReadOnlyRepository: it is read-only.
+            RepositoryNotFound: the repository does not exist.
+            ReadOnlyRepository: the repository is read-only.
         """
-        names = {"repository": repository}
-        return self._send(Call("deleteRepository", "DELETE", _REPOSITORY, names, NoneType, query(force=force)))
+        params = {"repository": repository}
+        return self._send(Call("deleteRepository", "DELETE", _REPOSITORY, params, NoneType, query(force=force)))
 
     def get_metadata(self, repository: str) -> dict[str, str]:
-        """Return the keys and values kept with a repository (``getRepositoryMetadata``).
-
-        Args:
-            repository: the repository's id.
+        """Return the metadata of a repository (``getRepositoryMetadata``).
 
         Raises:
-            RepositoryNotFound: no such repository.
+            RepositoryNotFound: the repository does not exist.
         """
-        names = {"repository": repository}
-        return self._send(Call("getRepositoryMetadata", "GET", _METADATA, names, RepositoryMetadata)).root
+        params = {"repository": repository}
+        return self._send(Call("getRepositoryMetadata", "GET", _METADATA, params, RepositoryMetadata)).root
 
     def set_metadata(self, repository: str, *, metadata: Mapping[str, str]) -> None:
-        """Add or replace keys and values of a repository (``setRepositoryMetadata``, internal); others stay.
+        """Add or replace metadata of a repository (``setRepositoryMetadata``, internal). Other keys are kept.
 
         Args:
-            repository: the repository's id.
             metadata: the keys and values to set.
 
         Raises:
-            RepositoryNotFound: no such repository.
+            RepositoryNotFound: the repository does not exist.
         """
         body = RepositoryMetadataSet.body(metadata=metadata)
-        names = {"repository": repository}
-        return self._send(Call("setRepositoryMetadata", "POST", _METADATA, names, NoneType, body=body, idempotent=True))
+        params = {"repository": repository}
+        return self._send(
+            Call("setRepositoryMetadata", "POST", _METADATA, params, NoneType, body=body, idempotent=True)
+        )
 
     def delete_metadata(self, repository: str, *, keys: Iterable[str]) -> None:
-        """Remove keys of a repository (``deleteRepositoryMetadata``, internal); unknown ones are no error.
+        """Remove metadata of a repository (``deleteRepositoryMetadata``, internal). Unknown keys are ignored.
 
         Args:
-            repository: the repository's id.
             keys: the keys to remove.
 
         Raises:
-            RepositoryNotFound: no such repository.
+            RepositoryNotFound: the repository does not exist.
         """
         body = RepositoryMetadataKeys.body(keys=[*keys])
-        names = {"repository": repository}
+        params = {"repository": repository}
         return self._send(
-            Call("deleteRepositoryMetadata", "DELETE", _METADATA, names, NoneType, body=body, idempotent=True)
+            Call("deleteRepositoryMetadata", "DELETE", _METADATA, params, NoneType, body=body, idempotent=True)
         )
 
     def get_branch_protection_rules(self, repository: str) -> BranchProtectionRules:
-        """Return the branch protection rules and their state (``getBranchProtectionRules``).
-
-        Args:
-            repository: the repository's id.
+        """Return the branch protection rules and their version (``getBranchProtectionRules``).
 
         Raises:
-            RepositoryNotFound: no such repository.
+            RepositoryNotFound: the repository does not exist.
         """
-        names = {"repository": repository}
-        return self._send(Call("getBranchProtectionRules", "GET", _PROTECTION, names, BranchProtectionRules))
+        params = {"repository": repository}
+        return self._send(Call("getBranchProtectionRules", "GET", _PROTECTION, params, BranchProtectionRules))
 
     def set_branch_protection_rules(
         self, repository: str, rules: Iterable[BranchProtectionRule], *, if_match: str | None = None
     ) -> None:
         """Replace all branch protection rules (``setBranchProtectionRules``).
 
-        The server follows within seconds, not at once.
+        The server applies new rules within seconds, not immediately.
 
         Args:
-            repository: the repository's id.
-            rules: all rules from now on.
-            if_match: the ``etag`` of the rules to be replaced: refused when they have changed since.
+            rules: all new rules.
+            if_match: the ``etag`` of the rules to replace; fail if the rules have changed.
 
         Raises:
-            PreconditionFailed: they have changed since.
-            InvalidArgument: ``if_match`` is empty: the server cannot be asked for "only if there are none".
+            PreconditionFailed: the rules have changed.
+            InvalidArgument: ``if_match`` is empty; the server has no condition for "only without rules".
 
         Example:
             >>> old = client.repositories.get_branch_protection_rules("lake")  # doctest: +SKIP
@@ -346,7 +336,7 @@ class Repositories(Group):
             >>> client.repositories.set_branch_protection_rules("lake", rules, if_match=old.etag)  # doctest: +SKIP
         """
         if if_match == "":
-            raise InvalidArgument("if_match is empty, which lakeFS refuses; leave it out where there are no rules yet")
+            raise InvalidArgument("if_match is empty, which lakeFS rejects; omit it if the repository has no rules")
         body = b"[" + b",".join(BranchProtectionRule.body(**dict(rule)) for rule in rules) + b"]"
         return self._send(
             Call(
@@ -356,13 +346,12 @@ class Repositories(Group):
         )  # fmt: skip
 
     def create_branch_protection_rule_preflight(self, repository: str) -> None:
-        """Return when the user may set protection rules (``createBranchProtectionRulePreflight``, internal).
+        """Check the permission to set protection rules (``createBranchProtectionRulePreflight``, internal).
 
-        Args:
-            repository: the repository's id; it need not exist.
+        The repository does not have to exist.
 
         Raises:
-            PermissionDenied: the user may not.
+            PermissionDenied: the user lacks the permission.
         """
         path = f"{_OLDER_PROTECTION}/set_allowed"
         return self._send(
@@ -370,24 +359,19 @@ class Repositories(Group):
         )
 
     def internal_get_branch_protection_rules(self, repository: str) -> BranchProtectionRules:
-        """Return the rules by an older address (``internalGetBranchProtectionRules``, deprecated).
+        """Return the branch protection rules (``internalGetBranchProtectionRules``, deprecated).
 
-        `get_branch_protection_rules` is what to use instead.
-
-        Args:
-            repository: the repository's id.
+        Use `get_branch_protection_rules` instead.
         """
-        names = {"repository": repository}
+        params = {"repository": repository}
         return self._send(
-            Call("internalGetBranchProtectionRules", "GET", _OLDER_PROTECTION, names, BranchProtectionRules)
+            Call("internalGetBranchProtectionRules", "GET", _OLDER_PROTECTION, params, BranchProtectionRules)
         )
 
     def internal_create_branch_protection_rule(self, repository: str, *, pattern: str) -> None:
-        """Add one rule by an older address (``internalCreateBranchProtectionRule``, deprecated).
+        """Add one branch protection rule (``internalCreateBranchProtectionRule``, deprecated).
 
-        Args:
-            repository: the repository's id.
-            pattern: the rule's pattern; one that is there already is no error.
+        An existing rule is not an error.
         """
         return self._send(
             Call(
@@ -397,14 +381,10 @@ class Repositories(Group):
         )  # fmt: skip
 
     def internal_delete_branch_protection_rule(self, repository: str, *, pattern: str) -> None:
-        """Remove one rule by an older address (``internalDeleteBranchProtectionRule``, deprecated).
-
-        Args:
-            repository: the repository's id.
-            pattern: the rule's pattern.
+        """Remove one branch protection rule (``internalDeleteBranchProtectionRule``, deprecated).
 
         Raises:
-            NotFound: there is no such rule.
+            NotFound: the rule does not exist.
         """
         return self._send(
             Call(
@@ -414,29 +394,22 @@ class Repositories(Group):
         )  # fmt: skip
 
     def dump_submit(self, repository: str) -> TaskInfo:
-        """Start to write down all branches, tags and commits (``dumpSubmit``); uncommitted changes are left out.
-
-        Args:
-            repository: the repository's id.
+        """Start a dump of all branches, tags and commits, without uncommitted changes (``dumpSubmit``).
 
         Raises:
-            RepositoryNotFound: no such repository.
+            RepositoryNotFound: the repository does not exist.
         """
         return self._send(Call("dumpSubmit", "POST", f"{_REPOSITORY}/dump", {"repository": repository}, TaskInfo))
 
     def dump_status(self, repository: str, task_id: str) -> RepositoryDumpStatus:
-        """Return how far a dump is, and what it wrote (``dumpStatus``).
-
-        Args:
-            repository: the repository's id.
-            task_id: the id of `dump_submit`.
+        """Return the status of a dump, and its result (``dumpStatus``).
 
         Raises:
-            NotFound: no such dump.
+            NotFound: the dump does not exist.
         """
-        names = {"repository": repository}
+        params = {"repository": repository}
         path = f"{_REPOSITORY}/dump"
-        return self._send(Call("dumpStatus", "GET", path, names, RepositoryDumpStatus, query(task_id=task_id)))
+        return self._send(Call("dumpStatus", "GET", path, params, RepositoryDumpStatus, query(task_id=task_id)))
 
     def restore_submit(
         self,
@@ -447,14 +420,7 @@ class Repositories(Group):
         branches_meta_range_id: str,
         force: bool | None = None,
     ) -> TaskInfo:
-        """Start to restore a dump into a bare repository (``restoreSubmit``).
-
-        Args:
-            repository: the id of a bare repository over the same store.
-            commits_meta_range_id: from the dump.
-            tags_meta_range_id: from the dump.
-            branches_meta_range_id: from the dump.
-            force: also in a read-only repository.
+        """Start to restore a dump into a bare repository on the same store (``restoreSubmit``).
 
         Raises:
             BadRequest: the repository is not bare.
@@ -467,31 +433,24 @@ class Repositories(Group):
             commits_meta_range_id=commits_meta_range_id, tags_meta_range_id=tags_meta_range_id,
             branches_meta_range_id=branches_meta_range_id, force=force,
         )  # fmt: skip
-        names = {"repository": repository}
-        return self._send(Call("restoreSubmit", "POST", f"{_REPOSITORY}/restore", names, TaskInfo, body=body))
+        params = {"repository": repository}
+        return self._send(Call("restoreSubmit", "POST", f"{_REPOSITORY}/restore", params, TaskInfo, body=body))
 
     def restore_status(self, repository: str, task_id: str) -> RepositoryRestoreStatus:
-        """Return how far a restore is (``restoreStatus``).
-
-        Args:
-            repository: the repository's id.
-            task_id: the id of `restore_submit`.
+        """Return the status of a restore (``restoreStatus``).
 
         Raises:
-            NotFound: no such restore.
+            NotFound: the restore does not exist.
         """
-        names = {"repository": repository}
+        params = {"repository": repository}
         path = f"{_REPOSITORY}/restore"
-        return self._send(Call("restoreStatus", "GET", path, names, RepositoryRestoreStatus, query(task_id=task_id)))
+        return self._send(Call("restoreStatus", "GET", path, params, RepositoryRestoreStatus, query(task_id=task_id)))
 
     def dump_refs(self, repository: str) -> RefsDump:
-        """Write down all branches, tags and commits while the call lasts (``dumpRefs``, internal).
-
-        Args:
-            repository: the repository's id.
+        """Dump all branches, tags and commits, and wait for the result (``dumpRefs``, internal).
 
         Raises:
-            RepositoryNotFound: no such repository.
+            RepositoryNotFound: the repository does not exist.
         """
         return self._send(Call("dumpRefs", "PUT", f"{_REPOSITORY}/refs/dump", {"repository": repository}, RefsDump))
 
@@ -504,14 +463,7 @@ class Repositories(Group):
         branches_meta_range_id: str,
         force: bool | None = None,
     ) -> None:
-        """Restore a dump into a bare repository while the call lasts (``restoreRefs``, internal).
-
-        Args:
-            repository: the id of a bare repository over the same store.
-            commits_meta_range_id: from the dump.
-            tags_meta_range_id: from the dump.
-            branches_meta_range_id: from the dump.
-            force: also in a read-only repository.
+        """Restore a dump into a bare repository on the same store, and wait for it (``restoreRefs``, internal).
 
         Raises:
             BadRequest: the repository is not bare.
@@ -520,5 +472,5 @@ class Repositories(Group):
             commits_meta_range_id=commits_meta_range_id, tags_meta_range_id=tags_meta_range_id,
             branches_meta_range_id=branches_meta_range_id, force=force,
         )  # fmt: skip
-        names = {"repository": repository}
-        return self._send(Call("restoreRefs", "PUT", f"{_REPOSITORY}/refs/restore", names, NoneType, body=body))
+        params = {"repository": repository}
+        return self._send(Call("restoreRefs", "PUT", f"{_REPOSITORY}/refs/restore", params, NoneType, body=body))

@@ -14,14 +14,14 @@ from lakefs_ops.model import Model
 
 
 class VersionConfig(Model):
-    """Which lakeFS it is.
+    """The server's version.
 
     Attributes:
-        version: its version, such as ``1.84.0``.
-        version_context: its edition, ``lakeFS`` for open source.
-        latest_version: the newest version that the server knows of.
-        upgrade_recommended: whether it wants to be upgraded.
-        upgrade_url: where to read about it.
+        version: the version, such as ``1.84.0``.
+        version_context: the edition, ``lakeFS`` for open source.
+        latest_version: the latest version known to the server.
+        upgrade_recommended: whether an upgrade is recommended.
+        upgrade_url: URL with information about the upgrade.
     """
 
     version: str | None = None
@@ -32,20 +32,20 @@ class VersionConfig(Model):
 
 
 class StorageConfig(Model):
-    """What the server's store can do.
+    """The capabilities of a store.
 
     Attributes:
-        blockstore_type: ``s3``, ``gs``, ``azure``, ``local``, ``mem``.
-        blockstore_namespace_example: how a storage namespace looks.
-        blockstore_namespace_validity_regex: what a storage namespace must match.
-        default_namespace_prefix: where namespaces begin, when the server has a default.
-        pre_sign_support: whether it gives presigned addresses.
-        pre_sign_support_ui: whether its own pages use them.
-        import_support: whether it imports.
-        import_validity_regex: what a source of an import must match.
-        pre_sign_multipart_upload: whether large uploads may be presigned in parts.
-        blockstore_id: which of several stores.
-        blockstore_description: its description.
+        blockstore_type: ``s3``, ``gs``, ``azure``, ``local`` or ``mem``.
+        blockstore_namespace_example: an example of a storage namespace.
+        blockstore_namespace_validity_regex: regular expression for storage namespaces.
+        default_namespace_prefix: default prefix of storage namespaces, if configured.
+        pre_sign_support: whether presigned URLs are supported.
+        pre_sign_support_ui: whether the web UI uses presigned URLs.
+        import_support: whether imports are supported.
+        import_validity_regex: regular expression for import sources.
+        pre_sign_multipart_upload: whether presigned multipart uploads are supported.
+        blockstore_id: id of the store, if the server has several.
+        blockstore_description: the description.
     """
 
     blockstore_type: str
@@ -62,17 +62,17 @@ class StorageConfig(Model):
 
 
 StorageConfigList: TypeAlias = list[StorageConfig]
-"""One for each store, where the server has several."""
+"""The capabilities of each store, if the server has several."""
 
 
 class CustomViewer(Model):
-    """A page that the server's own pages show objects with.
+    """A custom object viewer of the web UI.
 
     Attributes:
-        name: its name.
-        url: its address.
-        extensions: the endings of paths it is for.
-        content_types: the media types it is for.
+        name: the name.
+        url: the viewer's URL.
+        extensions: supported file extensions.
+        content_types: supported media types.
     """
 
     name: str
@@ -82,28 +82,28 @@ class CustomViewer(Model):
 
 
 class UIConfig(Model):
-    """How the server's own pages look.
+    """Configuration of the web UI.
 
     Attributes:
-        custom_viewers: further pages to show objects with.
+        custom_viewers: custom object viewers.
     """
 
     custom_viewers: list[CustomViewer] | None = None
 
 
 class CapabilitiesConfig(Model):
-    """What an edition of the server can do; empty in lakeFS 1.84, and what others say is in ``model_extra``."""
+    """The capabilities of the server's edition; empty in lakeFS 1.84. Other fields are in ``model_extra``."""
 
 
 class Config(Model):
-    """What the server is and can do.
+    """The server's configuration.
 
     Attributes:
-        version_config: which lakeFS it is.
-        storage_config: what its store can do.
-        storage_config_list: one for each store, where it has several.
-        ui_config: how its own pages look.
-        capabilities_config: what its edition can do.
+        version_config: the version.
+        storage_config: the store's capabilities.
+        storage_config_list: the capabilities of each store, if the server has several.
+        ui_config: configuration of the web UI.
+        capabilities_config: capabilities of the edition.
     """
 
     version_config: VersionConfig | None = None
@@ -114,29 +114,29 @@ class Config(Model):
 
 
 class GarbageCollectionConfig(Model):
-    """What a collector must heed.
+    """Configuration for garbage collectors.
 
     Attributes:
-        grace_period: how many seconds an object that nothing names is left alone.
+        grace_period: minimum age in seconds of an unreferenced object that may be deleted.
     """
 
     grace_period: int | None = None
 
 
 class LoginConfig(Model):
-    """How users log in.
+    """Configuration of the login.
 
     Attributes:
-        rbac: how permissions are kept: ``none``, ``simplified``, ``internal`` or ``external``.
-        username_ui_placeholder: what the page's first field asks for.
-        password_ui_placeholder: what its second field asks for.
-        login_url: another page to log in on.
-        login_url_method: how that is offered: ``none``, ``redirect`` or ``select``.
-        login_failed_message: what the page says when it was wrong.
-        fallback_login_url: a second other page.
-        fallback_login_label: what it is called.
-        login_cookie_names: the cookies that a login sets.
-        logout_url: where to log out.
+        rbac: access control: ``none``, ``simplified``, ``internal`` or ``external``.
+        username_ui_placeholder: placeholder of the user name field.
+        password_ui_placeholder: placeholder of the password field.
+        login_url: URL of an external login page.
+        login_url_method: use of the external page: ``none``, ``redirect`` or ``select``.
+        login_failed_message: message after a failed login.
+        fallback_login_url: URL of a fallback login page.
+        fallback_login_label: label of the fallback login page.
+        login_cookie_names: names of the cookies that a login sets.
+        logout_url: URL of the logout page.
     """
 
     rbac: str | None = Field(default=None, alias="RBAC")
@@ -152,12 +152,12 @@ class LoginConfig(Model):
 
 
 class SetupState(Model):
-    """Whether the server is set up.
+    """The setup state of the server.
 
     Attributes:
         state: ``initialized`` or ``not_initialized``.
-        comm_prefs_missing: whether nobody has said what mail they want.
-        login_config: how users log in.
+        comm_prefs_missing: whether the communication preferences have not been set.
+        login_config: configuration of the login.
     """
 
     state: str | None = None
@@ -166,11 +166,11 @@ class SetupState(Model):
 
 
 class AccessKeyCredentials(Model):
-    """A key pair to be.
+    """The key pair for a new server.
 
     Attributes:
         access_key_id: the access key.
-        secret_access_key: its secret.
+        secret_access_key: the secret.
     """
 
     access_key_id: str
@@ -178,7 +178,7 @@ class AccessKeyCredentials(Model):
 
 
 class CommPrefsInput(Model):
-    """What `Server.setup_comm_prefs` sends."""
+    """Request body of `Server.setup_comm_prefs`."""
 
     first_name: str | None = Field(default=None, alias="firstName")
     last_name: str | None = Field(default=None, alias="lastName")
@@ -189,7 +189,7 @@ class CommPrefsInput(Model):
 
 
 class Setup(Model):
-    """What `Server.setup` sends."""
+    """Request body of `Server.setup`."""
 
     username: str
     key: AccessKeyCredentials | None = None
@@ -202,12 +202,12 @@ class Setup(Model):
 
 
 class StatsEvent(Model):
-    """Something that happened so often.
+    """A counted event.
 
     Attributes:
-        class_: what kind of thing did it, such as ``integration``; ``class`` on the wire.
-        name: what happened.
-        count: how often.
+        class_: class of the event's source, such as ``integration``; ``class`` in the API.
+        name: name of the event.
+        count: number of occurrences.
     """
 
     class_: str = Field(alias="class")
@@ -216,18 +216,18 @@ class StatsEvent(Model):
 
 
 class StatsEventsList(Model):
-    """What `Server.post_stats_events` sends."""
+    """Request body of `Server.post_stats_events`."""
 
     events: list[StatsEvent]
 
 
 class UsageReport(Model):
-    """How much the server was used in a month.
+    """The usage of the server in one month.
 
     Attributes:
         year: the year.
         month: the month, from 1.
-        count: how many calls.
+        count: number of calls.
     """
 
     year: int
@@ -236,11 +236,11 @@ class UsageReport(Model):
 
 
 class InstallationUsageReport(Model):
-    """How much the server was used.
+    """The usage of the server.
 
     Attributes:
         installation_id: the server's id.
-        reports: one for each month.
+        reports: one report per month.
     """
 
     installation_id: str
@@ -248,18 +248,27 @@ class InstallationUsageReport(Model):
 
 
 class Server(Group):
-    """Operations on the server: ``client.server``."""
+    """Operations on the server: ``client.server``.
+
+    Common parameters:
+        first_name: the administrator's first name.
+        last_name: the administrator's last name.
+        email: the address for news.
+        company_name: the company's name.
+        feature_updates: subscribe to news about features.
+        security_updates: subscribe to news about security; deprecated.
+    """
 
     def health(self) -> None:
-        """Return when the server answers (``healthCheck``); no credentials are needed.
+        """Check that the server responds (``healthCheck``). Needs no credentials.
 
         Raises:
-            TransportError: it does not.
+            TransportError: the server does not respond.
         """
         return self._send(Call("healthCheck", "GET", "/healthcheck", {}, NoneType, authenticated=False))
 
     def config(self) -> Config:
-        """Return what the server is and can do (``getConfig``).
+        """Return the server's configuration (``getConfig``).
 
         Example:
             >>> config = client.server.config()  # doctest: +SKIP
@@ -269,20 +278,20 @@ class Server(Group):
         return self._send(Call("getConfig", "GET", "/config", {}, Config))
 
     def version(self) -> VersionConfig:
-        """Return which lakeFS it is (``getLakeFSVersion``, deprecated: `config`)."""
+        """Return the server's version (``getLakeFSVersion``, deprecated: `config`)."""
         return self._send(Call("getLakeFSVersion", "GET", "/config/version", {}, VersionConfig))
 
     def storage(self) -> StorageConfig:
-        """Return what the store can do (``getStorageConfig``, deprecated: `config`)."""
+        """Return the store's capabilities (``getStorageConfig``, deprecated: `config`)."""
         return self._send(Call("getStorageConfig", "GET", "/config/storage", {}, StorageConfig))
 
     def garbage_collection_config(self) -> GarbageCollectionConfig:
-        """Return what a collector must heed (``getGarbageCollectionConfig``, internal)."""
+        """Return the configuration for garbage collectors (``getGarbageCollectionConfig``, internal)."""
         path = "/config/garbage-collection"
         return self._send(Call("getGarbageCollectionConfig", "GET", path, {}, GarbageCollectionConfig))
 
     def setup_state(self) -> SetupState:
-        """Return whether the server is set up (``getSetupState``, internal); no credentials are needed."""
+        """Return the setup state of the server (``getSetupState``, internal). Needs no credentials."""
         return self._send(Call("getSetupState", "GET", "/setup_lakefs", {}, SetupState, authenticated=False))
 
     def setup(
@@ -297,24 +306,18 @@ class Server(Group):
         feature_updates: bool | None = None,
         security_updates: bool | None = None,
     ) -> CredentialsWithSecret:
-        """Set a new server up with its first user (``setup``, internal); no credentials are needed.
+        """Set up a new server with its first user (``setup``, internal). Needs no credentials.
 
         Args:
             username: the user's name.
-            key: the user's key pair; the server makes one by default.
-            first_name: who sets it up.
-            last_name: who sets it up.
-            email: where news go to.
-            company_name: for whom.
-            feature_updates: send news of features.
-            security_updates: send news of security; deprecated.
+            key: the user's key pair; default: the server creates one.
 
         Returns:
-            The user's key pair; the secret is shown this once.
+            The user's key pair; the secret cannot be retrieved again.
 
         Raises:
-            AlreadyExists: the server is set up.
-            BadRequest: an empty name, or no address of e-mail.
+            AlreadyExists: the server is already set up.
+            BadRequest: the name is empty, or the email address is invalid.
         """
         body = Setup.body(
             username=username, key=key, first_name=first_name, last_name=last_name, email=email,
@@ -334,19 +337,11 @@ class Server(Group):
         email: str | None = None,
         company_name: str | None = None,
     ) -> None:
-        """Say what mail is wanted (``setupCommPrefs``, internal); no credentials are needed.
-
-        Args:
-            feature_updates: send news of features.
-            security_updates: send news of security; deprecated, and needed.
-            first_name: who it is.
-            last_name: who it is.
-            email: where news go to.
-            company_name: for whom.
+        """Set the communication preferences (``setupCommPrefs``, internal). Needs no credentials.
 
         Raises:
             PreconditionFailed: the server is not set up.
-            AlreadyExists: it was said before.
+            AlreadyExists: the preferences are already set.
         """
         body = CommPrefsInput.body(
             feature_updates=feature_updates, security_updates=security_updates, first_name=first_name,
@@ -357,26 +352,26 @@ class Server(Group):
         )
 
     def post_stats_events(self, events: Iterable[StatsEvent]) -> None:
-        """Tell the server what was done how often, for its statistics (``postStatsEvents``, internal).
+        """Add events to the server's statistics (``postStatsEvents``, internal).
 
         Args:
-            events: what was done.
+            events: the counted events.
 
         Raises:
-            BadRequest: an empty class or name, or a negative count.
+            BadRequest: an event has an empty class or name, or a negative count.
         """
         body = StatsEventsList.body(events=list(events))
         return self._send(Call("postStatsEvents", "POST", "/statistics", {}, NoneType, body=body))
 
     def usage_report(self) -> InstallationUsageReport:
-        """Return how much the server was used (``getUsageReportSummary``, internal)."""
+        """Return the usage of the server (``getUsageReportSummary``, internal)."""
         return self._send(Call("getUsageReportSummary", "GET", "/usage-report/summary", {}, InstallationUsageReport))
 
     def usage_report_text(self) -> str:
-        """Return `usage_report` as a table to print (``getUsageReportSummary``, internal)."""
+        """Return the usage of the server as a text table (``getUsageReportSummary``, internal)."""
         path = "/usage-report/summary"
         return self._send(Call("getUsageReportSummary", "GET", path, {}, str, headers={"Accept": "text/plain"}))
 
     def oauth_callback(self) -> None:
-        """End a login by another page (``oauthCallback``); browsers do that, and here only the address is asked."""
+        """Request the end of an external login (``oauthCallback``), which is meant for browsers."""
         return self._send(Call("oauthCallback", "GET", "/oidc/callback", {}, NoneType, authenticated=False))

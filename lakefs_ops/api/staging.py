@@ -1,4 +1,4 @@
-"""Staging: bytes that go to the store directly: ``/repositories/{repository}/branches/{branch}/staging``."""
+"""Staging: uploads directly to the store: ``/repositories/{repository}/branches/{branch}/staging``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PART = f"{_UPLOAD}/parts/{{partNumber}}"
 
 
 class StagingLocation(Model):
-    """Where to put an object's bytes.
+    """A location in the store for an object's bytes.
 
     Attributes:
-        physical_address: the address in the store, signed by the server; hand it back as it is.
-        presigned_url: where to send the bytes to, when it was asked for.
-        presigned_url_expiry: when that ends, in Unix seconds.
+        physical_address: the location, signed by the server; pass it back unchanged.
+        presigned_url: URL to send the bytes to, if requested.
+        presigned_url_expiry: expiry of the URL in Unix seconds.
     """
 
     physical_address: str | None = None
@@ -34,12 +34,12 @@ class StagingLocation(Model):
 
     @property
     def expires(self) -> datetime | None:
-        """When the presigned address ends."""
+        """Expiry of the presigned URL, None without one."""
         return None if self.presigned_url_expiry is None else utc(self.presigned_url_expiry)
 
 
 class StagingMetadata(Model):
-    """What `Staging.link_physical_address` sends."""
+    """Request body of `Staging.link_physical_address`."""
 
     staging: StagingLocation
     checksum: str
@@ -51,12 +51,12 @@ class StagingMetadata(Model):
 
 
 class PresignMultipartUpload(Model):
-    """An upload in parts that was begun.
+    """A started multipart upload.
 
     Attributes:
-        upload_id: names the upload in the calls that follow.
-        physical_address: where the object will be.
-        presigned_urls: where to send the parts to, in order, when a number of parts was given.
+        upload_id: the upload's id.
+        physical_address: location of the object in the store.
+        presigned_urls: URLs to send the parts to, in order, if a number of parts was given.
     """
 
     upload_id: str
@@ -65,11 +65,11 @@ class PresignMultipartUpload(Model):
 
 
 class UploadPart(Model):
-    """A part that is in the store.
+    """An uploaded part.
 
     Attributes:
-        part_number: its place, from 1.
-        etag: what the store answered for it.
+        part_number: the part's number, from 1.
+        etag: the ETag that the store returned.
     """
 
     part_number: int
@@ -77,7 +77,7 @@ class UploadPart(Model):
 
 
 class CompletePresignMultipartUpload(Model):
-    """What `Staging.complete_multipart_upload` sends."""
+    """Request body of `Staging.complete_multipart_upload`."""
 
     physical_address: str
     parts: list[UploadPart]
@@ -86,35 +86,35 @@ class CompletePresignMultipartUpload(Model):
 
 
 class AbortPresignMultipartUpload(Model):
-    """What `Staging.abort_multipart_upload` sends."""
+    """Request body of `Staging.abort_multipart_upload`."""
 
     physical_address: str
 
 
 class UploadPartFrom(Model):
-    """What `Staging.upload_part` sends."""
+    """Request body of `Staging.upload_part`."""
 
     physical_address: str
 
 
 class UploadTo(Model):
-    """Where to send a part to.
+    """The destination of a part.
 
     Attributes:
-        presigned_url: the address.
+        presigned_url: URL to send the part to.
     """
 
     presigned_url: str = Field(repr=False)
 
 
 class CopyPartSource(Model):
-    """An object, or a range of one, that a part is copied from.
+    """An object, or a range of it, to copy to a part.
 
     Attributes:
         repository: the repository's id.
         ref: a branch, tag, commit or expression.
         path: the object's path.
-        range: a part of it, such as ``bytes=0-5242879``.
+        range: a byte range such as ``bytes=0-5242879``.
     """
 
     repository: str
@@ -124,28 +124,28 @@ class CopyPartSource(Model):
 
 
 class UploadPartCopyFrom(UploadPartFrom):
-    """What `Staging.upload_part_copy` sends."""
+    """Request body of `Staging.upload_part_copy`."""
 
     copy_source: CopyPartSource
 
 
 class CopiedPart(Model):
-    """What the headers of an answer say of a copied part.
+    """A copied part.
 
     Attributes:
-        etag: what `Staging.complete_multipart_upload` wants to know of it.
+        etag: the part's ETag, for `Staging.complete_multipart_upload`.
     """
 
     etag: str | None = None
 
     @classmethod
     def from_answer(cls, body: bytes, headers: Mapping[str, str]) -> Self:
-        """Read it from the answer's headers."""
+        """Read the model from the response headers."""
         return cls(etag=headers.get("ETag"))
 
 
 class UpdateToken(Model):
-    """A staging area's token, which no operation of lakeFS 1.84 uses.
+    """The token of a staging area; not used by any operation of lakeFS 1.84.
 
     Attributes:
         staging_token: the token.
@@ -155,21 +155,29 @@ class UpdateToken(Model):
 
 
 class Staging(Group):
-    """Operations on bytes that go to the store directly: ``client.staging``."""
+    """Uploads directly to the store: ``client.staging``. New objects are uncommitted.
+
+    Common parameters:
+        repository: the repository's id.
+        branch: the branch to change.
+        path: the object's path.
+        upload_id: the upload's id, from `create_multipart_upload`.
+        physical_address: the object's location, from `create_multipart_upload`.
+        part_number: the part's number, from 1 to 10,000.
+        user_metadata: keys and values to store with the object.
+        content_type: the media type.
+    """
 
     def get_physical_address(
         self, repository: str, branch: str, path: str, *, presign: bool | None = None
     ) -> StagingLocation:
-        """Return where to put an object's bytes (``getPhysicalAddress``); link them within 24 hours.
+        """Return a location for an object's bytes (``getPhysicalAddress``). Link it within 24 hours.
 
         Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            path: the object's path.
-            presign: with an address that the bytes can be sent to without credentials.
+            presign: include a URL that accepts the bytes without credentials.
 
         Raises:
-            NotSupported: the store does not presign.
+            NotSupported: the store does not support presigned URLs.
 
         Example:
             >>> place = client.staging.get_physical_address("lake", "dev", "large.bin", presign=True)  # doctest: +SKIP
@@ -197,29 +205,25 @@ class Staging(Group):
         if_none_match: str | None = None,
         if_match: str | None = None,
     ) -> ObjectStats:
-        """Make an object of bytes that were put into the store, uncommitted (``linkPhysicalAddress``).
+        """Create an object from bytes that were sent to the store (``linkPhysicalAddress``).
 
-        Size, checksum and the bytes themselves are taken unseen.
+        The server checks neither the size nor the checksum, nor that the bytes exist.
 
         Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            path: the object's path, the one that the address was asked for.
-            staging: what `get_physical_address` returned.
-            checksum: the digest of the bytes, as the store answered it.
-            size_bytes: how many they are.
-            user_metadata: keys and values to keep with the object.
-            content_type: the media type.
-            mtime: when they were written, in Unix seconds, now by default.
-            force: also in a read-only repository.
-            if_none_match: ``*`` to refuse when the object exists; the open-source server knows no other.
-            if_match: refused by the open-source server.
+            path: the object's path, as in `get_physical_address`.
+            staging: the location that `get_physical_address` returned.
+            checksum: checksum of the bytes, as the store returned it.
+            size_bytes: number of bytes.
+            mtime: time of the last write in Unix seconds; default: now.
+            force: allow on a read-only repository.
+            if_none_match: ``*`` to fail if the object exists; the open-source server supports no other value.
+            if_match: not supported by the open-source server.
 
         Raises:
-            BadRequest: the address was changed, is for another path, or has expired.
-            PreconditionFailed: the object exists, and ``if_none_match`` was given.
-            ProtectedBranch: a rule covers the branch.
-            BranchNotFound: no such branch.
+            BadRequest: the address was altered, belongs to another path, or has expired.
+            PreconditionFailed: the object exists and ``if_none_match`` is ``*``.
+            ProtectedBranch: a protection rule covers the branch.
+            BranchNotFound: the branch does not exist.
         """
         body = StagingMetadata.body(
             staging=staging, checksum=checksum, size_bytes=size_bytes, user_metadata=user_metadata,
@@ -236,16 +240,13 @@ class Staging(Group):
     def create_multipart_upload(
         self, repository: str, branch: str, path: str, *, parts: int | None = None
     ) -> PresignMultipartUpload:
-        """Begin an upload in parts (``createPresignMultipartUpload``, experimental, S3 only).
+        """Start a multipart upload (``createPresignMultipartUpload``, experimental, S3 only).
 
         Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            path: the object's path.
-            parts: for how many parts to return addresses, 10,000 at most; none by default.
+            parts: number of presigned URLs to return, at most 10,000; default: none.
 
         Raises:
-            NotSupported: the store is not S3, or the server's option for it is off.
+            NotSupported: the store is not S3, or the server has presigned multipart uploads disabled.
         """
         return self._send(
             Call(
@@ -266,70 +267,48 @@ class Staging(Group):
         user_metadata: Mapping[str, str] | None = None,
         content_type: str | None = None,
     ) -> ObjectStats:
-        """Make an object of the uploaded parts, uncommitted (``completePresignMultipartUpload``, experimental).
+        """Create an object from uploaded parts (``completePresignMultipartUpload``, experimental).
 
         Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            upload_id: what `create_multipart_upload` returned.
-            path: the object's path.
-            physical_address: what `create_multipart_upload` returned.
-            parts: the parts in order, with what the store answered for each.
-            user_metadata: keys and values to keep with the object.
-            content_type: the media type.
+            parts: the parts in order, with their ETags.
 
         Raises:
-            NotSupported: the store is not S3, or the server's option for it is off.
+            NotSupported: the store is not S3, or the server has presigned multipart uploads disabled.
         """
         body = CompletePresignMultipartUpload.body(
             physical_address=physical_address, parts=list(parts), user_metadata=user_metadata,
             content_type=content_type,
         )  # fmt: skip
-        names = {"repository": repository, "branch": branch, "uploadId": upload_id}
+        params = {"repository": repository, "branch": branch, "uploadId": upload_id}
         return self._send(
-            Call("completePresignMultipartUpload", "PUT", _UPLOAD, names, ObjectStats, query(path=path), body)
+            Call("completePresignMultipartUpload", "PUT", _UPLOAD, params, ObjectStats, query(path=path), body)
         )
 
     def abort_multipart_upload(
         self, repository: str, branch: str, upload_id: str, path: str, *, physical_address: str
     ) -> None:
-        """Give up an upload in parts (``abortPresignMultipartUpload``, experimental).
-
-        Args:
-            repository: the repository's id.
-            branch: the branch it was for.
-            upload_id: what `create_multipart_upload` returned.
-            path: the object's path.
-            physical_address: what `create_multipart_upload` returned.
+        """Abort a multipart upload (``abortPresignMultipartUpload``, experimental).
 
         Raises:
-            NotSupported: the store is not S3, or the server's option for it is off.
+            NotSupported: the store is not S3, or the server has presigned multipart uploads disabled.
         """
         body = AbortPresignMultipartUpload.body(physical_address=physical_address)
-        names = {"repository": repository, "branch": branch, "uploadId": upload_id}
+        params = {"repository": repository, "branch": branch, "uploadId": upload_id}
         return self._send(
-            Call("abortPresignMultipartUpload", "DELETE", _UPLOAD, names, NoneType, query(path=path), body)
+            Call("abortPresignMultipartUpload", "DELETE", _UPLOAD, params, NoneType, query(path=path), body)
         )
 
     def upload_part(
         self, repository: str, branch: str, upload_id: str, part_number: int, path: str, *, physical_address: str
     ) -> UploadTo:
-        """Return where to send a part to (``uploadPart``, experimental).
-
-        Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            upload_id: what `create_multipart_upload` returned.
-            part_number: the part's place, from 1 to 10,000.
-            path: the object's path.
-            physical_address: what `create_multipart_upload` returned.
+        """Return a URL to send a part to (``uploadPart``, experimental).
 
         Raises:
-            NotSupported: the store has no uploads in parts.
+            NotSupported: the store does not support multipart uploads.
         """
         body = UploadPartFrom.body(physical_address=physical_address)
-        names = _part(repository, branch, upload_id, part_number)
-        return self._send(Call("uploadPart", "PUT", _PART, names, UploadTo, query(path=path), body, idempotent=True))
+        params = _part(repository, branch, upload_id, part_number)
+        return self._send(Call("uploadPart", "PUT", _PART, params, UploadTo, query(path=path), body, idempotent=True))
 
     def upload_part_copy(
         self,
@@ -342,24 +321,18 @@ class Staging(Group):
         physical_address: str,
         copy_source: CopyPartSource,
     ) -> CopiedPart:
-        """Make a part of an object that is in lakeFS already (``uploadPartCopy``, experimental).
+        """Copy a part from an object in lakeFS (``uploadPartCopy``, experimental).
 
         Args:
-            repository: the repository's id.
-            branch: the branch to write on.
-            upload_id: what `create_multipart_upload` returned.
-            part_number: the part's place, from 1 to 10,000.
-            path: the object's path.
-            physical_address: what `create_multipart_upload` returned.
-            copy_source: what to copy.
+            copy_source: the object to copy from.
 
         Raises:
-            NotSupported: the store has no uploads in parts.
+            NotSupported: the store does not support multipart uploads.
         """
         body = UploadPartCopyFrom.body(physical_address=physical_address, copy_source=copy_source)
-        names = _part(repository, branch, upload_id, part_number)
+        params = _part(repository, branch, upload_id, part_number)
         return self._send(
-            Call("uploadPartCopy", "PUT", f"{_PART}/copy", names, CopiedPart, query(path=path), body, idempotent=True)
+            Call("uploadPartCopy", "PUT", f"{_PART}/copy", params, CopiedPart, query(path=path), body, idempotent=True)
         )
 
 

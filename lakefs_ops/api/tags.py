@@ -13,7 +13,7 @@ _TAGS = "/repositories/{repository}/tags"
 
 
 class TagCreation(Model):
-    """What `Tags.create` sends."""
+    """Request body of `Tags.create`."""
 
     id: str
     ref: str
@@ -21,7 +21,13 @@ class TagCreation(Model):
 
 
 class Tags(Group):
-    """Operations on tags: ``client.tags``."""
+    """Operations on tags: ``client.tags``.
+
+    Common parameters:
+        repository: the repository's id.
+        tag: the tag's name.
+        force: allow on a read-only repository.
+    """
 
     def list(
         self,
@@ -31,31 +37,27 @@ class Tags(Group):
         after: str | None = None,
         limit: int | None = None,
     ) -> Listing[Ref]:
-        """List tags in the order of their names (``listTags``).
+        """List tags sorted by name (``listTags``).
 
         Args:
-            repository: the repository's id.
-            prefix: only names that begin so.
-            after: only names that sort behind this.
-            limit: so many at most.
+            prefix: only names that start with this.
+            after: only names that sort after this.
+            limit: maximum number of results.
         """
-        call = Call("listTags", "GET", _TAGS, {"repository": repository}, RefList, query(prefix=prefix))
-        return Listing(self._sender, call, after=after, limit=limit)
+        return self._list("listTags", _TAGS, {"repository": repository}, RefList, after, limit, prefix=prefix)
 
     def create(self, repository: str, *, id: str, ref: str, force: bool | None = None) -> Ref:
-        """Create a tag (``createTag``); it can never be moved.
+        """Create a tag (``createTag``). A tag cannot be moved.
 
         Args:
-            repository: the repository's id.
             id: the tag's name.
-            ref: the commit it names.
-            force: also in a read-only repository.
+            ref: the ref to tag.
 
         Raises:
-            AlreadyExists: a tag of that name exists, be it for the same commit.
-            Conflict: a branch or a commit has that name.
+            AlreadyExists: a tag with this name exists, even if it points to the same commit.
+            Conflict: a branch or a commit has this name.
             RefNotFound: the ref does not exist.
-            HookFailed: a hook refused.
+            HookFailed: a hook rejected the change.
 
         Example:
             >>> client.tags.create("lake", id="2015-01", ref="main").commit_id  # doctest: +SKIP
@@ -64,27 +66,18 @@ class Tags(Group):
         return self._send(Call("createTag", "POST", _TAGS, {"repository": repository}, Ref, body=body))
 
     def get(self, repository: str, tag: str) -> Ref:
-        """Return a tag and its commit (``getTag``).
-
-        Args:
-            repository: the repository's id.
-            tag: the tag's name.
+        """Return a tag (``getTag``).
 
         Raises:
-            TagNotFound: no such tag.
+            TagNotFound: the tag does not exist.
         """
         return self._send(Call("getTag", "GET", f"{_TAGS}/{{tag}}", {"repository": repository, "tag": tag}, Ref))
 
     def delete(self, repository: str, tag: str, *, force: bool | None = None) -> None:
         """Delete a tag (``deleteTag``).
 
-        Args:
-            repository: the repository's id.
-            tag: the tag's name.
-            force: also in a read-only repository.
-
         Raises:
-            TagNotFound: no such tag.
+            TagNotFound: the tag does not exist.
         """
-        names = {"repository": repository, "tag": tag}
-        return self._send(Call("deleteTag", "DELETE", f"{_TAGS}/{{tag}}", names, NoneType, query(force=force)))
+        params = {"repository": repository, "tag": tag}
+        return self._send(Call("deleteTag", "DELETE", f"{_TAGS}/{{tag}}", params, NoneType, query(force=force)))

@@ -67,7 +67,7 @@ def upload_file(
         path: the object's path.
         source: a file's path, a file opened in binary mode (read from its current position), or bytes.
         content_type: the media type; default: ``application/octet-stream``.
-        metadata: user metadata. If the object goes through the server, metadata that HTTP headers would alter
+        metadata: user metadata. If the object is sent through the server, metadata that HTTP headers would alter
             (upper case or non-ASCII keys, spaces around values) is set by a second request.
         if_none_match: ``*`` to fail if the object exists.
         force: allow on a read-only repository.

@@ -197,6 +197,11 @@ class Method:
         return inspect.getdoc(self.function) or ""
 
     @property
+    def common_doc(self) -> str:
+        """The section of the group's docstring about the parameters that its methods share."""
+        return (inspect.getdoc(_group(self.group)) or "").partition("\nCommon parameters:")[2]
+
+    @property
     def operation(self) -> str:
         """The operation that the docstring names first."""
         found = re.search(r"\(``(\w+)``", self.doc)

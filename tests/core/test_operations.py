@@ -275,8 +275,15 @@ def test_documented(methods: list[Any]) -> None:
     for method in methods:
         where = f"{method.group}.{method.name}"
         assert method.operation, f"{where} does not name its operation"
-        arguments = [n for n in method.parameters if f"\n    {n}: " not in method.doc]
+        arguments = [n for n in method.parameters if f"\n    {n}: " not in method.doc + method.common_doc]
         assert not arguments, f"{where} does not explain {arguments}"
+
+
+def test_common_parameters_are_shared(methods: list[Any]) -> None:
+    for common, group in {(method.common_doc, method.group) for method in methods}:
+        used = [name for method in methods if method.group == group for name in method.parameters]
+        rare = [name for name in re.findall(r"^    (\w+): ", common, re.MULTILINE) if used.count(name) < 2]
+        assert not rare, f"{group}: {rare} are parameters of one method, or of none"
 
 
 # models ------------------------------------------------------------------------------------------------

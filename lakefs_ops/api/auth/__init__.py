@@ -1,7 +1,7 @@
-"""Who may do what: ``/user``, ``/auth``, ``/sts``.
+"""Authentication and authorization: ``/user``, ``/auth``, ``/sts``.
 
-The open-source server has one user with one key pair: groups, policies, memberships and external principals are
-refused there (`lakefs_ops.errors.NotSupported`).
+The open-source server has one user with one key pair; it supports no groups, policies, memberships or external
+principals (`lakefs_ops.errors.NotSupported`).
 """
 
 from __future__ import annotations
@@ -65,4 +65,15 @@ __all__ = [
 
 
 class Auth(Login, Users, Groups, Policies):
-    """Operations on users, groups, policies and credentials: ``client.auth``."""
+    """Operations on users, groups, policies and credentials: ``client.auth``.
+
+    Common parameters:
+        user_id: the user's name.
+        group_id: the group's id.
+        policy_id: the policy's id.
+        principal_id: the external principal's id, such as an ARN.
+        access_key_id: the access key.
+        prefix: only names, ids or access keys that start with this.
+        after: only names, ids or access keys that sort after this.
+        limit: maximum number of results.
+    """

@@ -1,14 +1,14 @@
-"""Who one is, and tokens: ``/user``, ``/auth/login``, ``/sts``."""
+"""The current user, and tokens: ``/user``, ``/auth/login``, ``/sts``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from lakefs_ops.api import common
 from lakefs_ops.api.auth.models import (
     AuthCapabilities,
     AuthenticationToken,
-    Base,
     CurrentUser,
     ExternalLoginInformation,
     LoginInformation,
@@ -18,31 +18,30 @@ from lakefs_ops.api.auth.models import (
 from lakefs_ops.call import Call
 
 
-class Login(Base):
-    """Operations on oneself."""
+class Login(common.Group):
+    """Operations on the current user and tokens."""
 
     def current_user(self) -> User:
         """Return the user that the credentials belong to (``getCurrentUser``).
 
         Raises:
-            AuthenticationFailed: the server does not know the credentials.
+            AuthenticationFailed: the credentials are invalid.
         """
         return self._send(Call("getCurrentUser", "GET", "/user", {}, CurrentUser)).user
 
     def capabilities(self) -> AuthCapabilities:
-        """Return what the server's users may expect (``getAuthCapabilities``, internal)."""
+        """Return the user management features of the server (``getAuthCapabilities``, internal)."""
         path = "/auth/capabilities"
         return self._send(Call("getAuthCapabilities", "GET", path, {}, AuthCapabilities, authenticated=False))
 
     def login(self, *, access_key_id: str, secret_access_key: str) -> AuthenticationToken:
-        """Return a bearer token for a key pair (``login``); no other credentials go along.
+        """Return a bearer token for a key pair (``login``). Sends no other credentials.
 
         Args:
-            access_key_id: the access key.
-            secret_access_key: its secret.
+            secret_access_key: the secret.
 
         Raises:
-            AuthenticationFailed: the server does not know the key pair.
+            AuthenticationFailed: the key pair is invalid.
 
         Example:
             >>> token = client.auth.login(access_key_id=key, secret_access_key=secret)  # doctest: +SKIP
@@ -57,11 +56,11 @@ class Login(Base):
         """Return a bearer token for an identity of another system (``externalPrincipalLogin``, experimental).
 
         Args:
-            identity_request: what proves the identity; ``identityRequest`` on the wire.
-            token_expiration_duration: how many seconds the token is to last.
+            identity_request: proof of the identity; ``identityRequest`` in the API.
+            token_expiration_duration: lifetime of the token in seconds.
 
         Raises:
-            NotSupported: the open-source server has none.
+            NotSupported: not available in the open-source server.
         """
         body = ExternalLoginInformation.body(
             identity_request=identity_request, token_expiration_duration=token_expiration_duration
@@ -71,16 +70,16 @@ class Login(Base):
     def sts_login(
         self, *, code: str, state: str, redirect_uri: str, ttl_seconds: int | None = None
     ) -> AuthenticationToken:
-        """Return a bearer token for a code of an identity provider (``stsLogin``, experimental).
+        """Return a bearer token for the code of an identity provider (``stsLogin``, experimental).
 
         Args:
             code: the provider's code.
-            state: what the login was begun with.
-            redirect_uri: where the provider sent the code to.
-            ttl_seconds: how many seconds the token is to last.
+            state: the state of the login request.
+            redirect_uri: the URI that received the code.
+            ttl_seconds: lifetime of the token in seconds.
 
         Raises:
-            NotSupported: the open-source server has none.
+            NotSupported: not available in the open-source server.
         """
         body = StsAuthRequest.body(code=code, state=state, redirect_uri=redirect_uri, ttl_seconds=ttl_seconds)
         return self._login("stsLogin", "/sts/login", body)

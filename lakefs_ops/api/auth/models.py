@@ -1,25 +1,20 @@
-"""What the groups of `lakefs_ops.api.auth` share: their models, and the base of their methods."""
+"""The models of `lakefs_ops.api.auth`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from pydantic import Field
 
-from lakefs_ops.api import common
-from lakefs_ops.call import Call, query
-from lakefs_ops.listing import Listing, Page
+from lakefs_ops.listing import Page
 from lakefs_ops.model import Model, utc
 
-T = TypeVar("T")
-
 PolicyCondition: TypeAlias = dict[str, list[str]]
-"""What must hold for a statement: names, and the values they may have."""
+"""Condition of a statement: names and their allowed values."""
 
 ExternalPrincipalSettings: TypeAlias = dict[str, str]
-"""What an external identity provider wants to know."""
+"""Settings for an external identity provider."""
 
 
 class User(Model):
@@ -27,9 +22,9 @@ class User(Model):
 
     Attributes:
         id: the user's name; empty for an anonymous call.
-        creation_date: when it was made, in Unix seconds.
-        friendly_name: a name to show.
-        email: the address; commits name it as the committer, where it is set.
+        creation_date: creation time in Unix seconds.
+        friendly_name: the display name.
+        email: the email address; if set, it is the committer's name in commits.
     """
 
     id: str
@@ -39,7 +34,7 @@ class User(Model):
 
     @property
     def created(self) -> datetime:
-        """When it was made."""
+        """Creation time."""
         return utc(self.creation_date)
 
 
@@ -54,7 +49,7 @@ class CurrentUser(Model):
 
 
 class LoginInformation(Model):
-    """What `Auth.login` sends."""
+    """Request body of `Auth.login`."""
 
     access_key_id: str
     secret_access_key: str = Field(repr=False)
@@ -65,7 +60,7 @@ class AuthenticationToken(Model):
 
     Attributes:
         token: the JWT.
-        token_expiration: when it expires, in Unix seconds by the server's clock.
+        token_expiration: expiry in Unix seconds of the server's clock.
     """
 
     token: str = Field(repr=False)
@@ -73,12 +68,12 @@ class AuthenticationToken(Model):
 
     @property
     def expires(self) -> datetime | None:
-        """When it expires, by the server's clock."""
+        """Expiry by the server's clock, None if it does not expire."""
         return None if self.token_expiration is None else utc(self.token_expiration)
 
 
 class UserCreation(Model):
-    """What `Auth.create_user` sends."""
+    """Request body of `Auth.create_user`."""
 
     id: str
     invite_user: bool | None = None
@@ -89,7 +84,7 @@ class Credentials(Model):
 
     Attributes:
         access_key_id: the access key.
-        creation_date: when it was made, in Unix seconds.
+        creation_date: creation time in Unix seconds.
     """
 
     access_key_id: str
@@ -97,7 +92,7 @@ class Credentials(Model):
 
     @property
     def created(self) -> datetime:
-        """When it was made."""
+        """Creation time."""
         return utc(self.creation_date)
 
 
@@ -109,10 +104,10 @@ class Group(Model):
     """A group of users.
 
     Attributes:
-        id: its id.
-        name: a name to show.
-        description: what it is for.
-        creation_date: when it was made, in Unix seconds.
+        id: the group's id.
+        name: the display name.
+        description: the description.
+        creation_date: creation time in Unix seconds.
     """
 
     id: str
@@ -122,7 +117,7 @@ class Group(Model):
 
     @property
     def created(self) -> datetime:
-        """When it was made."""
+        """Creation time."""
         return utc(self.creation_date)
 
 
@@ -131,20 +126,20 @@ class GroupList(Page[Group]):
 
 
 class GroupCreation(Model):
-    """What `Auth.create_group` sends."""
+    """Request body of `Auth.create_group`."""
 
     id: str
     description: str | None = None
 
 
 class Statement(Model):
-    """One sentence of a policy.
+    """One statement of a policy.
 
     Attributes:
         effect: ``allow`` or ``deny``.
-        resource: what it is about, an ARN or ``*``.
-        action: what may or may not be done, such as ``fs:ReadObject``.
-        condition: when it holds, by operator.
+        resource: the resource, an ARN or ``*``.
+        action: the actions, such as ``fs:ReadObject``.
+        condition: the conditions, by operator.
     """
 
     effect: str
@@ -154,12 +149,12 @@ class Statement(Model):
 
 
 class Policy(Model):
-    """What may and may not be done.
+    """A policy: permissions for users and groups.
 
     Attributes:
-        id: its id.
-        creation_date: when it was made, in Unix seconds.
-        statement: its sentences.
+        id: the policy's id.
+        creation_date: creation time in Unix seconds.
+        statement: the statements.
     """
 
     id: str
@@ -172,7 +167,7 @@ class PolicyList(Page[Policy]):
 
 
 class ACL(Model):
-    """What a group may do.
+    """The permission of a group.
 
     Attributes:
         permission: ``Read``, ``Write``, ``Super`` or ``Admin``.
@@ -182,11 +177,11 @@ class ACL(Model):
 
 
 class ErrorNoACL(Model):
-    """Why there is no ACL to show.
+    """The error for a missing ACL.
 
     Attributes:
-        message: the server's text.
-        no_acl: whether the group has none.
+        message: the server's message.
+        no_acl: whether the group has no ACL.
     """
 
     message: str
@@ -194,11 +189,11 @@ class ErrorNoACL(Model):
 
 
 class AuthCapabilities(Model):
-    """What the server's users may expect.
+    """The user management features of the server.
 
     Attributes:
-        invite_user: whether users can be invited by mail.
-        forgot_password: whether a new password can be asked for.
+        invite_user: whether users can be invited by email.
+        forgot_password: whether users can reset their password.
     """
 
     invite_user: bool | None = None
@@ -206,14 +201,14 @@ class AuthCapabilities(Model):
 
 
 class ExternalLoginInformation(Model):
-    """What `Auth.external_principal_login` sends."""
+    """Request body of `Auth.external_principal_login`."""
 
     token_expiration_duration: int | None = None
     identity_request: dict[str, Any] = Field(alias="identityRequest", repr=False)
 
 
 class StsAuthRequest(Model):
-    """What `Auth.sts_login` sends."""
+    """Request body of `Auth.sts_login`."""
 
     code: str = Field(repr=False)
     state: str
@@ -222,12 +217,12 @@ class StsAuthRequest(Model):
 
 
 class ExternalPrincipal(Model):
-    """An identity of another system that stands for a user.
+    """An identity of another system that acts as a user.
 
     Attributes:
-        id: its id, such as an ARN.
-        user_id: the user it stands for.
-        settings: what its provider wants to know.
+        id: the identity's id, such as an ARN.
+        user_id: the user's name.
+        settings: settings for the identity provider.
     """
 
     id: str
@@ -240,23 +235,6 @@ class ExternalPrincipalList(Page[ExternalPrincipal]):
 
 
 class ExternalPrincipalCreation(Model):
-    """What `Auth.create_user_external_principal` sends."""
+    """Request body of `Auth.create_user_external_principal`."""
 
     settings: dict[str, Any] | None = None
-
-
-class Base(common.Group):
-    """How the parts of the group list things."""
-
-    def _list(
-        self,
-        operation: str,
-        path: str,
-        names: Mapping[str, str],
-        page: type[Page[T]],
-        prefix: str | None,
-        after: str | None,
-        limit: int | None,
-    ) -> Listing[T]:
-        call = Call(operation, "GET", path, names, page, query(prefix=prefix))
-        return Listing(self._sender, call, after=after, limit=limit)

@@ -1,12 +1,12 @@
-"""Policies, and whom they bind: ``/auth/policies``."""
+"""Policies, and their users and groups: ``/auth/policies``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from types import NoneType
 
+from lakefs_ops.api import common
 from lakefs_ops.api.auth.models import (
-    Base,
     Policy,
     PolicyList,
     Statement,
@@ -20,38 +20,28 @@ _USER_POLICY = "/auth/users/{userId}/policies/{policyId}"
 _GROUP_POLICY = "/auth/groups/{groupId}/policies/{policyId}"
 
 
-class Policies(Base):
+class Policies(common.Group):
     """Operations on policies."""
 
     def list_policies(
         self, *, prefix: str | None = None, after: str | None = None, limit: int | None = None
     ) -> Listing[Policy]:
-        """List policies in the order of their names (``listPolicies``).
-
-        Args:
-            prefix: only names that begin so.
-            after: only names that sort behind this.
-            limit: so many at most.
-        """
-        return self._list("listPolicies", _POLICIES, {}, PolicyList, prefix, after, limit)
+        """List policies sorted by name (``listPolicies``)."""
+        return self._list("listPolicies", _POLICIES, {}, PolicyList, after, limit, prefix=prefix)
 
     def create_policy(self, *, id: str, statement: Iterable[Statement], creation_date: int | None = None) -> Policy:
-        """Make a policy (``createPolicy``).
+        """Create a policy (``createPolicy``).
 
         Args:
-            id: its id.
-            statement: its sentences, at least one.
-            creation_date: when it was made, in Unix seconds; the server sets it.
+            id: the policy's id.
+            statement: the statements, at least one.
+            creation_date: creation time in Unix seconds; the server sets it.
         """
         body = Policy.body(id=id, statement=list(statement), creation_date=creation_date)
         return self._send(Call("createPolicy", "POST", _POLICIES, {}, Policy, body=body))
 
     def get_policy(self, policy_id: str) -> Policy:
-        """Return a policy (``getPolicy``).
-
-        Args:
-            policy_id: its id.
-        """
+        """Return a policy (``getPolicy``)."""
         return self._send(Call("getPolicy", "GET", _POLICY, {"policyId": policy_id}, Policy))
 
     def update_policy(
@@ -60,59 +50,34 @@ class Policies(Base):
         """Replace a policy (``updatePolicy``).
 
         Args:
-            policy_id: its id.
-            statement: all its sentences from now on, at least one.
-            id: its id again, ``policy_id`` by default.
-            creation_date: when it was made, in Unix seconds; the server sets it.
+            statement: all new statements, at least one.
+            id: the policy's id in the request body; default: ``policy_id``.
+            creation_date: creation time in Unix seconds; the server sets it.
         """
         body = Policy.body(id=policy_id if id is None else id, statement=list(statement), creation_date=creation_date)
-        names = {"policyId": policy_id}
-        return self._send(Call("updatePolicy", "PUT", _POLICY, names, Policy, body=body, idempotent=True))
+        params = {"policyId": policy_id}
+        return self._send(Call("updatePolicy", "PUT", _POLICY, params, Policy, body=body, idempotent=True))
 
     def delete_policy(self, policy_id: str) -> None:
-        """Delete a policy (``deletePolicy``).
-
-        Args:
-            policy_id: its id.
-        """
+        """Delete a policy (``deletePolicy``)."""
         return self._send(Call("deletePolicy", "DELETE", _POLICY, {"policyId": policy_id}, NoneType))
 
     def attach_policy_to_user(self, user_id: str, policy_id: str) -> None:
-        """Let a policy hold for a user (``attachPolicyToUser``).
-
-        Args:
-            user_id: the user's name.
-            policy_id: the policy's id.
-        """
-        names = {"userId": user_id, "policyId": policy_id}
-        return self._send(Call("attachPolicyToUser", "PUT", _USER_POLICY, names, NoneType))
+        """Attach a policy to a user (``attachPolicyToUser``)."""
+        params = {"userId": user_id, "policyId": policy_id}
+        return self._send(Call("attachPolicyToUser", "PUT", _USER_POLICY, params, NoneType))
 
     def detach_policy_from_user(self, user_id: str, policy_id: str) -> None:
-        """Let a policy hold for a user no longer (``detachPolicyFromUser``).
-
-        Args:
-            user_id: the user's name.
-            policy_id: the policy's id.
-        """
-        names = {"userId": user_id, "policyId": policy_id}
-        return self._send(Call("detachPolicyFromUser", "DELETE", _USER_POLICY, names, NoneType))
+        """Detach a policy from a user (``detachPolicyFromUser``)."""
+        params = {"userId": user_id, "policyId": policy_id}
+        return self._send(Call("detachPolicyFromUser", "DELETE", _USER_POLICY, params, NoneType))
 
     def attach_policy_to_group(self, group_id: str, policy_id: str) -> None:
-        """Let a policy hold for a group (``attachPolicyToGroup``).
-
-        Args:
-            group_id: the group's id.
-            policy_id: the policy's id.
-        """
-        names = {"groupId": group_id, "policyId": policy_id}
-        return self._send(Call("attachPolicyToGroup", "PUT", _GROUP_POLICY, names, NoneType))
+        """Attach a policy to a group (``attachPolicyToGroup``)."""
+        params = {"groupId": group_id, "policyId": policy_id}
+        return self._send(Call("attachPolicyToGroup", "PUT", _GROUP_POLICY, params, NoneType))
 
     def detach_policy_from_group(self, group_id: str, policy_id: str) -> None:
-        """Let a policy hold for a group no longer (``detachPolicyFromGroup``).
-
-        Args:
-            group_id: the group's id.
-            policy_id: the policy's id.
-        """
-        names = {"groupId": group_id, "policyId": policy_id}
-        return self._send(Call("detachPolicyFromGroup", "DELETE", _GROUP_POLICY, names, NoneType))
+        """Detach a policy from a group (``detachPolicyFromGroup``)."""
+        params = {"groupId": group_id, "policyId": policy_id}
+        return self._send(Call("detachPolicyFromGroup", "DELETE", _GROUP_POLICY, params, NoneType))
