@@ -100,13 +100,7 @@ class Branches(Group):
         )
 
     def create(
-        self,
-        repository: str,
-        *,
-        name: str,
-        source: str,
-        force: bool | None = None,
-        hidden: bool | None = None,
+        self, repository: str, *, name: str, source: str, force: bool | None = None, hidden: bool | None = None
     ) -> str:
         """Create a branch (``createBranch``). Uncommitted changes of the source are not copied.
 

@@ -279,13 +279,7 @@ class Objects(Group):
         )  # fmt: skip
 
     def stat(
-        self,
-        repository: str,
-        ref: str,
-        path: str,
-        *,
-        user_metadata: bool | None = None,
-        presign: bool | None = None,
+        self, repository: str, ref: str, path: str, *, user_metadata: bool | None = None, presign: bool | None = None
     ) -> ObjectStats:
         """Return an object's properties (``statObject``).
 
@@ -331,13 +325,7 @@ class Objects(Group):
         )  # fmt: skip
 
     def delete(
-        self,
-        repository: str,
-        branch: str,
-        path: str,
-        *,
-        force: bool | None = None,
-        no_tombstone: bool | None = None,
+        self, repository: str, branch: str, path: str, *, force: bool | None = None, no_tombstone: bool | None = None
     ) -> None:
         """Delete an object (``deleteObject``). A missing object is not an error.
 

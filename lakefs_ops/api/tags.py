@@ -30,12 +30,7 @@ class Tags(Group):
     """
 
     def list(
-        self,
-        repository: str,
-        *,
-        prefix: str | None = None,
-        after: str | None = None,
-        limit: int | None = None,
+        self, repository: str, *, prefix: str | None = None, after: str | None = None, limit: int | None = None
     ) -> Listing[Ref]:
         """List tags sorted by name (``listTags``).
 

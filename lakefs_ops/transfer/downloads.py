@@ -161,14 +161,7 @@ class _Download:
     """
 
     def __init__(
-        self,
-        client: LakeFSClient,
-        repository: str,
-        ref: str,
-        presign: bool,
-        part_size: int,
-        workers: int,
-        verify: bool,
+        self, client: LakeFSClient, repository: str, ref: str, presign: bool, part_size: int, workers: int, verify: bool
     ) -> None:
         if part_size < 1 or workers < 1:
             raise errors.InvalidArgument("part_size and workers must be above 0")

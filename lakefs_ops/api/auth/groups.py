@@ -5,16 +5,7 @@ from __future__ import annotations
 from types import NoneType
 
 from lakefs_ops.api import common
-from lakefs_ops.api.auth.models import (
-    ACL,
-    Group,
-    GroupCreation,
-    GroupList,
-    Policy,
-    PolicyList,
-    User,
-    UserList,
-)
+from lakefs_ops.api.auth.models import ACL, Group, GroupCreation, GroupList, Policy, PolicyList, User, UserList
 from lakefs_ops.call import Call
 from lakefs_ops.listing import Listing
 

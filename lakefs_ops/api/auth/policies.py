@@ -6,11 +6,7 @@ from collections.abc import Iterable
 from types import NoneType
 
 from lakefs_ops.api import common
-from lakefs_ops.api.auth.models import (
-    Policy,
-    PolicyList,
-    Statement,
-)
+from lakefs_ops.api.auth.models import Policy, PolicyList, Statement
 from lakefs_ops.call import Call
 from lakefs_ops.listing import Listing
 

@@ -1,4 +1,4 @@
-"""Files to objects and back: through the server, and to a store that hands out addresses."""
+"""Uploads and downloads: through the server, and to a store with presigned URLs."""
 
 import gc
 import hashlib
@@ -43,7 +43,7 @@ def there(lakefs, lakefs_repository):
 
 @pytest.fixture
 def tree(tmp_path):
-    """Makes a directory tree."""
+    """Creates a directory tree."""
 
     def make(files, below="source"):
         for name, content in files.items():
@@ -453,7 +453,7 @@ def test_memory_is_constant(connect, wire, answer, tmp_path):
 
 
 class Objects:
-    """A lakeFS of one object, whose answers break as told."""
+    """A lakeFS with one object; the next `breaks` responses break in the middle."""
 
     def __init__(self, answer, content=CONTENT, checksum=None):
         self.answer, self.content = answer, content
@@ -497,7 +497,7 @@ def test_a_broken_answer_is_taken_up_where_it_broke(client, wire, answer, tmp_pa
 
 
 def meeting(reply, count):
-    """Answers requests for bytes only when so many are there at once."""
+    """Delays responses until `count` requests for bytes are in flight."""
     all_here = threading.Barrier(count, timeout=10)
 
     def wait(request, connection):
