@@ -188,7 +188,7 @@ class Objects(Group):
         """
         if content is None:
             # A call without a body would create an empty object.
-            raise InvalidArgument("content must not be None; pass b'' for an empty object")
+            raise InvalidArgument("content is required; pass b'' for an empty object")
         return self._send(
             Call(
                 "uploadObject", "POST", _ON_BRANCH, {"repository": repository, "branch": branch}, ObjectStats,
