@@ -1,4 +1,4 @@
-"""Template fields hold names and ids, which are texts whatever they look like."""
+"""Keep template fields strings: names and ids such as ``20240105`` must not become numbers."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ if TYPE_CHECKING:
 
 
 def render_as_text(operator: BaseOperator) -> None:
-    """Let the operator's templates give texts, also in a DAG that renders native objects.
+    """Render the operator's templates to strings, even in a DAG that renders native objects.
 
-    Rendered as a native object, a branch ``2024_01_05`` would arrive as the number 20240105.
+    Rendered as a native object, the branch ``2024_01_05`` would become the number 20240105.
 
     Args:
-        operator: an operator that is being made.
+        operator: the operator, in its constructor.
     """
     if getattr(operator, "render_template_as_native_obj", None) is None:
         operator.render_template_as_native_obj = False
 
 
 def rendered_to_text(operator: BaseOperator) -> None:
-    """Turn back into texts what arrived as numbers, such as an id of digits that another task returned.
+    """Convert numbers in template fields to strings, such as an id of digits that another task returned.
 
     Args:
-        operator: an operator whose templates are rendered.
+        operator: the operator, after its templates are rendered.
     """
     for field in operator.template_fields:
         value = getattr(operator, field)

@@ -1,4 +1,4 @@
-"""Which errors are worth another try of the task."""
+"""Decide which errors are worth another try of the task."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ NOT_WORTH_A_RETRY = (
     errors.RangeNotSatisfiable,
     errors.NotSupported,
 )
-"""Errors that the next try would meet again: it has to be another request, or somebody has to act."""
+"""Errors that the next try would meet again: the task, its connection or its data must change first."""
 
 WORTH_A_RETRY = (errors.DirtyBranch,)
-"""Exceptions to the rule above: whoever writes there may be done the next time."""
+"""Exceptions to `NOT_WORTH_A_RETRY`: another writer may have committed its changes by the next try."""
 
 
 @contextmanager
 def failing_for_good() -> Iterator[None]:
-    """Fail the task without further tries where they would be in vain; leave other errors as they are.
+    """Fail the task without further tries if another try is pointless; leave other errors as they are.
 
     Raises:
-        AirflowFailException: instead of an error that is not worth a retry, which it names as its cause.
+        AirflowFailException: caused by an error that is not worth a retry.
     """
     try:
         yield

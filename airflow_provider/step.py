@@ -1,77 +1,96 @@
-"""A task of a run, as lakeFS gets to know it: the key of its step, and the metadata of its commits."""
+"""The exactly-once step of an Airflow task: its key, and the metadata of its commits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from lakefs_ops.errors import NoChanges
+from lakefs_ops.flows.attempts import find_commit
+from lakefs_ops.flows.step import Step
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from lakefs_ops.api.common import Commit
     from lakefs_ops.client import LakeFSClient
 
 PREFIX = "::lakefs::Airflow::"
-"""Begins the metadata keys that lakeFS shows as Airflow's."""
+"""The prefix of metadata keys that the lakeFS UI shows under the heading Airflow."""
 
-LOOK_BACK = 1000
-"""How many commits are searched for an earlier one of the same task: one request."""
+log = logging.getLogger(__name__)
 
 
-class Step:
-    """One logical step: a task of a DAG run, however often it is tried.
+@dataclass(frozen=True, slots=True)
+class TaskStep(Step):
+    """The step of a task of a DAG run.
 
-    A retry is another attempt at the same step, so it takes up what an earlier attempt made. A cleared task is to
-    do its work again, perhaps on new data: that is another step, with a key of its own.
-
-    Args:
-        context: the context of the running task.
+    A retry is another attempt at the same step, so it finds the effect of an earlier attempt. A cleared task does its
+    work again, perhaps on new data, so it is another step with another key.
 
     Attributes:
-        run_key: begins the keys of all steps of the same run.
-        key: names the step; the same for each attempt at it.
-        retried: whether this step was tried before.
-        repeated: whether the task was tried before at all, for this step or before it was cleared.
+        earlier_keys: the keys of the same task from before it was cleared.
     """
 
-    def __init__(self, context: Context) -> None:
-        ti = context["ti"]
-        self.run_key = f"{ti.dag_id}/{ti.run_id}/"
-        task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}/{ti.map_index}"
-        # A clear raises max_tries to the tries made so far plus `retries`.
-        tries_before = max(0, ti.max_tries - (ti.task.retries or 0))
-        self._keys = [self.run_key + task + (f"#{tries}" if tries else "") for tries in range(tries_before + 1)]
-        self.key = self._keys[-1]
-        self.retried = ti.try_number > tries_before + 1
-        self.repeated = ti.try_number > 1
+    earlier_keys: tuple[str, ...] = ()
 
-    def earlier_commit(self, client: LakeFSClient, repository: str, ref: str) -> Commit | None:
-        """Return the newest commit of this task from before it was cleared, or None.
+    def or_earlier_commit(self, ref: str, act: Callable[[], str]) -> str:
+        """Return the result of a verb, or the task's commit from before it was cleared if nothing has changed since.
 
         Args:
-            client: the client.
-            repository: the repository's id.
-            ref: whose log to search.
+            ref: the ref whose log is searched for the earlier commit.
+            act: runs the verb; returns the id of its commit.
+
+        Raises:
+            NoChanges: from ``act``, and the task has no earlier commit.
         """
-        from lakefs_ops.flows.attempts import KEY
+        try:
+            return act()
+        except NoChanges:
+            # On any line of the history: the branch may have been merged, deleted and created again.
+            if not self.earlier_keys or not (
+                earlier := find_commit(self.client, self.repository, ref, *self.earlier_keys, first_parent=False)
+            ):
+                raise
+            log.info("no changes since this task was cleared; returning its earlier commit")
+            return earlier.id
 
-        keys = set(self._keys[:-1])
-        log = client.refs.log(repository, ref, limit=LOOK_BACK) if keys else ()
-        return next((commit for commit in log if (commit.metadata or {}).get(KEY) in keys), None)
+
+def run_key(context: Context) -> str:
+    """Return the prefix of the keys of all steps in a DAG run."""
+    ti = context["ti"]
+    return f"{ti.dag_id}/{ti.run_id}/"
 
 
-def metadata(context: Context, given: Mapping[str, object] | None = None) -> dict[str, str]:
-    """Return the metadata of a commit or a merge: which run made it, and what the DAG's author adds.
+def step_from_context(context: Context, client: LakeFSClient, repository: str) -> TaskStep:
+    """Return the step of the running task: one key for all tries, until the task is cleared."""
+    ti = context["ti"]
+    task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}/{ti.map_index}"
+    # Clearing a task raises max_tries to the tries so far plus `retries`.
+    tries_before = max(0, ti.max_tries - (ti.task.retries or 0))
+    keys = [run_key(context) + task + (f"#{tries}" if tries else "") for tries in range(tries_before + 1)]
+    return TaskStep(
+        client,
+        repository,
+        key=keys[-1],
+        retried=ti.try_number > tries_before + 1,
+        earlier_keys=tuple(keys[:-1]),
+    )
 
-    What has no value in this run, such as the logical date of a manual one, is left out.
+
+def commit_metadata(context: Context, metadata: Mapping[str, object] | None = None) -> dict[str, str]:
+    """Return the metadata of a commit: the DAG run and task that create it, and the DAG author's own.
+
+    Fields without a value in this run, such as the logical date of a manual run, are left out.
 
     Args:
         context: the context of the running task.
-        given: the author's own keys and values.
+        metadata: the DAG author's metadata, which takes precedence.
     """
     ti, run = context["ti"], context["dag_run"]
     run_type = getattr(run.run_type, "value", run.run_type)
-    described: dict[str, object] = {
+    fields: dict[str, object] = {
         "dag_run_id": ti.run_id,
         "dag_id": ti.dag_id,
         "run_type": run_type,
@@ -82,8 +101,8 @@ def metadata(context: Context, given: Mapping[str, object] | None = None) -> dic
     }
     for name in ("logical_date", "data_interval_start", "data_interval_end", "last_scheduling_decision"):
         if date := getattr(run, name, None):
-            described[f"{name}[iso8601]"] = date.isoformat()
+            fields[f"{name}[iso8601]"] = date.isoformat()
     values = (
-        {"airflow_task_id": ti.task_id} | {PREFIX + key: value for key, value in described.items()} | dict(given or {})
+        {"airflow_task_id": ti.task_id} | {PREFIX + key: value for key, value in fields.items()} | dict(metadata or {})
     )
     return {key: str(value) for key, value in values.items() if value is not None}

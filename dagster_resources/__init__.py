@@ -1,6 +1,6 @@
 """The Dagster integration for lakeFS.
 
-Names load on first use, so importing the package does not import Dagster.
+Names are imported on first use, so importing the package does not import Dagster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Metadata in both directions: links to lakeFS in Dagster, and links to Dagster on commits in lakeFS."""
+"""Metadata in both directions: links to lakeFS for Dagster, and links to Dagster for commits in lakeFS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NAMESPACE = "lakefs"
 
 COMMIT_PREFIX = "::lakefs::Dagster::"
-"""Begins the keys that lakeFS shows under the heading Dagster; a ``url[url:ui]`` becomes a button."""
+"""The prefix of metadata keys that the lakeFS UI shows under the heading Dagster; ``url[url:ui]`` becomes a button."""
 
 ROOT_RUN = f"{COMMIT_PREFIX}root_run_id"
 
@@ -22,10 +22,10 @@ Metadata = dict[str, MetadataValue[Any] | str]
 
 
 def commit_metadata(client: LakeFSClient, repository: str, commit_id: str) -> Metadata:
-    """Return what to show of a commit.
+    """Return the Dagster metadata of a commit, with a link to it.
 
     Args:
-        client: the client, for the address.
+        client: the client, for the server's address.
         repository: the repository's id.
         commit_id: the commit's id.
     """
@@ -37,12 +37,12 @@ def commit_metadata(client: LakeFSClient, repository: str, commit_id: str) -> Me
 
 
 def branch_metadata(client: LakeFSClient, repository: str, branch: str, *, base: str) -> Metadata:
-    """Return what to show of a branch: its name, and what it would bring to its base.
+    """Return the Dagster metadata of a branch, with a link to its comparison with the base.
 
     Args:
-        client: the client, for the address.
+        client: the client, for the server's address.
         repository: the repository's id.
-        branch: the branch.
+        branch: the branch's name.
         base: the branch to compare it with.
     """
     return {
@@ -53,13 +53,13 @@ def branch_metadata(client: LakeFSClient, repository: str, branch: str, *, base:
 
 
 def object_metadata(client: LakeFSClient, repository: str, ref: str, path: str) -> Metadata:
-    """Return what to show of an object or a prefix.
+    """Return the Dagster metadata of an object or a prefix, with a link to it.
 
     Args:
-        client: the client, for the address.
+        client: the client, for the server's address.
         repository: the repository's id.
-        ref: the branch, tag or commit it is at.
-        path: its path.
+        ref: the branch, tag or commit that holds the object.
+        path: the object's path.
     """
     return {
         "dagster/uri": f"lakefs://{repository}/{ref}/{path}",
@@ -68,15 +68,15 @@ def object_metadata(client: LakeFSClient, repository: str, ref: str, path: str) 
 
 
 def run_metadata(run: DagsterRun, *, webserver_url: str | None = None) -> dict[str, str]:
-    """Return the metadata that leads from a commit back to the run that made it.
+    """Return the commit metadata of a run, with a link back to it.
 
     Args:
         run: the run.
-        webserver_url: the address of Dagster's pages; without it there is no link.
+        webserver_url: the address of the Dagster UI; without it, the link is left out.
     """
-    marks = {"run_id": run.run_id, "root_run_id": run.root_run_id or run.run_id, "job_name": run.job_name}
+    fields = {"run_id": run.run_id, "root_run_id": run.root_run_id or run.run_id, "job_name": run.job_name}
     if partition := run.tags.get("dagster/partition"):
-        marks["partition"] = partition
+        fields["partition"] = partition
     if webserver_url:
-        marks["url[url:ui]"] = f"{webserver_url.rstrip('/')}/runs/{run.run_id}"
-    return {COMMIT_PREFIX + name: value for name, value in marks.items()}
+        fields["url[url:ui]"] = f"{webserver_url.rstrip('/')}/runs/{run.run_id}"
+    return {COMMIT_PREFIX + name: value for name, value in fields.items()}

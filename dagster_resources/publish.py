@@ -1,7 +1,7 @@
 """Write, audit, publish: one lakeFS branch for each Dagster run.
 
-Assets write on the run's branch, asset checks judge it there, and the last asset merges it. Until then nothing of
-the run is on the base branch, and a run that fails leaves its branch for inspection and for its re-execution.
+Assets write to the run's branch, asset checks check it there, and the last asset merges it. Until then the base branch
+has nothing of the run. A run that fails keeps its branch, for inspection and for its re-execution.
 """
 
 from __future__ import annotations
@@ -20,71 +20,76 @@ from dagster import (
 
 from dagster_resources.metadata import ROOT_RUN, branch_metadata, run_metadata
 from lakefs_ops import errors
+from lakefs_ops.flows.attempts import find_commit
 from lakefs_ops.flows.publish import WriteAuditPublish
 
 if TYPE_CHECKING:
-    from dagster_resources.resource import LakeFSResource
+    from lakefs_ops.client import LakeFSClient
 
 RunContext = AssetExecutionContext | AssetCheckExecutionContext
-
-LOOK_BACK = 100
-"""How many commits of the base a finished publication is looked for in, after its branch is gone."""
 
 
 class RunBranch:
     """The branch of a run, named ``dagster-`` and the id of the root run.
 
-    A run and all its re-executions share it, because a re-execution skips the steps that succeeded, whose data
-    are on it. It is made by the first step that asks for it, from the base's head, so that the whole run sees one
-    snapshot. It is deleted by `publish` alone.
+    A run and all its re-executions share the branch, because a re-execution skips the steps that succeeded, and their
+    data is on it. The first step that calls `ensure` creates it from the base's head, so the whole run sees one
+    snapshot. Only `publish` deletes it.
 
-    Every method may be repeated; what has taken effect does not take effect again. Steps that run at the same
-    time share the branch, and a commit takes all that is uncommitted on it: let one step commit, behind the
-    others.
+    Every method may be repeated, and takes effect once. Steps that run at the same time share the branch, and a commit
+    takes all uncommitted changes of its branch: let one step commit, after the others.
 
     Args:
         context: the context of an asset or of an asset check.
-        lakefs: the resource.
+        client: the client.
         repository: the repository's id.
         base: the branch that the run starts from and publishes to.
+        webserver_url: the address of the Dagster UI, for links from commits back to the run.
 
     Attributes:
         name: the branch's name.
     """
 
-    def __init__(self, context: RunContext, lakefs: LakeFSResource, repository: str, *, base: str = "main") -> None:
-        self._context, self._client = context, lakefs.get_client()
+    def __init__(
+        self,
+        context: RunContext,
+        client: LakeFSClient,
+        repository: str,
+        *,
+        base: str = "main",
+        webserver_url: str | None = None,
+    ) -> None:
+        self._context, self._client = context, client
         self.repository, self.base = repository, base
         self._root = context.run.root_run_id or context.run.run_id
         self.name = f"dagster-{self._root}"
-        # A re-execution may bring new data, so what it commits and merges is not an earlier run's: its own key.
+        # A re-execution may bring new data, so its commit and merge have their own keys.
         self._flow = WriteAuditPublish(
-            self._client,
+            client,
             repository,
             key=f"dagster/{context.run.run_id}/{context.op_execution_context.op.name}",
             into=base,
             branch=self.name,
-            metadata=run_metadata(context.run, webserver_url=lakefs.webserver_url),
+            metadata=run_metadata(context.run, webserver_url=webserver_url),
         )
 
     def ensure(self) -> str:
-        """Return the branch's name; it exists from then on."""
+        """Create the branch if it does not exist; return its name."""
         try:
             self._client.branches.get(self.repository, self.name)
         except errors.BranchNotFound:
-            # The name is the run's own: if it appears meanwhile, another step of the run has made it.
+            # Only this run uses the name: if the branch appears in the meantime, another step of the run created it.
             replace(self._flow, retried=True).open()
         return self.name
 
     def commit(self, message: str, *, metadata: Mapping[str, str] | None = None) -> str:
-        """Commit what is uncommitted, and return the id of the commit that holds the branch's state.
+        """Commit the uncommitted changes, and return the commit's id.
 
-        That is the branch's head if nothing is uncommitted: an earlier attempt committed it, or the run wrote
-        what the base holds already.
+        Without uncommitted changes, that is the id of an earlier attempt's commit or of the branch's head.
 
         Args:
             message: the commit's message.
-            metadata: further metadata; the run's own comes by itself.
+            metadata: further metadata, next to that of the run.
         """
         return self._with(message, metadata).commit()
 
@@ -95,15 +100,15 @@ class RunBranch:
 
         Args:
             message: the merge commit's message.
-            strategy: who wins a conflict: ``source-wins`` or ``dest-wins``; none by default.
-            metadata: further metadata; the run's own comes by itself.
+            strategy: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
+            metadata: further metadata, next to that of the run.
 
         Raises:
-            Failure: an asset check of the run failed, or the base changed the same objects meanwhile; nothing was
-                merged, and the branch is kept.
+            Failure: an asset check of the run failed, or the base changed the same objects; nothing was merged, and
+                the branch is kept.
         """
         if failed := self.failed_checks():
-            raise self._refusal(f"not published, since {', '.join(failed)} failed; {self.base!r} is as it was")
+            raise self._failure(f"not published, because {', '.join(failed)} failed; {self.base!r} is unchanged")
         try:
             head = self._client.branches.get(self.repository, self.name).commit_id
         except errors.BranchNotFound:
@@ -111,10 +116,10 @@ class RunBranch:
         try:
             return replace(self._with(message, metadata), strategy=strategy).publish(head)
         except errors.MergeConflict as conflict:
-            raise self._refusal(str(conflict)) from conflict
+            raise self._failure(str(conflict)) from conflict
 
     def failed_checks(self) -> list[str]:
-        """Return the asset checks that failed when they last ran, in this run or in those it re-executes."""
+        """Return the asset checks whose latest evaluation failed, in this run or the runs that it re-executes."""
         instance, run = self._context.instance, self._context.run
         runs = [run]
         while run.parent_run_id and (parent := instance.get_run_by_id(run.parent_run_id)):
@@ -129,21 +134,20 @@ class RunBranch:
         return [name for name, is_failed in failed.items() if is_failed]
 
     def _published_before(self) -> str:
-        """Return the merge of an attempt that ended before it could say so."""
-        log = self._client.refs.log(self.repository, self.base, first_parent=True, limit=LOOK_BACK)
-        for commit in log:
-            if (commit.metadata or {}).get(ROOT_RUN) == self._root:
-                return commit.id
-        raise Failure(
-            f"nothing to publish: {self.repository!r} has no branch {self.name!r}, since no asset of this run has"
-            " written; materialize the assets and their checks in the same run",
-            allow_retries=False,
-        )
+        """Return the merge commit of an attempt that died before it could report it."""
+        merged = find_commit(self._client, self.repository, self.base, self._root, name=ROOT_RUN)
+        if merged is None:
+            raise Failure(
+                f"nothing to publish: {self.repository!r} has no branch {self.name!r}, because no asset of this run has"
+                " written to it; materialize the assets and their checks in the same run",
+                allow_retries=False,
+            )
+        return merged.id
 
     def _with(self, message: str, metadata: Mapping[str, str] | None) -> WriteAuditPublish:
         return replace(self._flow, message=message, metadata={**self._flow.metadata, **(metadata or {})})
 
-    def _refusal(self, text: str) -> Failure:
+    def _failure(self, text: str) -> Failure:
         metadata = branch_metadata(self._client, self.repository, self.name, base=self.base)
-        look = self._client.links.compare(self.repository, self.base, self.name)
-        return Failure(f"{text}; look at {look}", metadata=metadata, allow_retries=False)
+        url = self._client.links.compare(self.repository, self.base, self.name)
+        return Failure(f"{text}; compare {url}", metadata=metadata, allow_retries=False)

@@ -1,4 +1,4 @@
-"""`LakeFSResource`: how Dagster reaches a lakeFS."""
+"""`LakeFSResource`: the connection of Dagster code to a lakeFS server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dagster import ConfigurableResource, EnvVar, InitResourceContext
 from dagster_shared.libraries import DagsterLibraryRegistry
 from pydantic import Field, PrivateAttr
 
+from dagster_resources.publish import RunBranch, RunContext
 from lakefs_ops import __version__
 from lakefs_ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from dagster_resources.publish import RunBranch, RunContext
     from lakefs_ops.client import LakeFSClient
 
 DagsterLibraryRegistry.register("lakefs-ops", __version__, is_dagster_package=False)
@@ -21,9 +21,8 @@ DagsterLibraryRegistry.register("lakefs-ops", __version__, is_dagster_package=Fa
 class LakeFSResource(ConfigurableResource[Any]):
     """A lakeFS server, for assets, checks, ops and sensors.
 
-    The fields are checked when the client is made, since until then an `EnvVar` may stand for any of them. All
-    uses within a process share one client, which is closed when the run (or its step, with the multiprocess
-    executor) ends.
+    The fields are validated when the client is created, because until then any of them can be an `EnvVar`. All uses
+    within a process share one client, which is closed when the run (or its step, with the multiprocess executor) ends.
 
     Examples:
         .. code-block:: python
@@ -54,16 +53,18 @@ class LakeFSResource(ConfigurableResource[Any]):
         default=None, description="The access key; LAKEFS_ACCESS_KEY_ID in the environment by default."
     )
     secret_access_key: str | None = Field(
-        default=None, repr=False, description="Its secret; LAKEFS_SECRET_ACCESS_KEY in the environment by default."
+        default=None,
+        repr=False,
+        description="The secret access key; LAKEFS_SECRET_ACCESS_KEY in the environment by default.",
     )
-    verify: bool = Field(default=True, description="Whether to check the server's certificate.")
+    verify: bool = Field(default=True, description="Whether to verify the server's certificate.")
     ca_bundle: str | None = Field(
-        default=None, description="The path of a bundle of authorities to check the certificate by."
+        default=None, description="The path of a CA bundle to verify the server's certificate with."
     )
-    connect_timeout: float = Field(default=10.0, description="Seconds to wait for a connection.")
-    read_timeout: float = Field(default=300.0, description="Seconds to wait between two signs of life.")
+    connect_timeout: float = Field(default=10.0, description="Timeout for a connection, in seconds.")
+    read_timeout: float = Field(default=300.0, description="Timeout for a response without any activity, in seconds.")
     webserver_url: str | None = Field(
-        default=None, description="The address of Dagster's own pages, for links from commits back to their runs."
+        default=None, description="The address of the Dagster UI, for links from commits back to their runs."
     )
 
     _client: LakeFSClient | None = PrivateAttr(default=None)
@@ -73,12 +74,12 @@ class LakeFSResource(ConfigurableResource[Any]):
         return False
 
     def get_client(self) -> LakeFSClient:
-        """Return the client, made at the first call.
+        """Return the client, created by the first call.
 
-        It works outside a run as well, in a test or a notebook; variables are read from the environment then.
+        It also works outside a run, in a test or a notebook; environment variables are read at that time.
 
         Raises:
-            ConfigurationError: a field cannot be used, or its variable is not set.
+            ConfigurationError: a field is invalid, or its environment variable is not set.
         """
         if self._client is None:
             from lakefs_ops.client import LakeFSClient
@@ -97,16 +98,16 @@ class LakeFSResource(ConfigurableResource[Any]):
         return self._client
 
     def run_branch(self, context: RunContext, repository: str, *, base: str = "main") -> RunBranch:
-        """Return the branch of a run; see `dagster_resources.publish.RunBranch`.
+        """Return the branch of the run; see `dagster_resources.publish.RunBranch`.
 
         Args:
             context: the context of an asset or of an asset check.
             repository: the repository's id.
             base: the branch that the run starts from and publishes to.
         """
-        from dagster_resources.publish import RunBranch
-
-        return RunBranch(context, self, repository, base=base)
+        return RunBranch(
+            context, self.get_client(), repository, base=base, webserver_url=self._resolved("webserver_url")
+        )
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
         """Close the client's connections."""
@@ -115,7 +116,7 @@ class LakeFSResource(ConfigurableResource[Any]):
             self._client = None
 
     def _resolved(self, field: str) -> Any:
-        """Return a field's value; Dagster itself resolves variables only for a run."""
+        """Return a field's value; Dagster itself resolves environment variables only for a run."""
         value = getattr(self, field)
         if isinstance(value, EnvVar):
             variable, value = value.env_var_name, value.get_value()

@@ -1,4 +1,4 @@
-"""Operators."""
+"""Operators for lakeFS: branches, commits, merges and objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all operators share."""
+"""The base class of the operators."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 
 class LakeFSOperator(BaseOperator):
-    """The base of the operators: one connection, one client while the task runs, errors in one sentence.
+    """The base class of the operators: one connection, and one client while the task runs.
 
-    An error that no retry can cure (a conflict, a bad request, unknown credentials: see
-    `airflow_provider.retry.NOT_WORTH_A_RETRY`) fails the task without further tries. All others count against
-    ``retries`` as usual.
+    An error that a retry cannot fix, such as a conflict, a bad request or unknown credentials, fails the task without
+    further tries (see `airflow_provider.retry.NOT_WORTH_A_RETRY`). All other errors count against ``retries`` as usual.
 
     Args:
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the id of the Airflow connection.
     """
 
     ui_color = "#d5f2ea"
@@ -41,16 +40,16 @@ class LakeFSOperator(BaseOperator):
         return LakeFSHook(self.lakefs_conn_id)
 
     def execute(self, context: Context) -> Any:
-        """Do the operator's work; see `work`."""
+        """Open the client and run `work`."""
         rendered_to_text(self)
         with failing_for_good(), self.hook.get_conn() as client:
             return self.work(client, context)
 
     def work(self, client: LakeFSClient, context: Context) -> Any:
-        """Do the operator's work, which is what subclasses define.
+        """Do the operator's work; subclasses implement this.
 
         Args:
-            client: the client, open until this returns.
+            client: the client, closed when this returns.
             context: the context of the running task.
         """
         raise NotImplementedError

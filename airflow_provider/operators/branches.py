@@ -1,4 +1,4 @@
-"""Operators on branches."""
+"""Operators for branches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSBranchLink
 from airflow_provider.operators.base import LakeFSOperator
-from airflow_provider.step import Step
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -15,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class LakeFSCreateBranchOperator(LakeFSOperator):
-    """Create a branch, or find it where it should be.
+    """Create a branch, or accept it if it exists as wanted.
 
-    Delivery: trying the task again changes nothing. The branch is taken as it is if it stands at the source's
-    commit, or if an earlier try of the task may have made it and only tasks of this run have committed on it. Any
-    other branch of that name fails the task, with a message that says who moved it last and when.
+    Delivery: another try changes nothing. An existing branch is accepted if it points to the source's commit, or if an
+    earlier try may have created it and only tasks of this run have committed on it. Any other branch with this name
+    fails the task; the message describes its newest commit.
 
-    XCom: the id of the commit that the branch points at.
+    XCom: the id of the commit that the branch points to.
 
     Args:
         repo: the repository's id (templated).
         branch: the new branch (templated).
-        source_branch: the ref it begins at (templated).
-        lakefs_conn_id: the connection's id.
+        source_branch: the ref to create the branch from (templated).
+        lakefs_conn_id: the id of the Airflow connection.
 
     Example:
         A branch for each run::
@@ -48,32 +47,38 @@ class LakeFSCreateBranchOperator(LakeFSOperator):
         self.source_branch = source_branch
 
     def work(self, client: LakeFSClient, context: Context) -> str:
-        """Create the branch and return the commit it points at."""
-        from lakefs_ops.flows.once import ensure_branch
+        """Create the branch and return the id of the commit it points to."""
+        from airflow_provider.step import run_key
+        from lakefs_ops.flows.ensure import ensure_branch
 
         LakeFSBranchLink().push(context, client.links.objects(self.repo, self.branch))
-        step = Step(context)
         commit_id = ensure_branch(
-            client, self.repo, self.branch, source=self.source_branch, key=step.run_key, retried=step.repeated
+            client,
+            self.repo,
+            self.branch,
+            source=self.source_branch,
+            key=run_key(context),
+            # Also after the task was cleared: the branch is the run's, whichever try created it.
+            retried=context["ti"].try_number > 1,
         )
-        self.log.info("branch %r of %r is at commit %s", self.branch, self.repo, commit_id)
+        self.log.info("branch %r of %r points to commit %s", self.branch, self.repo, commit_id)
         return commit_id
 
 
 class LakeFSDeleteBranchOperator(LakeFSOperator):
-    """Delete a branch with its uncommitted changes; its commits stay.
+    """Delete a branch with its uncommitted changes, if it exists; its commits are kept.
 
-    Delivery: trying the task again changes nothing; that the branch is gone already is no error.
+    Delivery: another try changes nothing; a branch that does not exist is not an error.
 
     XCom: nothing.
 
     Args:
         repo: the repository's id (templated).
         branch: the branch (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the id of the Airflow connection.
 
     Example:
-        Clean up when the run was published::
+        Clean up after the run was published::
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSDeleteBranchOperator(task_id="delete_branch", branch="run-{{ ds_nodash }}")
@@ -88,7 +93,7 @@ class LakeFSDeleteBranchOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> None:
         """Delete the branch."""
-        from lakefs_ops.flows.once import delete_branch_if_exists
+        from lakefs_ops.flows.ensure import delete_branch_if_exists
 
-        there = delete_branch_if_exists(client, self.repo, self.branch)
-        self.log.info("branch %r of %r %s", self.branch, self.repo, "is deleted" if there else "was gone already")
+        existed = delete_branch_if_exists(client, self.repo, self.branch)
+        self.log.info("branch %r of %r %s", self.branch, self.repo, "deleted" if existed else "did not exist")

@@ -1,4 +1,4 @@
-"""Operators on commits."""
+"""Operators for commits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
 from airflow_provider.operators.base import LakeFSOperator
-from airflow_provider.step import Step, metadata
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -16,28 +15,28 @@ if TYPE_CHECKING:
 
 
 class LakeFSCommitOperator(LakeFSOperator):
-    """Commit what is uncommitted on a branch, once for the task of a run.
+    """Commit the uncommitted changes of a branch, once for the task of a run.
 
-    The commit's metadata names the DAG, the run and the task, and lakeFS shows a button that leads back to the task.
+    The commit's metadata has the DAG, the run and the task; the lakeFS UI shows a button that links back to the task.
 
-    Delivery: exactly one commit, whatever is lost or repeated. The commit carries a key made of DAG, run, task and
-    map index; a retry, or a call whose answer was lost, looks for it before it commits again. A *cleared* task
-    commits what is new; if nothing is, the commit that it made before is the result. What cannot be prevented: a
-    commit takes all that is uncommitted on its branch, so give each run a branch of its own.
+    Delivery: exactly one commit, even if requests or responses are lost, or the task is retried. The commit stores a
+    key of DAG, run, task and map index; a retry, or a call whose response was lost, searches for it before it commits
+    again. A *cleared* task commits new changes; without any, the result is the task's earlier commit. A commit takes
+    all uncommitted changes of its branch, including those of other writers, so give each run its own branch.
 
     XCom: the commit's id.
 
     Args:
         repo: the repository's id (templated).
         branch: the branch (templated).
-        msg: the message (templated).
-        metadata: further keys and values to keep with the commit (templated).
-        allow_empty: make a commit even if nothing changed.
+        msg: the commit's message (templated).
+        metadata: further metadata of the commit (templated).
+        allow_empty: create a commit even if nothing changed.
         date: the commit's date in Unix seconds, now by default.
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the id of the Airflow connection.
 
     Example:
-        Commit what earlier tasks wrote::
+        Commit the objects that earlier tasks wrote::
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSCommitOperator(
@@ -73,48 +72,39 @@ class LakeFSCommitOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Commit and return the commit's id."""
-        from lakefs_ops.errors import NoChanges
-        from lakefs_ops.flows.once import commit_once
+        from airflow_provider.step import commit_metadata, step_from_context
 
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.branch))
-        step = Step(context)
-        try:
-            commit = commit_once(
-                client,
-                self.repo,
+        step = step_from_context(context, client, self.repo)
+        commit_id = step.or_earlier_commit(
+            self.branch,
+            lambda: step.commit(
                 self.branch,
-                key=step.key,
                 message=self.msg,
-                metadata=metadata(context, self.metadata),
-                retried=step.retried,
+                metadata=commit_metadata(context, self.metadata),
                 allow_empty=self.allow_empty,
                 date=self.date,
-            )
-        except NoChanges:
-            earlier = step.earlier_commit(client, self.repo, self.branch)
-            if earlier is None:
-                raise
-            self.log.info("nothing is new since this task was cleared; its earlier commit stands")
-            commit = earlier
-        LakeFSCommitLink().push(context, client.links.commit(self.repo, commit.id))
-        self.log.info("commit %s on %r of %r: %s", commit.id, self.branch, self.repo, commit.message)
-        return commit.id
+            ),
+        )
+        LakeFSCommitLink().push(context, client.links.commit(self.repo, commit_id))
+        self.log.info("commit %s on branch %r of %r: %s", commit_id, self.branch, self.repo, self.msg)
+        return commit_id
 
 
 class LakeFSGetCommitOperator(LakeFSOperator):
     """Read a commit.
 
-    XCom: its fields as a mapping: ``id``, ``parents``, ``committer``, ``message``, ``creation_date``,
+    XCom: the commit's fields as a mapping: ``id``, ``parents``, ``committer``, ``message``, ``creation_date``,
     ``meta_range_id``, ``metadata``, ``generation``, ``version``. In a template:
     ``{{ ti.xcom_pull('get_commit').id }}``.
 
     Args:
         repo: the repository's id (templated).
         ref: a branch, tag, commit id or expression such as ``main~1`` (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the id of the Airflow connection.
 
     Example:
-        Remember where main stands::
+        Remember the current commit of main::
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSGetCommitOperator(task_id="get_commit", ref="main")

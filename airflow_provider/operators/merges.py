@@ -1,4 +1,4 @@
-"""The operator that merges."""
+"""The operator for merges."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
 from airflow_provider.operators.base import LakeFSOperator
-from airflow_provider.step import Step, metadata
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -18,30 +17,30 @@ if TYPE_CHECKING:
 class LakeFSMergeOperator(LakeFSOperator):
     """Merge a ref into a branch, once for the task of a run.
 
-    The merge commit's metadata names the DAG, the run and the task, and lakeFS shows a button that leads back to
-    the task.
+    The merge commit's metadata has the DAG, the run and the task; the lakeFS UI shows a button that links back to the
+    task.
 
-    Delivery: exactly one merge commit, whatever is lost or repeated. It carries a key made of DAG, run, task and map
-    index; a retry, or a call whose answer was lost, looks for it before it merges again. A *cleared* task merges
-    what is new; if nothing is, the merge that it made before is the result. A conflict fails the task without
-    further tries, names the paths and leaves both branches as they were.
+    Delivery: exactly one merge commit, even if requests or responses are lost, or the task is retried. The merge commit
+    stores a key of DAG, run, task and map index; a retry, or a call whose response was lost, searches for it before it
+    merges again. A *cleared* task merges new changes; without any, the result is the task's earlier merge commit. A
+    conflict fails the task without further tries, lists the paths, and leaves both branches unchanged.
 
     XCom: the id of the merge commit.
 
     Args:
         repo: the repository's id (templated).
-        source_ref: what to merge; what is uncommitted on it stays behind (templated).
+        source_ref: the ref to merge, without its uncommitted changes (templated).
         destination_branch: the branch to merge into (templated).
-        msg: the message, ``Merge 'SOURCE' into 'DESTINATION'`` by default (templated).
-        metadata: further keys and values to keep with the commit (templated).
-        strategy: who wins a conflict: ``source-wins`` or ``dest-wins``; nobody by default.
-        force: also in a read-only repository.
-        allow_empty: make a commit even if the source brings nothing.
-        squash_merge: keep the source out of the commit's parents.
-        lakefs_conn_id: the connection's id.
+        msg: the merge commit's message, ``Merge 'SOURCE' into 'DESTINATION'`` by default (templated).
+        metadata: further metadata of the merge commit (templated).
+        strategy: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
+        force: allow on a read-only repository.
+        allow_empty: create a commit even if the source brings no changes.
+        squash_merge: leave the source out of the commit's parents.
+        lakefs_conn_id: the id of the Airflow connection.
 
     Example:
-        Publish what a run wrote and checked::
+        Publish the checked data of a run::
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSMergeOperator(
@@ -83,33 +82,24 @@ class LakeFSMergeOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Merge and return the merge commit's id."""
-        from lakefs_ops.errors import NoChanges
-        from lakefs_ops.flows.once import merge_once
+        from airflow_provider.step import commit_metadata, step_from_context
 
         LakeFSCompareLink().push(context, client.links.compare(self.repo, self.destination_branch, self.source_ref))
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.destination_branch))
-        step = Step(context)
-        try:
-            merge_id = merge_once(
-                client,
-                self.repo,
+        step = step_from_context(context, client, self.repo)
+        merge_id = step.or_earlier_commit(
+            self.destination_branch,
+            lambda: step.merge(
                 self.source_ref,
                 self.destination_branch,
-                key=step.key,
                 message=self.msg,
-                metadata=metadata(context, self.metadata),
+                metadata=commit_metadata(context, self.metadata),
                 strategy=self.strategy,
-                retried=step.retried,
                 allow_empty=self.allow_empty,
                 force=self.force,
                 squash_merge=self.squash_merge,
-            )
-        except NoChanges:
-            earlier = step.earlier_commit(client, self.repo, self.destination_branch)
-            if earlier is None:
-                raise
-            self.log.info("nothing is new since this task was cleared; its earlier merge stands")
-            merge_id = earlier.id
+            ),
+        )
         LakeFSCommitLink().push(context, client.links.commit(self.repo, merge_id))
         self.log.info(
             "merged %r into %r of %r as commit %s", self.source_ref, self.destination_branch, self.repo, merge_id

@@ -1,4 +1,4 @@
-"""Operators on objects."""
+"""Operators for objects."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class LakeFSUploadOperator(LakeFSOperator):
-    """Write an object on a branch, uncommitted.
+    """Upload an object to a branch, uncommitted.
 
-    Delivery: trying the task again writes the same object again.
+    Delivery: another try writes the same object again.
 
     XCom: the object's physical address.
 
@@ -24,12 +24,12 @@ class LakeFSUploadOperator(LakeFSOperator):
         repo: the repository's id (templated).
         branch: the branch (templated).
         path: the object's path (templated).
-        content: what to write, as it is: not templated. A text is written in UTF-8.
-        content_type: its media type.
-        lakefs_conn_id: the connection's id.
+        content: the object's content; not templated. A string is encoded as UTF-8.
+        content_type: the object's media type.
+        lakefs_conn_id: the id of the Airflow connection.
 
     Example:
-        A marker that a run is complete::
+        Mark a run as complete::
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSUploadOperator(
@@ -58,28 +58,28 @@ class LakeFSUploadOperator(LakeFSOperator):
         self.content_type = content_type
 
     def work(self, client: LakeFSClient, context: Context) -> str:
-        """Write the object and return its physical address."""
+        """Upload the object and return its physical address."""
         content = self.content.encode() if isinstance(self.content, str) else self.content
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.branch, self.path))
         stats = client.objects.upload(self.repo, self.branch, self.path, content, content_type=self.content_type)
-        self.log.info("wrote %d bytes to %r on %r of %r", len(content), self.path, self.branch, self.repo)
+        self.log.info("wrote %d bytes to %r on branch %r of %r", len(content), self.path, self.branch, self.repo)
         return stats.physical_address
 
 
 class LakeFSGetObjectOperator(LakeFSOperator):
     """Read a small object.
 
-    XCom: its text, read as UTF-8. What is larger than an XCom should be belongs into a task of its own, with
+    XCom: the object's content, decoded as UTF-8. If it is too large for an XCom, write a task that calls
     ``LakeFSHook.get_object`` or the client's ``objects.open``.
 
     Args:
         repo: the repository's id (templated).
         ref: a branch, tag, commit id or expression (templated).
         path: the object's path (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the id of the Airflow connection.
 
     Example:
-        Read what another team published::
+        Read an object that another team published::
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSGetObjectOperator(task_id="limits", ref="main", path="config/limits.json")
@@ -95,26 +95,26 @@ class LakeFSGetObjectOperator(LakeFSOperator):
         self.path = path
 
     def work(self, client: LakeFSClient, context: Context) -> str:
-        """Return the object's text."""
+        """Return the object's content."""
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.ref, self.path))
         return client.objects.get(self.repo, self.ref, self.path).decode()
 
 
 class LakeFSCreateSymlinkOperator(LakeFSOperator):
-    """Write symlink files for a branch's objects, for Hive and what reads as it does.
+    """Write symlink files for a branch's objects, for Hive and compatible readers.
 
-    Delivery: trying the task again writes the same files again.
+    Delivery: another try writes the same files again.
 
-    XCom: where the files are.
+    XCom: the address of the files.
 
     Args:
         repo: the repository's id (templated).
         branch: the branch (templated).
-        location: only objects below this path (templated).
-        lakefs_conn_id: the connection's id.
+        location: only objects with this path prefix (templated).
+        lakefs_conn_id: the id of the Airflow connection.
 
     Example:
-        After a merge, for the tables below one path::
+        After a merge, for all tables below one path::
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSCreateSymlinkOperator(task_id="symlinks", branch="main", location="daily/")
@@ -129,5 +129,5 @@ class LakeFSCreateSymlinkOperator(LakeFSOperator):
         self.location = location
 
     def work(self, client: LakeFSClient, context: Context) -> str:
-        """Write the files and return where they are."""
-        return self.hook.create_symlink_file(self.repo, self.branch, self.location)
+        """Write the files and return their address."""
+        return client.objects.create_symlink(self.repo, self.branch, location=self.location).location

@@ -50,7 +50,7 @@ class Commits(Group):
     ) -> Commit:
         """Commit the uncommitted changes of a branch (``commit``).
 
-        Not retried after a broken connection; `lakefs_ops.flows.once` has an exactly-once version.
+        Not retried after a broken connection; `lakefs_ops.flows.step` has an exactly-once version.
 
         Args:
             branch: the branch's name.

@@ -150,7 +150,7 @@ class Refs(Group):
     ) -> MergeResult:
         """Merge a ref into a branch (``mergeIntoBranch``). Always creates a merge commit.
 
-        Not retried after a broken connection; `lakefs_ops.flows.once` has an exactly-once version.
+        Not retried after a broken connection; `lakefs_ops.flows.step` has an exactly-once version.
 
         Args:
             source_ref: the ref to merge; its uncommitted changes are not merged.

@@ -1,6 +1,9 @@
-"""What a pipeline does: verbs made of several calls, on top of `lakefs_ops.client`.
+"""What a pipeline does to history: verbs of several calls each, on top of `lakefs_ops.client`.
 
-- `once`: branch, commit, merge, tag: each takes effect once, whatever is lost or repeated.
-- `conditions`: what may be waited for; a look at the server, never a sleep.
-- `waiting`: the only loop that sleeps.
+- `step`: commit, merge, revert, cherry-pick, import, pull request: exactly once for a key.
+- `ensure`: branch, tag, repository and the merge of a pull request: safe to repeat without a key.
+- `publish`: write and audit on a separate branch, then merge it.
+- `verify`: compare a merge commit with both of its sides.
+- `conditions`: what can be waited for; a condition polls the server and never sleeps.
+- `waiting`: the loop that waits for a condition.
 """

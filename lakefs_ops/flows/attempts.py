@@ -1,13 +1,13 @@
-"""How a verb makes sure that it took effect once: attempts, looks, and the marks that tell them apart.
+"""Repeated attempts at one call: the retry budget, the search for an earlier effect, and the metadata that marks it.
 
-See `lakefs_ops.flows.once` for the verbs and the table of what they do.
+`lakefs_ops.flows.step` and `lakefs_ops.flows.ensure` build the verbs on it; the rules are in docs/exactly-once.md.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from lakefs_ops import errors
@@ -19,118 +19,149 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KEY = "lakefs-ops.key"
-"""The metadata key that names the logical step a commit belongs to."""
+"""The metadata key under which a commit stores the key of its logical step."""
 
 ATTEMPT = "lakefs-ops.attempt"
-"""The metadata key that tells one attempt at a step from another."""
+"""The metadata key under which a commit stores the unique id of the attempt that created it."""
 
-LOOK_BACK = 1000
-"""How many commits of a branch's own line a look goes through: one request."""
+LOG_LIMIT = 1000
+"""How many commits of a log are searched for an earlier attempt: one page, one request."""
 
 BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
-"""The statuses by which what stands before a server says that it lost it, or waited long enough."""
+"""The statuses of a gateway that lost its connection to lakeFS, or stopped waiting for it."""
 
 SETTLE = 1.0
-"""Seconds for a server to end a call whose connection broke, before a look for what it made."""
+"""Seconds that a server gets to finish a call whose connection broke, before its effect is searched for."""
 
-LOST_TO_A_NEIGHBOUR = "no changes"
-"""What a commit is told that lost a race on its branch, without the usual ``commit: `` (lakeFS 1.84, recorded)."""
+LOST_RACE = "no changes"
+"""The error text of a commit that lost a race on its branch; others start with ``commit: `` (lakeFS 1.84, recorded)."""
 
-_FOR_GOOD = (errors.NotSupported, errors.NotALakeFS)
+_PERMANENT = (errors.NotSupported, errors.NotALakeFS)
 
 
 class OutcomeUnknown(errors.TransportError):
-    """Whether the call took effect cannot be known now; nothing was sent twice."""
+    """It cannot be established now whether the call took effect. It was not sent again; retry with the same key."""
 
 
-def find_commit(client: LakeFSClient, repository: str, branch: str, key: str) -> Commit | None:
-    """Return the newest commit with the key on a branch's own line, or None; one request.
+class Attempts:
+    """The attempts at one call, bounded by the client's `lakefs_ops.config.Retries`.
 
     Args:
         client: the client.
-        repository: the repository's id.
-        branch: where to look, `LOOK_BACK` commits back along first parents.
-        key: the key it was made under.
+
+    Attributes:
+        repeats: number of attempts after the first one.
     """
-    log = client.refs.log(repository, branch, first_parent=True, limit=LOOK_BACK)
-    return next((commit for commit in log if (commit.metadata or {}).get(KEY) == key), None)
+
+    def __init__(self, client: LakeFSClient) -> None:
+        self._retries = client.config.retries
+        self._waited = 0.0
+        self.repeats = 0
+
+    def sleep_or_raise(self, error: errors.LakeFSError) -> None:
+        """Wait before the next attempt, or raise the error if the budget is spent or another attempt is pointless."""
+        pause = self._retries.backoff(self.repeats)
+        self._waited += pause
+        if isinstance(error, _PERMANENT) or self.repeats >= self._retries.count or self._waited > self._retries.budget:
+            raise error
+        self.repeats += 1
+        time.sleep(pause)
+
+    def run(self, send: Callable[[], T]) -> T:
+        """Send a call until lakeFS answers it; only for calls that may be repeated."""
+        while True:
+            try:
+                return send()
+            except errors.TRANSIENT as error:
+                self.sleep_or_raise(error)
 
 
-def once(
-    client: LakeFSClient, send: Callable[[], T], look: Callable[[], T | None], *, retried: bool, guarded: bool = True
+def run_once(
+    client: LakeFSClient,
+    send: Callable[[], T],
+    find: Callable[[], T | None],
+    *,
+    retried: bool = False,
+    guarded: bool = True,
 ) -> T:
-    """Send until it took effect once: look first when it is a retry, and after each unknown outcome.
+    """Send a call until it has taken effect once; the rules are in docs/exactly-once.md.
 
     Args:
-        client: its configuration bounds the attempts.
-        send: the bare call.
-        look: what an earlier attempt made, or None.
-        retried: an earlier attempt may have been made.
-        guarded: whether the server refuses a repeat by itself, so that sending again cannot double the effect of a
-            call that is still at work.
+        client: the client; its configuration bounds the attempts.
+        send: sends the bare call.
+        find: returns the effect of an earlier attempt, or None.
+        retried: an earlier attempt may have been made, so search for its effect first.
+        guarded: the server refuses a repeat, so that sending again cannot double the effect of a call that is still
+            being executed.
+
+    Raises:
+        OutcomeUnknown: a call that is not guarded may still be executing.
     """
-    if retried and (found := look()) is not None:
+    if retried and (found := find()) is not None:
         return found
-    left = waits(client)
+    attempts = Attempts(client)
     while True:
         try:
             return send()
         except errors.NoChanges as error:
-            if (found := look()) is not None:
+            if (found := find()) is not None:
                 return found
-            if error.reason != LOST_TO_A_NEIGHBOUR:
+            if error.reason != LOST_RACE:
                 raise
-            again(left, error)
+            attempts.sleep_or_raise(error)
         except errors.TRANSIENT as error:
-            again(left, error)
-            if not guarded and _broke(error):
+            attempts.sleep_or_raise(error)
+            if not guarded and _connection_broke(error):
                 time.sleep(SETTLE)
-            if (found := look()) is not None:
+            if (found := find()) is not None:
                 return found
-            if not guarded and _may_be_at_work(error):
+            if not guarded and _may_be_executing(error):
                 raise OutcomeUnknown(
-                    f"{error.message}; no trace of it was found, but it may still be at work, and sending it again"
-                    " could double it: try again later, as a retry with the same key",
+                    f"{error.message}; no effect was found, but the server may still be executing the call, and sending"
+                    " it again could double it: try again later with the same key and retried=True",
                     operation=error.operation,
                     endpoint=error.endpoint,
                 ) from None
 
 
-def _broke(error: errors.LakeFSError) -> bool:
-    """Return whether a connection broke under way: ours, or that of a gateway to the server."""
+def _connection_broke(error: errors.LakeFSError) -> bool:
+    """Return whether a connection broke during the call: the client's, or that of a gateway to lakeFS."""
     return (isinstance(error, errors.ConnectionFailed) and error.sent) or getattr(error, "status", None) == BAD_GATEWAY
 
 
-def _may_be_at_work(error: errors.LakeFSError) -> bool:
-    """Return whether only the waiting has ended: ours, or that of a gateway before the server."""
+def _may_be_executing(error: errors.LakeFSError) -> bool:
+    """Return whether only the waiting ended: the client's, or that of a gateway in front of lakeFS."""
     return (isinstance(error, errors.TimedOut) and error.sent) or getattr(error, "status", None) == GATEWAY_TIMEOUT
 
 
-def waits(client: LakeFSClient) -> Iterator[float]:
-    """Give the waits before further attempts, in seconds, as long as the client's budget lasts."""
-    retries, spent = client.config.retries, 0.0
-    for attempt in range(retries.count):
-        wait = retries.backoff(attempt)
-        spent += wait
-        if spent > retries.budget:
-            return
-        yield wait
+def find_commit(
+    client: LakeFSClient, repository: str, ref: str, *values: str, name: str = KEY, first_parent: bool = True
+) -> Commit | None:
+    """Return the newest commit of a log that has one of the values in its metadata, or None.
 
+    One request; only the newest `LOG_LIMIT` commits are searched.
 
-def again(left: Iterator[float], error: errors.LakeFSError) -> None:
-    """Wait before another attempt, or raise when there is to be none."""
-    wait = None if isinstance(error, _FOR_GOOD) else next(left, None)
-    if wait is None:
-        raise error
-    time.sleep(wait)
-
-
-def marks(key: str, metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the metadata of an attempt: the caller's own, the key, and a fresh id.
-
-    Raises:
-        InvalidArgument: the key is empty.
+    Args:
+        client: the client.
+        repository: the repository's id.
+        ref: the branch or other ref whose log is searched.
+        *values: the values to search for, such as the key of a step.
+        name: the metadata key that holds the value.
+        first_parent: search only the branch's own line, without the commits that merges brought in.
     """
-    if not key:
-        raise errors.InvalidArgument("key must name the logical step, such as 'dag/run/task'; it is empty")
+    log = client.refs.log(repository, ref, first_parent=first_parent, limit=LOG_LIMIT)
+    return next((commit for commit in log if (commit.metadata or {}).get(name) in values), None)
+
+
+def step_metadata(key: str, metadata: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the metadata for the commit of an attempt: the caller's own, the key, and a new attempt id."""
     return {**(metadata or {}), KEY: key, ATTEMPT: uuid.uuid4().hex}
+
+
+def describe(commit: Commit) -> str:
+    """Return a commit's id, message, committer, time and step for an error message."""
+    step = (commit.metadata or {}).get(KEY)
+    return (
+        f"{commit.id[:12]} ({commit.message!r} by {commit.committer or 'lakeFS'},"
+        f" {commit.created:%Y-%m-%d %H:%M:%S} UTC{f', step {step!r}' if step else ''})"
+    )

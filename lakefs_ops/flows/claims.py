@@ -1,8 +1,8 @@
-"""A claim on a key: of two callers at the same moment one goes ahead, and the other takes what it makes.
+"""A claim on a key: of several callers at the same moment one acts, and the others return its result.
 
-Where the server itself would carry out a repeat, two callers that look at the same moment both see nothing and both
-send. But of many who ask it to create one branch it answers one only (lakeFS 1.84), so a hidden branch named after
-the key is a claim. It is deleted when the effect is there.
+Where the server would execute a repeated call, two callers that search at the same moment both find nothing, and both
+send. But of several requests to create one branch, the server accepts only one (lakeFS 1.84). So a hidden branch named
+after the key is a claim. It is deleted when the effect exists.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PREFIX = "lakefs-ops-claim-"
-"""Begins the names of the hidden branches."""
+"""The prefix of the hidden branches' names."""
 
-PATIENCE = 15.0
-"""Seconds after which a claimant that left no trace is taken for dead."""
+ABANDONED_AFTER = 15.0
+"""Seconds after which a claim whose holder shows no effect counts as abandoned."""
 
-POLL = 0.25
+POLL_INTERVAL = 0.25
+"""Seconds between two polls of a claim that another caller holds."""
 
 
 def exclusively(
@@ -35,25 +36,25 @@ def exclusively(
     repository: str,
     key: str,
     act: Callable[[], T],
-    look: Callable[[], T | None],
+    find: Callable[[], T | None],
     *,
     source: str,
-    patience: float = PATIENCE,
+    abandoned_after: float = ABANDONED_AFTER,
 ) -> T:
-    """Act under a claim on the key, or return what another caller made.
+    """Act under a claim on the key, or return the effect of another caller.
 
     Args:
         client: the client.
         repository: the repository's id.
-        key: what is claimed.
-        act: what takes effect; called at most once, by the claimant.
-        look: what was made under the key, or None.
-        source: any branch; the claim begins there.
-        patience: seconds to wait for another claimant that leaves no trace. Then it is taken for dead, and the claim
-            passes on; an act that takes longer could be doubled.
+        key: the key to claim.
+        act: takes effect; called at most once, while the claim is held.
+        find: returns the effect of any caller with the key, or None.
+        source: any branch; the hidden branch starts from it.
+        abandoned_after: seconds to wait for another holder of the claim that shows no effect. Then the claim counts
+            as abandoned and passes on; an act that takes longer could be doubled.
 
     Raises:
-        OutcomeUnknown: from ``act``; the claim stays until another caller has waited in vain.
+        OutcomeUnknown: from ``act``; the claim is kept, so the next caller waits for the effect first.
     """
     name = f"{PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:24]}"
     number, since = 1, time.monotonic()
@@ -62,27 +63,27 @@ def exclusively(
             client.branches.create(repository, name=f"{name}-{number}", source=source, hidden=True)
             break
         except errors.AlreadyExists:
-            if (found := look()) is not None:
+            if (found := find()) is not None:
                 _release(client, repository, name, number)
                 return found
-            if time.monotonic() - since > patience:
+            if time.monotonic() - since > abandoned_after:
                 number, since = number + 1, time.monotonic()
             else:
-                time.sleep(POLL)
+                time.sleep(POLL_INTERVAL)
     try:
-        found = look()
-        made = act() if found is None else found
+        found = find()
+        effect = act() if found is None else found
     except OutcomeUnknown:
         raise
     except errors.LakeFSError:
         _release(client, repository, name, number)
         raise
     _release(client, repository, name, number)
-    return made
+    return effect
 
 
 def _release(client: LakeFSClient, repository: str, name: str, number: int) -> None:
-    """Delete the claims; one that stays costs the next caller its patience, nothing else."""
-    for past in range(1, number + 1):
+    """Delete the claims; one that cannot be deleted only delays the next caller by ``abandoned_after``."""
+    for claim in range(1, number + 1):
         with contextlib.suppress(errors.LakeFSError):
-            client.branches.delete(repository, f"{name}-{past}")
+            client.branches.delete(repository, f"{name}-{claim}")

@@ -1,4 +1,4 @@
-"""Write, audit, publish: data land on a branch of their own, and reach the others only when the audit passes.
+"""Write, audit, publish: data is written to a separate branch, and merged only if the audit passes.
 
 As a context manager, in one process::
 
@@ -6,9 +6,9 @@ As a context manager, in one process::
         client.objects.upload("lake", run.branch, "daily/2015-01.csv", content)
         run.audit(no_day_is_missing)
 
-or as steps in different processes, which need nothing but the same key: `open`, `audit`, `publish`, `close`. Each step
-may be repeated; what it did is found again. What is merged is the very commit that was audited. When something
-fails, nothing is merged, and the branch stays for inspection.
+Or as steps in different processes, which share only the key: `open`, `audit`, `publish`, `close`. Each step may be
+repeated, and finds the effect of an earlier attempt. The merge takes exactly the commit that was audited. If anything
+fails, nothing is merged, and the branch is kept for inspection.
 """
 
 from __future__ import annotations
@@ -23,13 +23,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, find_commit
-from lakefs_ops.flows.once import (
-    commit_once,
-    delete_branch_if_exists,
-    ensure_branch,
-    ensure_tag,
-    merge_once,
-)
+from lakefs_ops.flows.ensure import delete_branch_if_exists, ensure_branch, ensure_tag
+from lakefs_ops.flows.step import Step
 from lakefs_ops.flows.verify import verify_merge
 from lakefs_ops.listing import PAGE_SIZE
 
@@ -42,19 +37,19 @@ if TYPE_CHECKING:
 CleanUp = Literal["success", "never"] | timedelta
 
 VERIFIED_CHANGES = 10_000
-"""Up to how many changes a publish is compared with what was audited, unless the caller decides."""
+"""The maximum number of changes up to which a merge is verified by default."""
 
 BRANCH_PREFIX = "wap-"
-"""Begins the names of branches made for a key; the sweeper looks at no others."""
+"""The prefix of branch names that are derived from a key, and the default of `sweep`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         name: the check's name.
-        problems: one sentence each; empty when it passed.
+        problems: one sentence for each problem; empty if the check passed.
     """
 
     name: str
@@ -62,17 +57,17 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
-        """Whether it found no problem."""
+        """Whether the check found no problem."""
         return not self.problems
 
 
 class AuditFailed(errors.LakeFSError):
-    """At least one check found a problem; nothing was merged, the branch stays.
+    """At least one check found a problem; nothing was merged, and the branch is kept.
 
     Attributes:
-        results: what each check found.
-        branch: where the data are.
-        url: the page that compares the branch with where it would have gone.
+        results: the result of each check.
+        branch: the branch that holds the data.
+        url: the page that compares the branch with the branch to publish to.
     """
 
     results: tuple[CheckResult, ...]
@@ -81,11 +76,11 @@ class AuditFailed(errors.LakeFSError):
 
 
 Check = Callable[["WriteAuditPublish"], Iterable[str] | None]
-"""A check reads the branch of the run and gives one sentence for each problem, or nothing."""
+"""A check reads the run's branch, and returns or yields one sentence for each problem."""
 
 
 def branch_for(key: str) -> str:
-    """Return the branch name for a key: readable, valid, and different for different keys.
+    """Return the branch name for a key: readable, valid, and different for each key.
 
     Example:
         >>> branch_for("daily/2015-01")
@@ -102,27 +97,27 @@ class WriteAuditPublish:
     Args:
         client: the client.
         repository: the repository's id.
-        key: names the run; the same for each attempt at it, and for no other run.
+        key: identifies the run; the same for each attempt, and for no other run.
         into: the branch to publish to.
-        source: the ref that the run's branch begins at, ``into`` by default.
-        branch: the run's branch, made from the key by default.
-        message: the message of the commit and the merge, made from the key by default.
-        metadata: further keys and values for the commit and the merge.
-        strategy: who wins a conflict: ``source-wins`` or ``dest-wins``; none by default.
-        tag: a tag to put on what was published.
-        verify: compare the merge with its two sides (see `lakefs_ops.flows.verify`); by default when at most
+        source: the ref to create the run's branch from, ``into`` by default.
+        branch: the run's branch, derived from the key by default.
+        message: the message of the commit and the merge, derived from the key by default.
+        metadata: further metadata of the commit and the merge.
+        strategy: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
+        tag: a tag for the merge commit.
+        verify: compare the merge with both of its sides (see `lakefs_ops.flows.verify`); by default if at most
             `VERIFIED_CHANGES` objects changed.
-        retried: an earlier attempt with this key may have been made, so each step looks first.
-        clean_up: delete the run's branch after ``success``, or ``never``; or keep it so long, and let each publish
-            sweep up the branches of runs that are older (see `sweep`).
+        retried: an earlier attempt with this key may have been made, so each step searches for its effect first.
+        clean_up: delete the run's branch after ``success``, or ``never``. A duration keeps it, and lets each publish
+            delete the branches of runs that are older (see `sweep`).
 
     Attributes:
-        audited: the id of the commit that was audited, None before.
-        published: the id of the merge commit, None before.
+        audited: the id of the commit that was audited, None before the audit.
+        published: the id of the merge commit, None before the merge.
 
     Raises:
         AuditFailed: a check found a problem.
-        MergeConflict: somebody else changed the same objects; the branch stays.
+        MergeConflict: another writer changed the same objects; the branch is kept.
     """
 
     client: LakeFSClient
@@ -145,46 +140,39 @@ class WriteAuditPublish:
         self.branch = self.branch or branch_for(self.key)
         self.message = self.message or f"Publish {self.key}"
 
+    def _step(self, name: str, *, retried: bool = False) -> Step:
+        return Step(self.client, self.repository, f"{self.key}/{name}", retried=retried)
+
     def open(self) -> str:
-        """Make the run's branch, or find it; return the id of the commit it points at.
+        """Create the run's branch, or find it; return the id of the commit it points to.
 
         Raises:
-            AlreadyExists: a branch of this name holds other work.
+            AlreadyExists: a branch with this name holds other work.
         """
+        source = self.source or self.into
         return ensure_branch(
-            self.client,
-            self.repository,
-            self.branch,
-            source=self.source or self.into,
-            key=self.key,
-            retried=self.retried,
+            self.client, self.repository, self.branch, source=source, key=self.key, retried=self.retried
         )
 
     def commit(self) -> str:
-        """Commit what was written on the run's branch; return the commit's id, or its head when nothing was."""
+        """Commit the uncommitted changes of the run's branch; return the commit's id, or the head without changes."""
+        # Also in a retry, new changes are to be committed; without any, the commit of an earlier attempt is found.
         try:
-            return commit_once(
-                self.client,
-                self.repository,
-                self.branch,
-                key=f"{self.key}/write",
-                message=self.message,
-                metadata=self.metadata,
-            ).id
+            return self._step("write").commit(self.branch, message=self.message, metadata=self.metadata)
         except errors.NoChanges:
             return self.client.branches.get(self.repository, self.branch).commit_id
 
     def audit(self, *checks: Check) -> tuple[CheckResult, ...]:
-        """Commit what was written, and run all checks on it.
+        """Commit the uncommitted changes, and run all checks on the branch.
 
         Args:
-            *checks: each reads the branch and gives one sentence a problem.
+            *checks: each reads the branch, and returns or yields one sentence for each problem.
 
         Returns:
-            What each check found; all passed.
+            The result of each check; all passed.
 
         Raises:
-            AuditFailed: a check found a problem; all checks were run.
+            AuditFailed: a check found a problem; all checks have run.
         """
         head = self.commit()
         results = tuple(_run(check, self) for check in checks)
@@ -194,7 +182,7 @@ class WriteAuditPublish:
             problems = "; ".join(f"{result.name}: {'; '.join(result.problems)}" for result in failed)
             raise AuditFailed(
                 f"{len(failed)} of {len(results)} checks failed on {self.branch!r} of {self.repository!r}: {problems};"
-                f" {self.into!r} is as it was, and the branch stays: {url}",
+                f" {self.into!r} is unchanged, and the branch is kept: {url}",
                 results=results,
                 branch=self.branch,
                 url=url,
@@ -203,20 +191,20 @@ class WriteAuditPublish:
         return results
 
     def publish(self, audited: str | None = None) -> str:
-        """Merge what was audited, tag it, and clean up; return the id of the merge commit.
+        """Merge the audited commit, tag the merge commit, and clean up; return the id of the merge commit.
 
         Args:
-            audited: the id of the audited commit, when another process audited it.
+            audited: the id of the audited commit, if another process audited it.
 
         Raises:
             InvalidArgument: nothing was audited.
-            DirtyBranch: something was written behind the audit.
-            MergeConflict: somebody else changed the same objects; the branch stays.
-            MergeIncomplete: the merge does not hold what it should.
+            DirtyBranch: the branch to publish to has uncommitted changes.
+            MergeConflict: another writer changed the same objects; the branch is kept.
+            MergeIncomplete: the merge lost objects, see `lakefs_ops.flows.verify`.
         """
         audited = audited or self.audited
         if audited is None:
-            raise errors.InvalidArgument(f"run {self.key!r} publishes what was not audited; call audit() first")
+            raise errors.InvalidArgument(f"run {self.key!r} has no audited commit to publish; call audit() first")
         if self.published is None:
             self.published = self._merge(audited)
         if self.tag is not None:
@@ -229,19 +217,11 @@ class WriteAuditPublish:
 
     def _merge(self, audited: str) -> str:
         try:
-            merged = merge_once(
-                self.client,
-                self.repository,
-                audited,
-                self.into,
-                key=f"{self.key}/publish",
-                message=self.message,
-                metadata=self.metadata,
-                strategy=self.strategy,
-                retried=self.retried,
+            merged = self._step("publish", retried=self.retried).merge(
+                audited, self.into, message=self.message, metadata=self.metadata, strategy=self.strategy
             )
         except errors.NoChanges:
-            # Everything audited is in the destination already: an empty batch, or published by other means.
+            # The destination has everything already: an empty batch, or one that was published by other means.
             return self.client.branches.get(self.repository, self.into).commit_id
         if self.verify or (self.verify is None and self._is_small(audited, merged)):
             verify_merge(self.client, self.repository, merged, source=audited, strategy=self.strategy)
@@ -252,11 +232,11 @@ class WriteAuditPublish:
         return sum(1 for _ in changes) <= VERIFIED_CHANGES
 
     def close(self) -> None:
-        """Delete the run's branch; that it is gone already is no error."""
+        """Delete the run's branch, if it exists."""
         delete_branch_if_exists(self.client, self.repository, self.branch)
 
     def state(self) -> Literal["absent", "open", "published"]:
-        """Say how far the run with this key has come."""
+        """Return whether the run is published, or at least has its branch."""
         if find_commit(self.client, self.repository, self.into, f"{self.key}/publish") is not None:
             return "published"
         try:
@@ -291,34 +271,34 @@ def sweep(
     prefix: str = BRANCH_PREFIX,
     dry_run: bool = False,
 ) -> Iterator[str]:
-    """Delete branches that dead runs left; give the name of each.
+    """Delete the branches of abandoned runs; yield the name of each.
 
-    A branch's last sign of life is its newest commit by a step, or its newest uncommitted object. A branch without
-    either was just made, or costs nothing; it is left alone.
+    A branch's last activity is its newest commit by a step, or its newest uncommitted object. A branch without either
+    is new or costs nothing, and is kept.
 
     Args:
         client: the client.
         repository: the repository's id.
-        older_than: how long ago the last sign of life must be.
+        older_than: delete a branch if its last activity is longer ago than this.
         into: the branch that runs publish to; never deleted.
-        prefix: only branches whose names begin so.
-        dry_run: only say which.
+        prefix: only branches whose names start with this.
+        dry_run: yield the names without deleting anything.
     """
     horizon = datetime.now(UTC) - older_than
     for branch in client.branches.list(repository, prefix=prefix):
-        alive = _last_sign_of_life(client, repository, branch)
-        if branch.id == into or alive is None or alive > horizon:
+        active = _last_activity(client, repository, branch)
+        if branch.id == into or active is None or active > horizon:
             continue
         if dry_run or delete_branch_if_exists(client, repository, branch.id):
             yield branch.id
 
 
-def _last_sign_of_life(client: LakeFSClient, repository: str, branch: Ref) -> datetime | None:
-    signs = []
+def _last_activity(client: LakeFSClient, repository: str, branch: Ref) -> datetime | None:
+    times = []
     head = client.commits.get(repository, branch.commit_id)
     if KEY in (head.metadata or {}):
-        signs.append(head.created)
+        times.append(head.created)
     for change in client.branches.diff(repository, branch.id, limit=PAGE_SIZE):
         if change.type != "removed":
-            signs.append(client.objects.stat(repository, branch.id, change.path).modified)
-    return max(signs, default=None)
+            times.append(client.objects.stat(repository, branch.id, change.path).modified)
+    return max(times, default=None)

@@ -1,8 +1,9 @@
-"""Whether a merge did what it should: lakeFS 1.84 has a fault that can lose an object without a word.
+"""Verify that a merge is complete: a bug in lakeFS 1.84 can silently lose an object.
 
-Where one side added an object and the other deleted another one of equal content and a later name, the merge may
-leave the added one out; where both sides added an object with different content, it may silently take one of the
-two (contract recordings, marked as defects). `lost_in_merge` finds both by three listings of differences.
+If one side added an object, and the other side deleted another object with equal content and a later name, the merge
+can leave out the added object. If both sides added an object with different content, the merge can take one of the two
+instead of reporting a conflict (contract recordings, marked as defects). `lost_in_merge` detects both with diffs of the
+merge and its two sides.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class MergeIncomplete(errors.LakeFSError):
-    """A merge was made, but does not hold what it should.
+    """A merge commit was created, but objects of its two sides are missing or wrong.
 
     Attributes:
-        commit_id: the merge commit, which stays in place.
-        paths: what differs from what it should be.
+        commit_id: the merge commit, which is kept.
+        paths: the paths of these objects.
     """
 
     commit_id: str
@@ -36,7 +37,7 @@ def lost_in_merge(
     merged: str,
     strategy: str | None = None,
 ) -> tuple[str, ...]:
-    """Return the paths at which a merge does not hold what it should, in order.
+    """Return the sorted paths at which a merge differs from the result that its two sides require.
 
     Args:
         client: the client.
@@ -44,7 +45,7 @@ def lost_in_merge(
         source: the id of the commit that was merged.
         destination: the id of the commit it was merged into.
         merged: the id of the merge commit.
-        strategy: the strategy of the merge: whose side conflicts took.
+        strategy: the strategy of the merge, which decided conflicts.
     """
     conflicts: set[str] = set()
     wanted: dict[str, set[str]] = {source: set(), destination: set()}
@@ -68,7 +69,7 @@ def lost_in_merge(
 def verify_merge(
     client: LakeFSClient, repository: str, merged: str, *, source: str, strategy: str | None = None
 ) -> None:
-    """Check a merge commit against its two sides.
+    """Verify a merge commit against its two sides.
 
     Args:
         client: the client.
@@ -78,15 +79,15 @@ def verify_merge(
         strategy: the strategy of the merge.
 
     Raises:
-        MergeIncomplete: it does not hold what it should; the commit stays, the paths are named.
+        MergeIncomplete: objects are missing or wrong, listed in ``paths``; the commit is kept.
     """
     destination = client.commits.get(repository, merged).parents[0]
     lost = lost_in_merge(client, repository, source=source, destination=destination, merged=merged, strategy=strategy)
     if lost:
         shown = ", ".join(lost[:10]) + (f" and {len(lost) - 10} more" if len(lost) > 10 else "")
         raise MergeIncomplete(
-            f"merge commit {merged} of {repository!r} does not hold what its two sides say at: {shown}"
-            f" (a known fault of lakeFS 1.84); compare {client.links.compare(repository, merged, source)}"
+            f"merge commit {merged} of {repository!r} lost changes of its two sides at: {shown}"
+            f" (a known bug in lakeFS 1.84); compare {client.links.compare(repository, merged, source)}"
             " and write these objects again, or revert the merge",
             commit_id=merged,
             paths=lost,

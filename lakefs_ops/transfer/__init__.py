@@ -12,7 +12,7 @@ download is written to a partial file next to its target, verified by size and c
 always complete; after an error, the next download of the same object resumes where this one ended. A checksum is
 compared only if it looks like an MD5; some stores have other checksums.
 
-Uploads are uncommitted; `lakefs_ops.flows.once.commit_once` commits them.
+Uploads are uncommitted; `lakefs_ops.flows.step.Step.commit` commits them.
 
 Example:
     >>> from lakefs_ops.transfer.progress import bar  # doctest: +SKIP

@@ -58,4 +58,4 @@ def test_importing_every_operator_costs_little() -> None:
         cost, loaded = output.splitlines()[-2:]
         costs.append(float(cost))
     assert min(costs) < 0.1
-    assert not {"requests", "lakefs_ops.wire.transport", "lakefs_ops.flows.once"} & set(loaded.split())
+    assert not {"requests", "lakefs_ops.wire.transport", "lakefs_ops.flows.step"} & set(loaded.split())

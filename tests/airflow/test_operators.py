@@ -12,6 +12,7 @@ from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink, LakeFSCom
 from airflow_provider.operators import (
     LakeFSCommitOperator,
     LakeFSCreateBranchOperator,
+    LakeFSCreateSymlinkOperator,
     LakeFSDeleteBranchOperator,
     LakeFSGetCommitOperator,
     LakeFSGetObjectOperator,
@@ -73,6 +74,14 @@ def test_branch_and_object(lakefs, lakefs_repository: str, running: Running) -> 
     assert delete.execute(running(delete)) is None
     assert delete.execute(running(delete, try_number=2)) is None
     assert [branch.id for branch in lakefs.client.branches.list(repo)] == ["main"]
+
+
+def test_symlinks_are_written_with_the_client_of_the_task(lakefs, lakefs_repository: str, running: Running) -> None:
+    symlinks = LakeFSCreateSymlinkOperator(
+        task_id="symlinks", repo=lakefs_repository, branch="main", location="daily/", lakefs_conn_id="not_there"
+    )
+    namespace = lakefs.client.repositories.get(lakefs_repository).storage_namespace
+    assert symlinks.work(lakefs.client, running(symlinks)).startswith(namespace)
 
 
 def test_commit_carries_where_it_comes_from(lakefs, lakefs_repository: str, running: Running) -> None:

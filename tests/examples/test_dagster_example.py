@@ -8,7 +8,7 @@ import pytest
 from dagster_resources import LakeFSResource
 from example_dags import weather
 from example_dags.dagster import quick_start, weather_wap
-from lakefs_ops.flows.once import ensure_repository
+from lakefs_ops.flows.ensure import ensure_repository
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Every verb under every fault ends as if nothing had happened; docs/exactly-once.md holds what each cell comes to.
 
-The page is the expectation: a cell that comes to something else fails. ``LAKEFS_OPS_WRITE_TABLE=1`` writes it anew.
+The page is the expectation: a cell that comes to something else fails. ``LAKEFS_OPS_WRITE_TABLE=1`` writes it again.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ VERBS = (
     "ensure_branch",
     "ensure_tag",
     "ensure_repository",
-    "commit_once",
-    "merge_once",
-    "revert_once",
-    "cherry_pick_once",
+    "Step.commit",
+    "Step.merge",
+    "Step.revert",
+    "Step.cherry_pick",
     "delete_branch_if_exists",
-    "import_once",
-    "pull_request_once",
-    "merge_pull_request_once",
+    "Step.import_",
+    "Step.pull_request",
+    "merge_pull_request",
     "WriteAuditPublish",
 )
 LOCKED = "branch is currently locked, try again later"
@@ -59,11 +59,11 @@ FAULTS = {
 DEATHS = {"killed before": "before", "killed after": "after"}
 COLUMNS = (*FAULTS, *DEATHS, "two at once")
 
-EXCLUSIVE = ("import_once", "cherry_pick_once", "pull_request_once")
+EXCLUSIVE = ("Step.import_", "Step.cherry_pick", "Step.pull_request")
 
 PLAIN = "once"
 TWICE = "twice"
-UNKNOWN = "says unknown; once by the retry"
+UNKNOWN = "`OutcomeUnknown`, once by the retry"
 
 
 @pytest.fixture
@@ -203,14 +203,14 @@ def test_two_at_once(verb, server, faults, matrix, repository, import_folder, wa
     settle(verb, ", ".join(failed) or (PLAIN if same else TWICE), "two at once")
 
 
-BARE = {"WriteAuditPublish": None, "cherry_pick_once": 2, "import_once": None}
+BARE = {"WriteAuditPublish": None, "Step.cherry_pick": 2, "Step.revert": 2, "Step.import_": None}
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if BARE.get(v, 1)])
 def test_nothing_but_the_bare_call_when_all_goes_well(verb, server, faults, matrix, repository, import_folder):
     with connect(matrix, server) as client:
         matrix.VERBS[verb].prepare(client, repository)
-        looks = 1 if verb in ("revert_once", "merge_pull_request_once") else 0  # the test's own look for the id
+        looks = 1 if verb in ("Step.revert", "merge_pull_request") else 0  # the test's own search for the id
         before = sum(faults.calls.values())
         matrix.VERBS[verb].run(client, repository, False, str(import_folder))
         assert sum(faults.calls.values()) - before - looks == BARE.get(verb, 1)
@@ -220,7 +220,7 @@ def test_nothing_but_the_bare_call_when_all_goes_well(verb, server, faults, matr
 def test_at_most_two_looks_after_a_lost_reply(verb, server, faults, matrix, repository, import_folder):
     with connect(matrix, server) as client:
         matrix.VERBS[verb].prepare(client, repository)
-        looks = 1 if verb in ("revert_once", "merge_pull_request_once") else 0
+        looks = 1 if verb in ("Step.revert", "merge_pull_request") else 0
         faults.add(Fault(matrix.VERBS[verb].operation, when="after", action="reset"))
         before = sum(faults.calls.values())
         matrix.VERBS[verb].run(client, repository, False, str(import_folder))

@@ -9,7 +9,8 @@ import uuid
 import pytest
 
 from lakefs_ops import errors
-from lakefs_ops.flows import once
+from lakefs_ops.flows import ensure
+from lakefs_ops.flows.step import Step
 from lakefs_ops.local.faults import Fault
 
 SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "12")))
@@ -26,12 +27,12 @@ KINDS = (
     {"when": "before", "action": "status", "status": 500, "message": "update branch main: predicate failed"},
 )
 STEPS = (
-    lambda c, r, again: once.ensure_branch(c, r, "run", source="main", key="dag/run", retried=again),
+    lambda c, r, again: ensure.ensure_branch(c, r, "run", source="main", key="dag/run", retried=again),
     lambda c, r, again: c.objects.upload(r, "run", "a", b"1"),
-    lambda c, r, again: once.commit_once(c, r, "run", key="dag/run/commit", message="land", retried=again),
-    lambda c, r, again: once.merge_once(c, r, "run", "main", key="dag/run/merge", message="publish", retried=again),
-    lambda c, r, again: once.ensure_tag(c, r, "v1", ref="main"),
-    lambda c, r, again: once.delete_branch_if_exists(c, r, "run"),
+    lambda c, r, again: Step(c, r, "dag/run/commit", again).commit("run", message="land"),
+    lambda c, r, again: Step(c, r, "dag/run/merge", again).merge("run", "main", message="publish"),
+    lambda c, r, again: ensure.ensure_tag(c, r, "v1", ref="main"),
+    lambda c, r, again: ensure.delete_branch_if_exists(c, r, "run"),
 )
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from lakefs_ops import Config, LakeFSClient, Retries, Timeouts, errors
 from lakefs_ops.api.imports import ImportLocation
-from lakefs_ops.flows import once
+from lakefs_ops.flows import ensure
 from lakefs_ops.flows.publish import WriteAuditPublish
+from lakefs_ops.flows.step import Step
 
 KEY = "dag/run"
 
@@ -65,32 +66,27 @@ def pull_open(client: LakeFSClient, repository: str) -> None:
 
 def revert(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
     undone = next(c for c in client.refs.log(repository, "main") if c.message == "work")
-    once.revert_once(client, repository, "main", undone.id, key=KEY, message="undo", retried=retried)
+    Step(client, repository, KEY, retried).revert("main", undone.id, message="undo")
 
 
 def import_folder(client: LakeFSClient, repository: str, retried: bool, folder: str, **more: bool) -> None:
     paths = [ImportLocation(type="common_prefix", path=f"local://{folder}/", destination="in/")]
-    once.import_once(
-        client, repository, "main", paths=paths, key=KEY, message="import", retried=retried, timeout=20, interval=0.2,
-        settle=3, **more,
-    )  # fmt: skip
+    step = Step(client, repository, KEY, retried, **more)
+    step.import_("main", paths, message="import", timeout=20, interval=0.2, settle=3)
 
 
 def pick(client: LakeFSClient, repository: str, retried: bool, folder: str, **more: bool) -> None:
-    once.cherry_pick_once(client, repository, "main", "dev", key=KEY, retried=retried, **more)
+    Step(client, repository, KEY, retried, **more).cherry_pick("main", "dev")
 
 
 def open_pull(client: LakeFSClient, repository: str, retried: bool, folder: str, **more: bool) -> str:
-    return once.pull_request_once(
-        client, repository, source_branch="dev", destination_branch="main", title="Dev", key=KEY, retried=retried,
-        **more,
-    )  # fmt: skip
+    return Step(client, repository, KEY, retried, **more).pull_request("dev", "main", title="Dev")
 
 
 def merge_pull(client: LakeFSClient, repository: str, retried: bool, folder: str) -> str:
     pull = client.pulls.list(repository, status="all").first()
     assert pull is not None
-    return once.merge_pull_request_once(client, repository, pull.id)
+    return ensure.merge_pull_request(client, repository, pull.id)
 
 
 def publish(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
@@ -103,30 +99,28 @@ def publish(client: LakeFSClient, repository: str, retried: bool, folder: str) -
 
 VERBS = {
     "ensure_branch": Verb(
-        "createBranch", nothing, lambda c, r, again, f: once.ensure_branch(c, r, "run", source="main", retried=again)
+        "createBranch", nothing, lambda c, r, again, f: ensure.ensure_branch(c, r, "run", source="main", retried=again)
     ),
-    "ensure_tag": Verb("createTag", nothing, lambda c, r, again, f: once.ensure_tag(c, r, "v1", ref="main")),
+    "ensure_tag": Verb("createTag", nothing, lambda c, r, again, f: ensure.ensure_tag(c, r, "v1", ref="main")),
     "ensure_repository": Verb(
         "createRepository",
         nothing,
-        lambda c, r, again, f: once.ensure_repository(c, f"{r}-x", storage_namespace=f"local://{r}-x"),
+        lambda c, r, again, f: ensure.ensure_repository(c, f"{r}-x", storage_namespace=f"local://{r}-x"),
     ),
-    "commit_once": Verb(
-        "commit", staged, lambda c, r, again, f: once.commit_once(c, r, "main", key=KEY, message="land", retried=again)
-    ),
-    "merge_once": Verb(
+    "Step.commit": Verb("commit", staged, lambda c, r, again, f: Step(c, r, KEY, again).commit("main", message="land")),
+    "Step.merge": Verb(
         "mergeIntoBranch",
         work_on_dev,
-        lambda c, r, again, f: once.merge_once(c, r, "dev", "main", key=KEY, message="publish", retried=again),
+        lambda c, r, again, f: Step(c, r, KEY, again).merge("dev", "main", message="publish"),
     ),
-    "revert_once": Verb("revertBranch", committed, revert),
-    "cherry_pick_once": Verb("cherryPick", work_on_dev, pick, partial(pick, exclusive=True)),
+    "Step.revert": Verb("revertBranch", committed, revert),
+    "Step.cherry_pick": Verb("cherryPick", work_on_dev, pick, partial(pick, exclusive=True)),
     "delete_branch_if_exists": Verb(
-        "deleteBranch", work_on_dev, lambda c, r, again, f: once.delete_branch_if_exists(c, r, "dev")
+        "deleteBranch", work_on_dev, lambda c, r, again, f: ensure.delete_branch_if_exists(c, r, "dev")
     ),
-    "import_once": Verb("importStart", nothing, import_folder, partial(import_folder, exclusive=True)),
-    "pull_request_once": Verb("createPullRequest", work_on_dev, open_pull, partial(open_pull, exclusive=True)),
-    "merge_pull_request_once": Verb("mergePullRequest", pull_open, merge_pull),
+    "Step.import_": Verb("importStart", nothing, import_folder, partial(import_folder, exclusive=True)),
+    "Step.pull_request": Verb("createPullRequest", work_on_dev, open_pull, partial(open_pull, exclusive=True)),
+    "merge_pull_request": Verb("mergePullRequest", pull_open, merge_pull),
     "WriteAuditPublish": Verb("mergeIntoBranch", nothing, publish),
 }
 

@@ -1,4 +1,4 @@
-"""Of callers with one key at one moment, one acts; a claimant that died does not hold up the others for ever."""
+"""Of callers with one key at one moment, one acts; a claim whose holder died does not block the others forever."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ def made(lakefs, lakefs_repository):
         def __init__(self):
             self.count = 0
 
-        def look(self):
+        def find(self):
             return next((tag.id for tag in lakefs.client.tags.list(lakefs_repository)), None)
 
         def act(self):
@@ -26,8 +26,8 @@ def made(lakefs, lakefs_repository):
             return lakefs.client.tags.create(lakefs_repository, id=f"made-{self.count}", ref="main").id
 
         def claim(self, **more):
-            more = {"act": self.act, "look": self.look, "source": "main", **more}
-            return exclusively(lakefs.client, lakefs_repository, "key", more.pop("act"), more.pop("look"), **more)
+            more = {"act": self.act, "find": self.find, "source": "main", **more}
+            return exclusively(lakefs.client, lakefs_repository, "key", more.pop("act"), more.pop("find"), **more)
 
     return Made()
 
@@ -72,7 +72,7 @@ def test_a_dead_claimant_is_waited_for_and_then_passed_over(lakefs, lakefs_repos
     with pytest.raises(Killed):
         made.claim(act=die)
     assert len(claims(lakefs, lakefs_repository)) == 1
-    assert made.claim(patience=0.3) == "made-1"
+    assert made.claim(abandoned_after=0.3) == "made-1"
     assert claims(lakefs, lakefs_repository) == []
 
 
@@ -84,7 +84,7 @@ def test_what_a_dead_claimant_made_is_found_at_once(lakefs, lakefs_repository, m
     with pytest.raises(OutcomeUnknown):
         made.claim(act=make_and_lose_the_answer)
     assert len(claims(lakefs, lakefs_repository)) == 1
-    assert made.claim(patience=60) == "made-1"
+    assert made.claim(abandoned_after=60) == "made-1"
     assert claims(lakefs, lakefs_repository) == []
 
 

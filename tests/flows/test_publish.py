@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from lakefs_ops import errors
-from lakefs_ops.flows import once, publish
+from lakefs_ops.flows import publish
+from lakefs_ops.flows.step import Step
 
 
 def no_problem(run):
@@ -130,7 +131,7 @@ def test_the_sweeper_takes_what_dead_runs_left_and_nothing_else(lakefs, lakefs_r
     dead = publish.WriteAuditPublish(client, lakefs_repository, key="dead")
     dead.open()
     client.objects.upload(lakefs_repository, dead.branch, "a", b"1")
-    once.commit_once(client, lakefs_repository, dead.branch, key="dead/write", message="x")
+    Step(client, lakefs_repository, "dead/write").commit(dead.branch, message="x")
     fresh = publish.WriteAuditPublish(client, lakefs_repository, key="fresh")
     fresh.open()
     assert list(publish.sweep(client, lakefs_repository, older_than=timedelta(hours=1))) == []

@@ -33,7 +33,7 @@ def test_a_lost_object_is_named(lakefs, lakefs_repository, sides, write):
         client, lakefs_repository, source=source.id, destination=destination.id, merged=lossy.id
     )
     assert lost == ("m",)
-    with pytest.raises(verify.MergeIncomplete, match="does not hold what its two sides say at: m") as caught:
+    with pytest.raises(verify.MergeIncomplete, match="lost changes of its two sides at: m") as caught:
         verify.verify_merge(client, lakefs_repository, lossy.id, source=source.id)
     assert caught.value.paths == ("m",)
     assert isinstance(caught.value, errors.LakeFSError)
@@ -70,7 +70,7 @@ def test_a_strategy_says_whose_side_conflicts_must_take(lakefs, lakefs_repositor
     assert client.objects.get(lakefs_repository, "main", "c") == winner
     verify.verify_merge(client, lakefs_repository, merged, source=source.id, strategy=strategy)
     other = "dest-wins" if strategy == "source-wins" else "source-wins"
-    with pytest.raises(verify.MergeIncomplete, match="say at: c"):
+    with pytest.raises(verify.MergeIncomplete, match="two sides at: c"):
         verify.verify_merge(client, lakefs_repository, merged, source=source.id, strategy=other)
 
 

@@ -11,7 +11,7 @@ import pytest
 from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.flows import conditions
-from lakefs_ops.flows.once import start_import_once
+from lakefs_ops.flows.step import Step
 from lakefs_ops.flows.waiting import (
     FIRST_PAUSE,
     JITTER,
@@ -310,9 +310,7 @@ def test_an_import_is_waited_for(tmp_path):
 
         def start(path):
             location = ImportLocation(type="common_prefix", path=f"local://{path}/", destination="in/")
-            started = start_import_once(
-                client, "lake", "main", paths=[location], key=str(path), message="import", settle=0
-            )
+            started = Step(client, "lake", str(path)).start_import("main", [location], message="import", settle=0)
             return conditions.ImportDone(repository="lake", branch="main", id=started.import_id)
 
         verdict = wait(start(folder), client, timeout=20, interval=0.1)

@@ -1,12 +1,12 @@
-"""Each verb takes effect once: with lost requests, lost replies, retries and races."""
+"""Each verb of a step takes effect once: with lost requests, lost replies, retries and races."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lakefs_ops import errors
-from lakefs_ops.flows import once
-from lakefs_ops.flows.attempts import OutcomeUnknown
+from lakefs_ops.flows.attempts import KEY, OutcomeUnknown
+from lakefs_ops.flows.step import Step
 
 COMMIT = "POST /api/v1/repositories/{r}/branches/main/commits"
 MERGE = "POST /api/v1/repositories/{r}/refs/dev/merge/main"
@@ -16,12 +16,12 @@ def log(lakefs, repository, ref="main"):
     return [commit.message for commit in lakefs.client.refs.log(repository, ref)]
 
 
-def commit(client, repository, key="dag/run/task", **more):
-    return once.commit_once(client, repository, "main", key=key, message="land", **more)
+def commit(client, repository, key="dag/run/task", retried=False, **more):
+    return Step(client, repository, key, retried).commit("main", message="land", **more)
 
 
-def merge(client, repository, key="dag/run/merge", **more):
-    return once.merge_once(client, repository, "dev", "main", key=key, message="publish", **more)
+def merge(client, repository, key="dag/run/merge", retried=False, **more):
+    return Step(client, repository, key, retried).merge("dev", "main", message="publish", **more)
 
 
 @pytest.fixture
@@ -35,8 +35,9 @@ def test_a_commit_is_one_request(client, proxy, lakefs, lakefs_repository, write
     write(a="1")
     made = commit(client, lakefs_repository)
     assert len(proxy.requests) == 1
-    assert made.metadata[once.KEY] == "dag/run/task"
-    assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == made.id
+    head = lakefs.client.commits.get(lakefs_repository, "main")
+    assert head.metadata[KEY] == "dag/run/task"
+    assert head.id == made
 
 
 def test_a_merge_is_one_request(client, proxy, lakefs, lakefs_repository, dev):
@@ -52,7 +53,7 @@ def test_a_commit_whose_messages_are_lost(client, proxy, lakefs, lakefs_reposito
     proxy.lose(COMMIT.format(r=lakefs_repository), what, times)
     made = commit(client, lakefs_repository)
     assert log(lakefs, lakefs_repository) == ["land", "Repository created"]
-    assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == made.id
+    assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == made
 
 
 @pytest.mark.parametrize("what", ["reply", "request"])
@@ -68,7 +69,7 @@ def test_a_retried_task_finds_its_commit_and_leaves_what_others_staged(client, l
     first = commit(client, lakefs_repository)
     write(b="2")
     again = commit(client, lakefs_repository, retried=True)
-    assert again.id == first.id
+    assert again == first
     assert [change.path for change in lakefs.client.branches.diff(lakefs_repository, "main")] == ["b"]
 
 
@@ -93,7 +94,7 @@ def test_no_changes_without_an_earlier_attempt_names_the_newest_commit(client, l
 
 def test_a_conflict_names_its_paths_and_changes_nothing(client, lakefs, lakefs_repository, dev, write):
     write("main", a="other")
-    before = commit(client, lakefs_repository).id
+    before = commit(client, lakefs_repository)
     with pytest.raises(errors.MergeConflict, match=r"both changed a;.*/compare\?ref=main&compare=dev") as caught:
         merge(client, lakefs_repository)
     assert caught.value.paths == ("a",)
@@ -105,7 +106,7 @@ def test_a_conflict_names_its_paths_and_changes_nothing(client, lakefs, lakefs_r
 def test_two_callers_with_one_key_make_one_commit(client, lakefs, lakefs_repository, write):
     write(a="1")
     with ThreadPoolExecutor(8) as pool:
-        made = {c.id for c in pool.map(lambda _: commit(client, lakefs_repository), range(8))}
+        made = set(pool.map(lambda _: commit(client, lakefs_repository), range(8)))
     assert len(made) == 1
     assert log(lakefs, lakefs_repository) == ["land", "Repository created"]
 
@@ -117,10 +118,10 @@ def test_racing_merges_of_different_keys_all_land(client, lakefs, lakefs_reposit
         write(name, **{name: "1"})
         lakefs.client.commits.create(lakefs_repository, name, message=name)
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda n: once.merge_once(client, lakefs_repository, n, "main", key=n), names))
+        list(pool.map(lambda n: Step(client, lakefs_repository, n).merge(n, "main"), names))
     assert sorted(o.path for o in lakefs.client.objects.list(lakefs_repository, "main")) == names
     merges = [c for c in lakefs.client.refs.log(lakefs_repository, "main") if len(c.parents) == 2]
-    assert sorted((c.metadata or {})[once.KEY] for c in merges) == names
+    assert sorted((c.metadata or {})[KEY] for c in merges) == names
 
 
 def test_a_revert_whose_reply_is_lost(client, proxy, lakefs, lakefs_repository, write):
@@ -129,33 +130,76 @@ def test_a_revert_whose_reply_is_lost(client, proxy, lakefs, lakefs_repository, 
     write(a="1")
     made = commit(client, lakefs_repository)
     proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches/main/revert")
-    once.revert_once(client, lakefs_repository, "main", made.id, key="undo")
-    assert log(lakefs, lakefs_repository) == [f"Revert {made.id}", "land", "land", "Repository created"]
-    once.revert_once(client, lakefs_repository, "main", made.id, key="undo")
+    undo = Step(client, lakefs_repository, "undo")
+    undone = undo.revert("main", made)
+    assert log(lakefs, lakefs_repository) == [f"Revert {made}", "land", "land", "Repository created"]
+    assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == undone
+    assert undo.revert("main", made) == undone
     assert len(log(lakefs, lakefs_repository)) == 4
+
+
+@pytest.fixture
+def to_undo(lakefs, lakefs_repository, write):
+    """A commit on main; no revert of it empties the branch."""
+    write(base="0")
+    commit(lakefs.client, lakefs_repository, key="base")
+    write(a="1")
+    return commit(lakefs.client, lakefs_repository, key="to undo")
+
+
+def test_a_revert_reads_the_commit_it_created(client, proxy, lakefs, lakefs_repository, to_undo):
+    undone = Step(client, lakefs_repository, "undo").revert("main", to_undo)
+    assert len(proxy.requests) == 2
+    assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == undone
+
+
+def test_a_revert_returns_its_own_commit_even_if_another_one_follows_at_once(
+    client, lakefs, lakefs_repository, write, to_undo, mocker
+):
+    revert = client.branches.revert
+
+    def revert_and_let_another_writer_commit(*args, **more):
+        revert(*args, **more)
+        write(b="2")
+        commit(lakefs.client, lakefs_repository, key="another")
+
+    mocker.patch.object(client.branches, "revert", revert_and_let_another_writer_commit)
+    undone = Step(client, lakefs_repository, "undo").revert("main", to_undo)
+    assert lakefs.client.commits.get(lakefs_repository, undone).message == f"Revert {to_undo}"
+
+
+def test_a_revert_whose_commit_another_writer_removed_is_unknown(client, lakefs, lakefs_repository, to_undo, mocker):
+    revert = client.branches.revert
+
+    def revert_and_let_another_writer_reset(*args, **more):
+        revert(*args, **more)
+        lakefs.client.branches.hard_reset(lakefs_repository, "main", ref=to_undo)
+
+    mocker.patch.object(client.branches, "revert", revert_and_let_another_writer_reset)
+    with pytest.raises(OutcomeUnknown, match=r"step 'undo' took effect on 'main' .* its commit is not in the branch"):
+        Step(client, lakefs_repository, "undo").revert("main", to_undo)
 
 
 def test_a_cherry_pick_whose_reply_is_lost_keeps_the_metadata(client, proxy, lakefs, lakefs_repository, dev):
     made = lakefs.client.refs.log(lakefs_repository, "dev").first()
     proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches/main/cherry-pick")
-    picked = once.cherry_pick_once(client, lakefs_repository, "main", "dev", key="pick", metadata={"why": "hot"})
+    pick = Step(client, lakefs_repository, "pick").cherry_pick("main", "dev", metadata={"why": "hot"})
+    picked = lakefs.client.commits.get(lakefs_repository, pick)
     assert log(lakefs, lakefs_repository) == ["work", "Repository created"]
     assert picked.metadata["cherry-pick-origin"] == made.id
     assert picked.metadata["why"] == "hot"
 
 
 def pick(client, repository, **more):
-    return once.cherry_pick_once(client, repository, "main", "dev", key="pick", **more)
+    return Step(client, repository, "pick", **more).cherry_pick("main", "dev")
 
 
 def undo(client, repository, **more):
-    return once.revert_once(client, repository, "main", "main", key="undo", **more)
+    return Step(client, repository, "undo", **more).revert("main", "main")
 
 
 def propose(client, repository, **more):
-    return once.pull_request_once(
-        client, repository, source_branch="dev", destination_branch="main", title="t", key="pull", **more
-    )
+    return Step(client, repository, "pull", **more).pull_request("dev", "main", title="t")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +225,7 @@ def test_a_gateway_that_gives_up_while_the_server_goes_on(
         verb(client, lakefs_repository)
         proxy.settle()
     else:
-        with pytest.raises(OutcomeUnknown, match=r"504.*could double it: try again later"):
+        with pytest.raises(OutcomeUnknown, match=r"504.*could double it: try again later with the same key"):
             verb(client, lakefs_repository)
         proxy.settle()
         verb(client, lakefs_repository, retried=True)
@@ -206,57 +250,14 @@ def test_a_call_that_goes_on_for_a_moment_after_its_connection_broke(
     assert len(log(lakefs, lakefs_repository)) == before + (verb is not propose)
 
 
-def test_a_branch_is_made_once(client, proxy, lakefs_repository):
-    proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches")
-    first = once.ensure_branch(client, lakefs_repository, "run", source="main")
-    assert once.ensure_branch(client, lakefs_repository, "run", source="main") == first
-
-
-def test_a_branch_of_others_is_a_conflict_that_says_whose(client, lakefs_repository, dev):
-    with pytest.raises(errors.AlreadyExists, match=r"'dev' exists .*'work' by quickstart"):
-        once.ensure_branch(client, lakefs_repository, "dev", source="main", retried=True, key="dag/run")
-
-
-def test_a_retried_run_finds_the_branch_it_committed_on(client, lakefs_repository, write):
-    once.ensure_branch(client, lakefs_repository, "run", source="main", key="dag/run")
-    write("run", a="1")
-    made = once.commit_once(client, lakefs_repository, "run", key="dag/run/land", message="land")
-    assert once.ensure_branch(client, lakefs_repository, "run", source="main", key="dag/run", retried=True) == made.id
-    with pytest.raises(errors.AlreadyExists):
-        once.ensure_branch(client, lakefs_repository, "run", source="main", key="dag/run")
-
-
-def test_a_retried_run_keeps_its_snapshot_when_the_source_moved(client, lakefs_repository, write):
-    first = once.ensure_branch(client, lakefs_repository, "run", source="main", key="dag/run")
-    write(a="1")
-    commit(client, lakefs_repository)
-    assert once.ensure_branch(client, lakefs_repository, "run", source="main", key="dag/run", retried=True) == first
-
-
-def test_tags_and_repositories_are_made_once(client, proxy, lakefs, lakefs_repository, write):
-    proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/tags")
-    first = once.ensure_tag(client, lakefs_repository, "v1", ref="main")
-    assert once.ensure_tag(client, lakefs_repository, "v1", ref="main") == first
-    write(a="1")
-    commit(client, lakefs_repository)
-    with pytest.raises(errors.AlreadyExists, match="tag 'v1' exists and names commit"):
-        once.ensure_tag(client, lakefs_repository, "v1", ref="main")
-    name = f"{lakefs_repository}-two"
-    namespace = f"{client.repositories.get(lakefs_repository).storage_namespace}-two"
-    proxy.lose("POST /api/v1/repositories ")
-    assert once.ensure_repository(client, name, storage_namespace=namespace).id == name
-    with pytest.raises(errors.AlreadyExists, match="keeps its data in"):
-        once.ensure_repository(client, name, storage_namespace=f"{namespace}-elsewhere")
-
-
-def test_a_branch_is_deleted_once(client, proxy, lakefs_repository, dev):
-    proxy.lose(f"DELETE /api/v1/repositories/{lakefs_repository}/branches/dev")
-    assert once.delete_branch_if_exists(client, lakefs_repository, "dev")
-    assert not once.delete_branch_if_exists(client, lakefs_repository, "dev")
+def test_a_start_of_an_import_cannot_be_exclusive(client, proxy, lakefs_repository):
+    with pytest.raises(errors.InvalidArgument, match="use import_"):
+        Step(client, lakefs_repository, "key", exclusive=True).start_import("main", [], message="import")
+    assert proxy.requests == []
 
 
 def test_an_empty_key_is_refused(client, lakefs_repository):
-    with pytest.raises(errors.InvalidArgument, match="key must name the logical step"):
+    with pytest.raises(errors.InvalidArgument, match="key must identify the logical step"):
         commit(client, lakefs_repository, key="")
 
 

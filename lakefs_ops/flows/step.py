@@ -1,0 +1,374 @@
+"""The verbs that take effect exactly once for a key.
+
+If nothing fails, a verb sends the bare call and nothing else. It stores its key in the commit's metadata. Only a retry,
+or a call with an unknown outcome (no response, a broken connection, a 5xx), searches the branch's log for the key.
+docs/exactly-once.md has the table of rules, and the result of each verb under each fault.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from lakefs_ops import errors
+from lakefs_ops.api.branches import CommitOverrides
+from lakefs_ops.api.common import CommitCreation
+from lakefs_ops.flows.attempts import KEY, OutcomeUnknown, describe, find_commit, run_once, step_metadata
+from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
+from lakefs_ops.flows.conditions import ImportDone
+from lakefs_ops.flows.waiting import wait
+
+if TYPE_CHECKING:
+    from lakefs_ops.api.imports import ImportLocation
+    from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.flows.conditions import Verdict
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StartedImport:
+    """The result of `Step.start_import`; one of the two ids is set.
+
+    Attributes:
+        import_id: the import, to wait for with `lakefs_ops.flows.conditions.ImportDone`.
+        commit_id: the commit that an earlier attempt created.
+    """
+
+    import_id: str | None = None
+    commit_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One logical step of a pipeline: the caller, the key, and the attempt.
+
+    Each verb returns the id of the commit (or pull request) that it created, or that an earlier attempt with the same
+    key created. One step calls one verb, once. These parameters mean the same for all verbs:
+
+    - ``branch``: the branch that gets the new commit.
+    - ``message``: the message of the new commit.
+    - ``metadata``: further metadata of the new commit, next to the key.
+    - ``allow_empty``: create a commit even if nothing changes.
+    - ``force``: allow on a read-only repository.
+
+    Every verb can raise `OutcomeUnknown` if it cannot be established whether a call took effect (retry later with
+    ``retried=True``), and any other `lakefs_ops.errors.LakeFSError` if lakeFS refuses the call or does not answer
+    within the client's retry budget.
+
+    Attributes:
+        client: the client.
+        repository: the repository's id.
+        key: identifies the step, such as ``dag/run/task``; the same for each attempt, and for no other step.
+        retried: an earlier attempt with this key may have been made, so search for its effect first.
+        exclusive: another caller with this key may act at the same moment. Where the server would execute both calls,
+            claim the key first (see `lakefs_ops.flows.claims`).
+
+    Example:
+        >>> Step(client, "lake", "daily/run-7/land").commit("run-7", message="Land")  # doctest: +SKIP
+    """
+
+    client: LakeFSClient
+    repository: str
+    key: str
+    retried: bool = False
+    exclusive: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            raise errors.InvalidArgument("key must identify the logical step, such as 'dag/run/task'; it is empty")
+
+    def commit(
+        self,
+        branch: str,
+        *,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        allow_empty: bool | None = None,
+        force: bool | None = None,
+        date: int | None = None,
+    ) -> str:
+        """Commit all uncommitted changes of a branch.
+
+        - ``date``: the commit's date in Unix seconds, now by default.
+
+        Raises:
+            NoChanges: nothing to commit, and no earlier attempt.
+        """
+        marked = step_metadata(self.key, metadata)
+
+        def send() -> str:
+            return self.client.commits.create(
+                self.repository, branch,
+                message=message, metadata=marked, date=date, allow_empty=allow_empty, force=force,
+            ).id  # fmt: skip
+
+        try:
+            return self._run_once(branch, send, guarded=not allow_empty)
+        except errors.NoChanges as error:
+            raise self._nothing_to_commit(branch, error) from None
+
+    def merge(
+        self,
+        source_ref: str,
+        destination_branch: str,
+        *,
+        message: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        strategy: str | None = None,
+        allow_empty: bool | None = None,
+        force: bool | None = None,
+        squash_merge: bool | None = None,
+    ) -> str:
+        """Merge a ref into a branch.
+
+        - ``strategy``: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
+        - ``squash_merge``: leave the source out of the commit's parents.
+
+        Raises:
+            MergeConflict: both sides changed the same objects, listed in ``paths``; nothing was merged.
+            NoChanges: the source brings nothing, and no earlier attempt.
+        """
+        marked = step_metadata(self.key, metadata)
+
+        def send() -> str:
+            return self.client.refs.merge(
+                self.repository, source_ref, destination_branch,
+                message=message, metadata=marked, strategy=strategy,
+                allow_empty=allow_empty, force=force, squash_merge=squash_merge,
+            ).reference  # fmt: skip
+
+        return self._run_once(destination_branch, send, guarded=not (allow_empty or force or squash_merge))
+
+    def revert(
+        self,
+        branch: str,
+        ref: str,
+        *,
+        parent_number: int = 0,
+        message: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        allow_empty: bool | None = None,
+        force: bool | None = None,
+    ) -> str:
+        """Undo a commit with a new one.
+
+        lakeFS does not return the new commit, so it is read from the branch: one more request.
+
+        - ``ref``: the id of the commit to undo. An expression such as ``main~1`` is another commit at the next attempt.
+        - ``parent_number``: for a merge commit, the parent to go back to, from 1.
+        - ``message``: ``Revert REF`` by default.
+
+        Raises:
+            NoChanges: the commit's changes are gone already, and no earlier attempt.
+            MergeConflict: later commits changed the same objects.
+        """
+        overrides = CommitOverrides(message=message, metadata=step_metadata(self.key, metadata))
+
+        def send() -> str:
+            self.client.branches.revert(
+                self.repository, branch,
+                ref=ref, parent_number=parent_number, commit_overrides=overrides, allow_empty=allow_empty, force=force,
+            )  # fmt: skip
+            return ""
+
+        # lakeFS 1.84 creates a second commit if the first revert emptied the branch, so "no changes" is no guard.
+        return self._run_once(branch, send) or self._newest_commit(branch)
+
+    def cherry_pick(
+        self,
+        branch: str,
+        ref: str,
+        *,
+        parent_number: int | None = None,
+        message: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        force: bool | None = None,
+    ) -> str:
+        """Apply another commit's changes with a new one.
+
+        The picked commit is read first, one request, because its metadata is sent along with the key (see
+        `lakefs_ops.api.branches.Branches.cherry_pick`).
+
+        - ``ref``: the commit to pick.
+        - ``parent_number``: for a merge commit, the parent to compare with, from 1.
+        - ``message``: the picked commit's message by default.
+        - ``metadata``: added to the picked commit's metadata.
+
+        Raises:
+            MergeConflict: the branch changed the same objects.
+        """
+        picked = self.client.commits.get(self.repository, ref)
+        marked = {**(picked.metadata or {}), **step_metadata(self.key, metadata)}
+        overrides = CommitOverrides(message=message, metadata=marked)
+
+        def send() -> str:
+            return self.client.branches.cherry_pick(
+                self.repository, branch,
+                ref=picked.id, parent_number=parent_number, commit_overrides=overrides, force=force,
+            ).id  # fmt: skip
+
+        return self._run_once(branch, send)
+
+    def import_(
+        self,
+        branch: str,
+        paths: Iterable[ImportLocation],
+        *,
+        message: str,
+        timeout: float,
+        metadata: Mapping[str, str] | None = None,
+        force: bool | None = None,
+        settle: float = 15.0,
+        interval: float = 1.0,
+        on_poll: Callable[[Verdict], None] | None = None,
+    ) -> str:
+        """Import objects, and wait until the import has created its commit; see also `start_import`.
+
+        - ``timeout``: maximum time to wait for the commit, in seconds.
+        - ``interval``: the longest pause between two polls, in seconds.
+        - ``on_poll``: called with each verdict, to show progress.
+
+        Raises:
+            WaitTimedOut: the import is still running.
+            ConditionFailed: the import failed.
+        """
+
+        def run() -> str:
+            started = replace(self, exclusive=False).start_import(
+                branch, paths, message=message, metadata=metadata, force=force, settle=settle
+            )
+            if started.commit_id is not None:
+                return started.commit_id
+            done = ImportDone(repository=self.repository, branch=branch, id=started.import_id or "")
+            return str(wait(done, self.client, timeout=timeout, interval=interval, on_look=on_poll).found["commit_id"])
+
+        return self._claim(branch, run, lambda: self._find(branch), abandoned_after=max(settle, timeout))
+
+    def start_import(
+        self,
+        branch: str,
+        paths: Iterable[ImportLocation],
+        *,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        force: bool | None = None,
+        settle: float = 15.0,
+    ) -> StartedImport:
+        """Start an import without waiting for it.
+
+        A running import is visible only to callers that have its id, until it creates its commit. So when the commit
+        of an earlier attempt is not found, the search waits ``settle`` seconds and is repeated once.
+
+        - ``branch``: it must not have uncommitted changes.
+        - ``paths``: the sources and their destinations.
+        - ``settle``: seconds within which an import that was started is expected to create its commit.
+
+        Returns:
+            The id of the import, or that of the commit of an earlier attempt.
+
+        Raises:
+            InvalidArgument: the step is ``exclusive``, but the claim cannot be held until the import ends.
+        """
+        if self.exclusive:
+            raise errors.InvalidArgument(
+                "start_import() returns before the import ends, so it cannot be exclusive; use import_()"
+            )
+        creation = CommitCreation(message=message, metadata=step_metadata(self.key, metadata))
+        locations = list(paths)
+
+        def send() -> StartedImport:
+            started = self.client.imports.start(self.repository, branch, paths=locations, commit=creation, force=force)
+            return StartedImport(import_id=started.id)
+
+        def find() -> StartedImport | None:
+            for pause in (0.0, settle):
+                time.sleep(pause)
+                if (commit_id := self._find(branch)) is not None:
+                    return StartedImport(commit_id=commit_id)
+            return None
+
+        return run_once(self.client, send, find, retried=self.retried, guarded=False)
+
+    def pull_request(self, source_branch: str, destination_branch: str, *, title: str, description: str = "") -> str:
+        """Open a pull request; the key is the last line of its description."""
+        mark = f"{KEY}: {self.key}"
+
+        def send() -> str:
+            return self.client.pulls.create(
+                self.repository,
+                title=title,
+                source_branch=source_branch,
+                destination_branch=destination_branch,
+                description=f"{description}\n\n{mark}".lstrip(),
+            ).id
+
+        def find() -> str | None:
+            for pull in self.client.pulls.list(self.repository, status="all"):
+                same = (pull.source_branch, pull.destination_branch) == (source_branch, destination_branch)
+                if same and mark in (self.client.pulls.get(self.repository, pull.id).description or "").splitlines():
+                    return pull.id
+            return None
+
+        return self._run_once(destination_branch, send, find)
+
+    def _run_once(
+        self,
+        branch: str,
+        send: Callable[[], str],
+        find: Callable[[], str | None] | None = None,
+        *,
+        guarded: bool = False,
+    ) -> str:
+        search = find or (lambda: self._find(branch))
+
+        def act() -> str:
+            return run_once(self.client, send, search, retried=self.retried, guarded=guarded)
+
+        return act() if guarded else self._claim(branch, act, search)
+
+    def _claim(
+        self,
+        branch: str,
+        act: Callable[[], T],
+        find: Callable[[], T | None],
+        *,
+        abandoned_after: float = ABANDONED_AFTER,
+    ) -> T:
+        if not self.exclusive:
+            return act()
+        return exclusively(
+            self.client, self.repository, self.key, act, find, source=branch, abandoned_after=abandoned_after
+        )
+
+    def _find(self, branch: str) -> str | None:
+        found = find_commit(self.client, self.repository, branch, self.key)
+        return found.id if found else None
+
+    def _newest_commit(self, branch: str) -> str:
+        """Return the id of the commit that this step just created: the branch's head, unless others were faster."""
+        head = self.client.commits.get(self.repository, branch)
+        if (head.metadata or {}).get(KEY) == self.key:
+            return head.id
+        if (found := self._find(branch)) is not None:
+            return found
+        raise OutcomeUnknown(
+            f"step {self.key!r} took effect on {branch!r} of {self.repository!r}, but its commit is not in the branch's"
+            " log: another writer may have reset the branch; inspect the branch before you try again",
+            operation="logCommits",
+            endpoint=self.client.config.endpoint,
+        )
+
+    def _nothing_to_commit(self, branch: str, error: errors.NoChanges) -> errors.NoChanges:
+        """Add the branch's newest commit to the error, since it may have included the changes."""
+        try:
+            head = self.client.commits.get(self.repository, branch)
+        except errors.LakeFSError:
+            return error
+        return errors.NoChanges(
+            f"nothing to commit on {branch!r} of {self.repository!r}; the newest commit is {describe(head)} and may"
+            " include the changes, because a commit takes all uncommitted objects of its branch",
+            **error.__dict__,
+        )
