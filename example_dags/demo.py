@@ -1,9 +1,9 @@
-"""The main job, shown: write, audit, publish through Airflow and through Dagster, on an embedded lakeFS.
+"""Demo: write, audit, publish through Airflow and through Dagster, on an embedded lakeFS.
 
-``make demo``, or ``python -m example_dags.demo``. Each host publishes a month of real weather, then refuses a
-spoiled one. Then a task is killed after its merge took effect, before it learned of it, and is tried again. It ends
-with what each run did, the commits of `main`, and where to look; the exit status is 0 only if everything came out as
-it must.
+Run ``make demo``, or ``python -m example_dags.demo``. Each host publishes a month of real weather data, then refuses a
+spoiled one. Then a task is killed after its merge took effect but before it received the response, and is retried. The
+demo ends with the outcome of each run, the commits of `main`, and links to both. The exit status is 0 only if every
+outcome is as expected.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ HOSTS: Mapping[str, Sequence[tuple[str, Path]]] = {
     "Airflow": [("2013-01", GOOD), ("2013-03", SPOILED)],
     "Dagster": [("2013-02", GOOD), ("2013-03", SPOILED)],
 }
-RETRIED = "Killed and tried again"
+RETRIED = "Killed and retried"
 KILLED = "2013-04"
-"""The month that is published by a task which is killed and tried again."""
+"""The month that is published by a task that is killed and retried."""
 
 GRACE = 2.0
-"""Seconds that a host's process gets to end by itself."""
+"""Seconds that a host's process gets to end after SIGTERM."""
 
 
 class DemoFailed(Exception):
-    """A part of the demo did not do what it must."""
+    """A part of the demo did not work."""
 
 
-# what is shown ----------------------------------------------------------------------------------------------
+# output -----------------------------------------------------------------------------------------------------
 
-COLOURS = {"green": 32, "red": 31, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
+COLORS = {"green": 32, "red": 31, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
 
 
-def paint(text: str, *colours: str) -> str:
-    """Colour the text, on a terminal."""
+def paint(text: str, *colors: str) -> str:
+    """Color the text, on a terminal."""
     if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return text
-    return "".join(f"\033[{COLOURS[colour]}m" for colour in colours) + text + "\033[0m"
+    return "".join(f"\033[{COLORS[color]}m" for color in colors) + text + "\033[0m"
 
 
-class Step:
-    """A long step: its line grows on a terminal; elsewhere each part of it is a line."""
+class Progress:
+    """The progress of a long step: one live line on a terminal, otherwise a line for each part."""
 
     def __init__(self, title: str) -> None:
         self._title, self._begun, self._live = title, time.monotonic(), sys.stdout.isatty()
@@ -69,12 +69,12 @@ class Step:
         self._painter = threading.Thread(target=self._repaint, daemon=True)
 
     def say(self, part: str) -> None:
-        """Say which part is being done now."""
+        """Show the part that starts now."""
         self._part = part
         if not self._live:
             print(f"    {self._seconds()}  {part}", flush=True)
 
-    def __enter__(self) -> Step:
+    def __enter__(self) -> Progress:
         if self._live:
             self._painter.start()
         else:
@@ -101,7 +101,7 @@ class Step:
 
 
 def show_outcome(host: str, outcome: Outcome, client: LakeFSClient, repository: str) -> None:
-    """Print what a run did with a batch."""
+    """Print the outcome of a batch."""
     published = outcome.state == "published"
     verdict = paint(outcome.state.upper(), "bold", "green" if published else "red")
     print(f"\n  {paint(host, 'bold')}  {outcome.month}  {verdict}")
@@ -113,16 +113,16 @@ def show_outcome(host: str, outcome: Outcome, client: LakeFSClient, repository: 
         if findings := check["findings"]:
             print(f"    {paint('failed', 'red')}  {check['name']}: {findings[0]}{and_more(len(findings) - 1)}")
     if not published:
-        print(f"    {paint('look at', 'yellow')} {client.links.compare(repository, 'main', outcome.branch)}")
+        print(f"    {paint('compare', 'yellow')} {client.links.compare(repository, 'main', outcome.branch)}")
 
 
 def and_more(count: int) -> str:
-    """Say how many more there are."""
+    """Return a remark on further findings."""
     return f" (and {count} more)" if count else ""
 
 
 def graph(client: LakeFSClient, repository: str) -> Iterator[str]:
-    """Draw the commits of main, the newest first."""
+    """Draw the commits of main, newest first."""
     log = list(client.refs.log(repository, "main"))
     commits = {commit.id: commit for commit in log}
     line, at = [], log[0].id if log else None
@@ -143,12 +143,12 @@ def graph(client: LakeFSClient, repository: str) -> Iterator[str]:
 
 
 def describe_commit(commit: Commit) -> str:
-    """Say on a line what a commit is and who made it."""
+    """Return one line with a commit's id, message and host."""
     marks = {key.split("::")[2] for key in commit.metadata or {} if key.startswith("::lakefs::")}
     return f"{paint(commit.id[:10], 'yellow')}  {commit.message:40}{paint(' '.join(sorted(marks)), 'cyan')}"
 
 
-# what is run ------------------------------------------------------------------------------------------------
+# processes --------------------------------------------------------------------------------------------------
 
 
 def run_host(
@@ -159,7 +159,7 @@ def run_host(
     home: Path,
     say: Callable[[str], None],
 ) -> list[Outcome]:
-    """Run batches through a host in a process of its own, and return what became of each."""
+    """Run batches through a host in its own process, and return their outcomes."""
     home.mkdir(parents=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DAGSTER", "LAKE"))}
     environment = clean | {"WEATHER_REPOSITORY": repository, "PYTHONPATH": str(ROOT)}
@@ -187,7 +187,7 @@ def run_host(
 def run_module(
     module: str, words: Sequence[str], environment: Mapping[str, str], log: Path, say: Callable[[str], None]
 ) -> list[Outcome]:
-    """Run one of the examples' programs, and return what became of each batch."""
+    """Run one of the examples' programs, and return the outcome of each batch."""
     outcomes = []
     command = [sys.executable, "-m", f"example_dags.{module}", *words]
     with log.open("a") as errors, process(command, environment, errors) as child:
@@ -198,14 +198,14 @@ def run_module(
                 say(event)
         status = child.wait()
     if status or len(outcomes) != sum("=" in word for word in words):
-        raise DemoFailed(f"the process of {module} ended with status {status}; its log is {shown(log)}")
+        raise DemoFailed(f"{module} ended with exit status {status}; see its log, {short_path(log)}")
     return outcomes
 
 
 def run_killed(
     repository: str, server: Mapping[str, str], faults: Faults, logs: Path, say: Callable[[str], None]
 ) -> list[Outcome]:
-    """Kill a task while the reply to its merge is on the way, and try it again."""
+    """Kill a task before it receives the response to its merge, and retry it."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LAKE")}
     environment = clean | {"WEATHER_REPOSITORY": repository, "PYTHONPATH": str(ROOT)}
     environment |= {f"LAKEFS_{name.upper()}": value for name, value in server.items()}
@@ -213,19 +213,19 @@ def run_killed(
     held = faults.add(Fault("mergeIntoBranch", when="after", action="delay", seconds=60))
     command = [sys.executable, "-m", "example_dags.run_publish", *words]
     with log.open("w") as errors, process(command, environment, errors) as child:
-        say("the first try, until it merges")
+        say("first try, until it merges")
         if not held.wait(30):
-            raise DemoFailed(f"the task never came to its merge; its log is {shown(log)}")
-        say("the merge took effect; its reply is lost, and the task is killed")
+            raise DemoFailed(f"the task did not reach its merge; see its log, {short_path(log)}")
+        say("the merge took effect; its response is lost, and the task is killed")
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
     faults.clear()
-    return run_module("run_publish", ["--retried", *words], environment, log, lambda part: say(f"the next try: {part}"))
+    return run_module("run_publish", ["--retried", *words], environment, log, lambda part: say(f"next try: {part}"))
 
 
 @contextmanager
 def process(command: Sequence[str], environment: Mapping[str, str], log: IO[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in a session of its own, of which nothing is left at the end."""
+    """Run a command in its own session, and end all of its processes at the end."""
     child = subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,
@@ -251,20 +251,20 @@ def process(command: Sequence[str], environment: Mapping[str, str], log: IO[str]
             os.killpg(child.pid, signal.SIGKILL)
 
 
-def shown(path: Path) -> str:
-    """Return the path as short as it can be said from here."""
+def short_path(path: Path) -> str:
+    """Return the path, relative to the working directory if possible."""
     with suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
 
 
-# what must be -----------------------------------------------------------------------------------------------
+# verification -----------------------------------------------------------------------------------------------
 
 
 def problems(
     client: LakeFSClient, repository: str, history: Sequence[str], outcomes: Mapping[str, Sequence[Outcome]]
 ) -> Iterator[str]:
-    """Compare what lakeFS holds with what it must hold; give one sentence for each difference."""
+    """Compare the content of lakeFS with the expected content; yield one sentence for each difference."""
     published = [*history, KILLED]
     if [outcome.state for outcome in outcomes[RETRIED]] != ["published"]:
         yield f"{KILLED} must be published by the second try"
@@ -282,7 +282,7 @@ def problems(
             if kept:
                 batch = client.objects.get(repository, outcome.branch, weather.raw_path(month))
                 if batch != weather.read_batch(inbox, month):
-                    yield f"{host}: the branch {outcome.branch} must hold the batch as it was delivered"
+                    yield f"{host}: the branch {outcome.branch} must hold the batch as delivered"
             if expected == "published":
                 published.append(month)
     must = {path: table for month in published for path, table in weather.tables(GOOD, month).items()}
@@ -296,21 +296,21 @@ def problems(
         elif path not in must:
             yield f"main must not hold {path}"
         elif found[path] != must[path]:
-            yield f"main holds {path}, but not as it must be"
+            yield f"main holds {path} with wrong content"
     commits = len(list(client.refs.log(repository, "main")))
-    expected_commits = 2 + 2 * (len(published) - len(history))  # the first, the history; a batch and its merge
+    expected_commits = 2 + 2 * (len(published) - len(history))  # creation and history; each batch and its merge
     if commits != expected_commits:
         yield f"main must have {expected_commits} commits, but has {commits}"
 
 
 def show(data: Path, *, serve: bool) -> bool:
-    """Run everything, print what came of it, and return whether it came out as it must."""
+    """Run everything, print the outcomes, and return whether all are as expected."""
     from lakefs_ops.local import LocalLakeFS
 
     run = datetime.now().strftime("%Y%m%d-%H%M%S")
     repository, logs = f"weather-{run}", data / "runs" / run
-    print(f"{paint('Write, audit, publish', 'bold')}: real weather, an embedded lakeFS, Airflow and Dagster")
-    print(paint(f"  data and logs are kept in {shown(data)}/\n", "dim"))
+    print(f"{paint('Write, audit, publish', 'bold')}: real weather data, an embedded lakeFS, Airflow and Dagster")
+    print(paint(f"  data and logs are kept in {short_path(data)}/\n", "dim"))
     with LocalLakeFS(data=data / "lakefs") as local:
         server = {
             "endpoint": local.endpoint,
@@ -321,15 +321,16 @@ def show(data: Path, *, serve: bool) -> bool:
             local.endpoint, access_key_id=local.access_key_id, secret_access_key=local.secret_access_key
         ) as client:
             print(f"  {paint('ok ', 'green')} an embedded lakeFS at {local.endpoint}")
-            with Step(f"repository {repository}, the weather of 2012 on main"):
+            with Progress(f"repository {repository}, the weather of 2012 on main"):
                 client.repositories.create(name=repository, storage_namespace=f"local://{repository}")
                 history = weather.load_history(client, repository)
             outcomes = {}
             for host, batches in HOSTS.items():
-                with Step(f"{host}: {' and '.join(describe_batch(month, inbox) for month, inbox in batches)}") as step:
-                    outcomes[host] = run_host(host, batches, repository, server, logs / host.lower(), step.say)
-            with Step(f"{KILLED} by a task that is killed and tried again") as step:
-                outcomes[RETRIED] = run_killed(repository, server, local.faults, logs, step.say)
+                months = " and ".join(describe_batch(month, inbox) for month, inbox in batches)
+                with Progress(f"{host}: {months}") as progress:
+                    outcomes[host] = run_host(host, batches, repository, server, logs / host.lower(), progress.say)
+            with Progress(f"{KILLED} by a task that is killed and retried") as progress:
+                outcomes[RETRIED] = run_killed(repository, server, local.faults, logs, progress.say)
             for host, results in outcomes.items():
                 for outcome in results:
                     show_outcome(host, outcome, client, repository)
@@ -341,50 +342,52 @@ def show(data: Path, *, serve: bool) -> bool:
             wrong = list(problems(client, repository, history, outcomes))
             show_end(wrong, data, logs, local.endpoint)
             if serve and not wrong:
-                print(f"\n  lakeFS runs at {local.endpoint}; Ctrl-C ends it")
+                print(f"\n  lakeFS is running at {local.endpoint}; press Ctrl-C to stop it")
                 with suppress(KeyboardInterrupt):
                     threading.Event().wait()
     return not wrong
 
 
 def describe_batch(month: str, inbox: Path) -> str:
-    """Say which batch it is."""
+    """Return the batch's month, marked if the batch is the spoiled one."""
     return month if inbox == GOOD else f"a spoiled {month}"
 
 
 def show_end(wrong: Sequence[str], data: Path, logs: Path, endpoint: str) -> None:
-    """Print the verdict, and how to come back."""
+    """Print the verdict, and how to open the links again."""
     if wrong:
-        print(f"\n  {paint('This did not come out as it must:', 'bold', 'red')}")
+        print(f"\n  {paint('Not as expected:', 'bold', 'red')}")
         for sentence in wrong:
             print(f"    - {sentence}")
     else:
         good = [month for batches in HOSTS.values() for month, inbox in batches if inbox == GOOD] + [KILLED]
         text = (
-            f"main holds 2012 and {', '.join(good)}, each by one merge,"
-            " and nothing of the spoiled batches, whose branches are kept"
+            f"main holds 2012 and {', '.join(good)}, each published by one merge, and nothing of the spoiled"
+            " batches, whose branches are kept"
         )
-        print(f"\n  {paint('As it must be:', 'bold', 'green')} {text}")
+        print(f"\n  {paint('As expected:', 'bold', 'green')} {text}")
     show_return(data, endpoint)
-    print(f"  what the tasks logged: {shown(logs)}/")
+    print(f"  logs of the tasks: {short_path(logs)}/")
 
 
 def show_return(data: Path, endpoint: str) -> None:
     """Print how to open the links again."""
     port = endpoint.rpartition(":")[2]
-    command = f"{shown(Path(sys.executable).parent)}/lakefs-ops local --data {shown(data / 'lakefs')} --port {port}"
+    command = (
+        f"{short_path(Path(sys.executable).parent)}/lakefs-ops local --data {short_path(data / 'lakefs')} --port {port}"
+    )
     print(f"\n  to open the links again: {paint(command, 'bold')}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m example_dags.demo", description=__doc__)
-    parser.add_argument("--data", type=Path, default=ROOT / ".demo", help="where to keep the data and the logs")
-    parser.add_argument("--serve", action="store_true", help="keep the lakeFS running at the end, until Ctrl-C")
+    parser.add_argument("--data", type=Path, default=ROOT / ".demo", help="directory for the data and the logs")
+    parser.add_argument("--serve", action="store_true", help="keep lakeFS running at the end, until Ctrl-C")
     given = parser.parse_args(arguments)
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        # The clean-up is short and bounded; a second Ctrl-C must not leave it half done.
+        # The cleanup is short and bounded; a second Ctrl-C must not interrupt it.
         for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(one, signal.SIG_IGN)
         raise KeyboardInterrupt(number)
@@ -398,7 +401,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n  {paint('The demo failed:', 'bold', 'red')} {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
-        print(f"\n  stopped; nothing is left running. {shown(given.data)}/ keeps what was written so far.")
+        print(f"\n  stopped; nothing is left running. {short_path(given.data)}/ keeps the data written so far.")
         return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
 
 

@@ -1,4 +1,4 @@
-"""How a host's process tells the demo what it does: a line of JSON an event, and nothing else on that pipe."""
+"""Progress reports from a host's process to the demo: one line of JSON for each event, over a pipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one batch."""
+    """The outcome of one batch."""
 
     month: str
     state: Literal["published", "refused", "failed"]
@@ -21,18 +21,18 @@ class Outcome:
 
 
 class Reporter:
-    """Takes the process's standard output for events; what else is printed goes to standard error."""
+    """Writes events to the process's standard output, and redirects all other output to standard error."""
 
     def __init__(self) -> None:
         self._pipe = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(2, 1)
 
     def step(self, text: str) -> None:
-        """Say what is being done now."""
+        """Report the step that starts now."""
         self._write({"step": text})
 
     def outcome(self, outcome: Outcome) -> None:
-        """Say what became of a batch."""
+        """Report the outcome of a batch."""
         self._write({"outcome": asdict(outcome)})
 
     def _write(self, event: dict[str, Any]) -> None:
@@ -40,14 +40,14 @@ class Reporter:
 
 
 def read_events(pipe: Iterable[str]) -> Iterator[str | Outcome]:
-    """Give the steps and outcomes that a `Reporter` writes."""
+    """Yield the steps and outcomes that a `Reporter` writes."""
     for line in pipe:
         event = json.loads(line)
         yield Outcome(**event["outcome"]) if "outcome" in event else event["step"]
 
 
 def batches(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Read ``MONTH=INBOX`` words."""
+    """Parse ``MONTH=INBOX`` arguments."""
     for word in arguments:
         month, _, inbox = word.partition("=")
         yield month, inbox

@@ -1,7 +1,7 @@
-"""Run the Airflow example, a run for each ``MONTH=INBOX``, by ``dag.test()``; the demo starts it as a process.
+"""Run the Airflow example with ``dag.test()``, once for each ``MONTH=INBOX``; the demo starts it as a process.
 
-The environment says where: ``AIRFLOW_HOME``, ``AIRFLOW_CONN_LAKEFS_DEFAULT``, ``WEATHER_REPOSITORY``, and the
-folder of the DAG as ``AIRFLOW__CORE__DAGS_FOLDER``.
+Environment variables: ``AIRFLOW_HOME``, ``AIRFLOW_CONN_LAKEFS_DEFAULT``, ``WEATHER_REPOSITORY``, and the folder of the
+DAG as ``AIRFLOW__CORE__DAGS_FOLDER``.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int:
-    """Run each batch and report it; a batch that is refused is a result, not an error."""
+    """Run each batch and report its outcome; a refused batch is an outcome, not an error."""
     report = Reporter()
     report.step("import Airflow")
     from airflow.utils.db import initdb
 
     from example_dags.airflow import weather_wap
 
-    report.step("make Airflow's database")
+    report.step("create Airflow's database")
     initdb()
     dag = weather_wap.weather_wap()
     errors: list[str] = []
     for task in dag.tasks:
         task.on_execute_callback = [lambda context: report.step(f"{context['ti'].task_id}")]
-        # Before Airflow 3.3, dag.test() tells callbacks no exception; there it is in the log only.
+        # Before Airflow 3.3, dag.test() passes no exception to callbacks; it is only in the log.
         task.on_failure_callback = [lambda context: errors.append(str(context.get("exception") or ""))]
     for month, inbox in batches(arguments):
         report.step(f"schedule {month}")
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
 
 def outcome(run: DagRun, month: str, branch: str, errors: list[str]) -> Outcome:
-    """Say in the demo's words what a run did."""
+    """Return the outcome of a run."""
     audit = run.get_task_instance("audit")
     checks: list[dict[str, Any]] = (audit and audit.xcom_pull(task_ids="audit", key="checks")) or []
     refused = any(not check["passed"] for check in checks)

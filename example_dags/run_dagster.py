@@ -1,6 +1,6 @@
-"""Run the Dagster example, a run for each ``MONTH=INBOX``, with a real instance; the demo starts it as a process.
+"""Run the Dagster example with a real instance, once for each ``MONTH=INBOX``; the demo starts it as a process.
 
-The environment says where: ``LAKEFS_ENDPOINT`` and the keys, ``WEATHER_REPOSITORY``, ``DAGSTER_HOME``.
+Environment variables: ``LAKEFS_ENDPOINT`` and the keys, ``WEATHER_REPOSITORY``, ``DAGSTER_HOME``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int:
-    """Run each batch and report it; a batch that is refused is a result, not an error."""
+    """Run each batch and report its outcome; a refused batch is an outcome, not an error."""
     report = Reporter()
     report.step("import Dagster")
     import dagster as dg
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
 
 
 def outcome(result: ExecuteInProcessResult, month: str) -> Outcome:
-    """Say in the demo's words what a run did."""
+    """Return the outcome of a run."""
     checks = [
         {
             "name": evaluation.check_name,

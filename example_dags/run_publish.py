@@ -1,7 +1,7 @@
-"""Publish a month with the client alone; the demo starts it as a process, kills it, and starts it again.
+"""Publish a month without a host; the demo starts it as a process, kills it, and starts it again.
 
-The environment says where: ``LAKEFS_ENDPOINT`` and the keys, ``WEATHER_REPOSITORY``. ``--retried`` says that an earlier
-attempt may have been made.
+Environment variables: ``LAKEFS_ENDPOINT`` and the keys, ``WEATHER_REPOSITORY``. With ``--retried``, an earlier attempt
+may have been made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lakefs_ops.flows.publish import WriteAuditPublish
 
 
 def main(arguments: list[str]) -> int:
-    """Publish each batch and report it."""
+    """Publish each batch and report its outcome."""
     report = Reporter()
     retried = "--retried" in arguments
     repository = os.environ["WEATHER_REPOSITORY"]
@@ -31,22 +31,21 @@ def main(arguments: list[str]) -> int:
                 message=f"Publish the weather of {month}",
                 retried=retried,
             )
-            report.step("look for the branch" if retried else "make a branch")
+            report.step("find the branch" if retried else "create a branch")
             run.open()
-            report.step("land and audit")
+            report.step("write and audit")
             for path, table in weather.tables(inbox, month).items():
                 client.objects.upload(repository, run.branch, path, table)
             checks: list[weather.Check] = []
-
-            run.audit(partial(find, month, checks))
-            report.step("look for the merge" if retried else "merge")
+            run.audit(partial(audit, month, checks))
+            report.step("find the merge" if retried else "merge")
             run.publish()
             report.outcome(Outcome(month, "published", run.branch, [check.to_dict() for check in checks]))
     return 0
 
 
-def find(month: str, checks: list[weather.Check], run: WriteAuditPublish) -> Iterator[str]:
-    """Audit the month on the run's branch, keep what each rule found, and give the findings."""
+def audit(month: str, checks: list[weather.Check], run: WriteAuditPublish) -> Iterator[str]:
+    """Audit the month on the run's branch, add the results to the checks, and return the findings."""
     checks += weather.audit_ref(run.client, run.repository, run.branch, month)
     return (finding for check in checks for finding in check.findings)
 

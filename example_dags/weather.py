@@ -1,10 +1,10 @@
-"""Daily weather of one station, in monthly batches: read, clean, sum up, audit.
+"""Daily weather of one station, in monthly batches: read, clean, summarize, audit.
 
-What the pipelines in ``airflow/`` and ``dagster/`` share. It knows neither of them, and of lakeFS only where the
-tables are: ``raw/MONTH.csv`` as delivered, ``daily/MONTH.csv`` cleaned, ``summary/MONTH.json``.
+The pipelines in ``airflow/`` and ``dagster/`` share this module. It uses neither host, and stores its tables in lakeFS:
+``raw/MONTH.csv`` as delivered, ``daily/MONTH.csv`` cleaned, ``summary/MONTH.json``.
 
-The rules of the audit speak about the data and about what `main` already holds, not about a file. They pass all
-48 months of the station's real record, whatever part of it is the history (``tests/examples/test_weather.py``).
+The rules of the audit check the data itself, and compare it with the data that `main` already has. All 48 months of the
+station's real record pass, with any part of the record as history (``tests/examples/test_weather.py``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MEASURES = ("precipitation", "temp_max", "temp_min", "wind")
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day: precipitation in mm, temperatures in °C, wind in m/s; nan where nothing was measured."""
+    """One day: precipitation in mm, temperatures in °C, wind in m/s; nan without a measurement."""
 
     date: date
     precipitation: float
@@ -40,7 +40,7 @@ class Day:
 
 
 def read_batch(inbox: str | Path, month: str) -> bytes:
-    """Return a month's batch as it was delivered."""
+    """Return a month's batch, as delivered."""
     file = Path(inbox) / f"{month}.csv"
     if not file.is_file():
         raise FileNotFoundError(f"no batch of {month} was delivered: {file} is missing")
@@ -48,25 +48,25 @@ def read_batch(inbox: str | Path, month: str) -> bytes:
 
 
 def raw_path(month: str) -> str:
-    """Return where a batch lands."""
+    """Return the path of a month's batch, as delivered."""
     return f"raw/{month}.csv"
 
 
 def daily_path(month: str) -> str:
-    """Return where a month's cleaned table is."""
+    """Return the path of a month's cleaned table."""
     return f"daily/{month}.csv"
 
 
 def summary_path(month: str) -> str:
-    """Return where a month's summary is."""
+    """Return the path of a month's summary."""
     return f"summary/{month}.json"
 
 
 def parse(table: bytes) -> list[Day]:
-    """Read a table; further columns do not matter.
+    """Parse a table; further columns are ignored.
 
     Raises:
-        ValueError: a line cannot be read; the message says which.
+        ValueError: a line cannot be read; the message has its number.
     """
     days = []
     for line, row in enumerate(csv.DictReader(io.StringIO(table.decode())), start=2):
@@ -78,7 +78,7 @@ def parse(table: bytes) -> list[Day]:
 
 
 def clean(days: Iterable[Day]) -> bytes:
-    """Write the daily table: in the order of the days, with the mean temperature. It repairs nothing."""
+    """Return the daily table: sorted by day, with the mean temperature. Wrong values are kept."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["date", *MEASURES, "temp_mean"])
@@ -89,7 +89,7 @@ def clean(days: Iterable[Day]) -> bytes:
 
 
 def summarize(month: str, days: Iterable[Day]) -> bytes:
-    """Write the month's summary as JSON."""
+    """Return the month's summary as JSON."""
     days = list(days)
     summary = {
         "month": month,
@@ -106,15 +106,15 @@ def summarize(month: str, days: Iterable[Day]) -> bytes:
 # the audit --------------------------------------------------------------------------------------------------
 
 JUMP = 15.0
-"""°C from one day to the next; the largest in the station's record of four years is 11.1."""
+"""The largest plausible change from one day to the next, in °C; the station's four-year record has up to 11.1."""
 MARGIN = 13.0
-"""°C beyond what main has seen in the season; with any one month of the season on main, 12.2 was needed."""
+"""How far a temperature may exceed the season's range on main, in °C; with one month on main, the record needs 12.2."""
 POSSIBLE = {"precipitation": (0, 600), "temp_max": (-40, 55), "temp_min": (-40, 55), "wind": (0, 60)}
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A month to be judged, and the days of its season that main already holds."""
+    """A month to audit, and the days of its season that main already has."""
 
     month: str
     days: list[Day]
@@ -123,14 +123,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a rule found; nothing, if it passed."""
+    """The result of one rule; without findings, it passed."""
 
     name: str
     findings: list[str]
 
     @property
     def passed(self) -> bool:
-        """Whether the batch keeps the rule."""
+        """Whether the batch satisfies the rule."""
         return not self.findings
 
     def __str__(self) -> str:
@@ -140,12 +140,12 @@ class Check:
         return f"{self.name}: FAILED: {'; '.join(self.findings[:3])}{more}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the check as JSON takes it."""
+        """Return the check as a dict for JSON."""
         return asdict(self) | {"passed": self.passed}
 
 
 def every_day_present(batch: Batch) -> Iterator[str]:
-    """Every day of the month has a row, and no other day has one."""
+    """Every day of the month has a row, and no other day does."""
     year, month = map(int, batch.month.split("-"))
     expected = {date(year, month, day) for day in range(1, calendar.monthrange(year, month)[1] + 1)}
     present = {day.date for day in batch.days}
@@ -163,7 +163,7 @@ def no_day_twice(batch: Batch) -> Iterator[str]:
 
 
 def physically_possible(batch: Batch) -> Iterator[str]:
-    """Every value is there and one that can occur on Earth."""
+    """Every value is present and can occur on Earth."""
     for day in batch.days:
         for name, (lowest, highest) in POSSIBLE.items():
             if not lowest <= (value := getattr(day, name)) <= highest:
@@ -178,7 +178,7 @@ def minimum_below_maximum(batch: Batch) -> Iterator[str]:
 
 
 def no_sudden_jump(batch: Batch) -> Iterator[str]:
-    """Temperatures do not jump from one day to the next."""
+    """Temperatures do not jump between two days."""
     days = {day.date: day for day in batch.days}
     for today in days.values():
         if yesterday := days.get(today.date - timedelta(days=1)):
@@ -189,7 +189,7 @@ def no_sudden_jump(batch: Batch) -> Iterator[str]:
 
 
 def fits_the_climate(batch: Batch) -> Iterator[str]:
-    """Temperatures are near what main has seen in the season; a first batch has nothing to be compared with."""
+    """Temperatures are near the season's range on main; the first batch has nothing to compare with."""
     if not batch.history:
         return
     for name in ("temp_max", "temp_min"):
@@ -222,12 +222,12 @@ def season(month: str) -> set[str]:
 
 
 def audit(month: str, days: Iterable[Day], history: Iterable[Day]) -> list[Check]:
-    """Judge a month by every rule.
+    """Check a month with every rule.
 
     Args:
         month: the month, such as ``2013-03``.
-        days: its cleaned days.
-        history: the days that main already holds; those of the season count, those of the month itself do not.
+        days: the days of the month, cleaned.
+        history: the days that main already has; only those of the same season count, without the month itself.
     """
     seasonal = [
         day for day in history if f"{day.date:%m}" in season(month) and not f"{day.date}".startswith(f"{month}-")
@@ -237,7 +237,7 @@ def audit(month: str, days: Iterable[Day], history: Iterable[Day]) -> list[Check
 
 
 def audit_ref(client: LakeFSClient, repository: str, ref: str, month: str, *, main: str = "main") -> list[Check]:
-    """Judge a month as it is at a ref, by what main holds."""
+    """Check a month at a ref against the data on main."""
     tables = [
         table.path
         for table in client.objects.list(repository, main, prefix="daily/")
@@ -248,14 +248,14 @@ def audit_ref(client: LakeFSClient, repository: str, ref: str, month: str, *, ma
 
 
 def tables(inbox: str | Path, month: str) -> dict[str, bytes]:
-    """Return all tables of a month, by their paths."""
+    """Return all tables of a month, by path."""
     batch = read_batch(inbox, month)
     days = parse(batch)
     return {raw_path(month): batch, daily_path(month): clean(days), summary_path(month): summarize(month, days)}
 
 
 def load_history(client: LakeFSClient, repository: str, year: int = 2012, *, main: str = "main") -> list[str]:
-    """Put a year of true months on main by one commit, for later months to be compared with; return the months."""
+    """Commit a year of real data to main, to compare later months with; return the months."""
     months = [f"{year}-{number:02d}" for number in range(1, 13)]
     for month in months:
         for path, table in tables(DATA / "monthly", month).items():

@@ -1,11 +1,11 @@
 """Write, audit, publish with Airflow: a month of weather reaches `main` only when its audit passes.
 
-Each run works on a branch of its own, named after the run. What the audit judged, a commit, is what the merge
-takes. When a task fails, `main` is as it was and the branch is there to look at; clear the failed task, and the
-run goes on from there. A batch that `main` already holds is skipped.
+Each run works on its own branch, named after the run. The audit checks a commit, and the merge takes exactly that
+commit. If a task fails, `main` is unchanged, and the branch is kept for inspection; clear the failed task, and the run
+continues from there. A batch that `main` already has is skipped.
 
-Needs a connection `lakefs_default` of type lakefs and a repository. Run it with the parameters below, for example
-``airflow dags trigger weather_wap --conf '{"month": "2013-02"}'``.
+The DAG needs a repository, and a connection `lakefs_default` of type lakefs. Run it with the parameters below, for
+example ``airflow dags trigger weather_wap --conf '{"month": "2013-02"}'``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def branch_id(text: str) -> str:
-    """Return the text with what a branch's name cannot hold replaced."""
+    """Return the text with all characters replaced that a branch name must not contain."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
 
 
@@ -44,9 +44,11 @@ def branch_id(text: str) -> str:
     catchup=False,
     doc_md=__doc__,
     params={
-        "month": Param("2013-01", type="string", pattern=r"^\d{4}-\d{2}$", description="The batch to publish."),
-        "inbox": Param(str(weather.DATA / "monthly"), type="string", description="The folder it was delivered to."),
-        "repository": Param("weather", type="string", description="The repository to publish it in."),
+        "month": Param(
+            "2013-01", type="string", pattern=r"^\d{4}-\d{2}$", description="Month of the batch to publish."
+        ),
+        "inbox": Param(str(weather.DATA / "monthly"), type="string", description="Folder that holds the batch."),
+        "repository": Param("weather", type="string", description="Repository to publish the batch to."),
     },
     default_args={
         "lakefs_conn_id": CONNECTION,
@@ -63,7 +65,7 @@ def weather_wap() -> None:
 
     @task
     def land(repo: str, branch: str, month: str, inbox: str) -> None:
-        """Put the batch on the branch as it was delivered."""
+        """Upload the batch to the branch, as delivered."""
         with LakeFSHook(CONNECTION).get_conn() as client:
             client.objects.upload(repo, branch, weather.raw_path(month), weather.read_batch(inbox, month))
 
@@ -75,7 +77,7 @@ def weather_wap() -> None:
             client.objects.upload(repo, branch, weather.daily_path(month), weather.clean(days))
             client.objects.upload(repo, branch, weather.summary_path(month), weather.summarize(month, days))
             if not any(client.branches.diff(repo, branch, limit=1)):
-                raise AirflowSkipException(f"main already holds this batch of {month}")
+                raise AirflowSkipException(f"main already has this batch of {month}")
 
     commit = LakeFSCommitOperator(
         task_id="commit", repo=REPOSITORY, branch=BRANCH, msg=f"Weather of {MONTH}", metadata={"month": MONTH}
@@ -83,7 +85,7 @@ def weather_wap() -> None:
 
     @task
     def audit(repo: str, branch: str, month: str, commit_id: str) -> str:
-        """Judge the commit by rules about the data, and return it if it passes."""
+        """Check the data of the commit, and return the commit's id if it passes."""
         with LakeFSHook(CONNECTION).get_conn() as client:
             checks = weather.audit_ref(client, repo, commit_id, month)
         for check in checks:
@@ -92,8 +94,8 @@ def weather_wap() -> None:
         if failed := [check.name for check in checks if not check.passed]:
             raise AirflowFailException(
                 f"the batch of {month} failed {len(failed)} of {len(checks)} checks ({', '.join(failed)});"
-                f" main is as it was, and the batch is on the branch {branch}:"
-                f" look at {client.links.compare(repo, 'main', branch)}"
+                f" main is unchanged, and the batch is kept on branch {branch};"
+                f" compare {client.links.compare(repo, 'main', branch)}"
             )
         return commit_id
 
@@ -106,7 +108,7 @@ def weather_wap() -> None:
         msg=f"Publish the weather of {MONTH}",
         metadata={"month": MONTH},
     )
-    # After a skip as well, but not after a failure.
+    # Runs after a skipped batch, too, but not after a failure.
     delete_branch = LakeFSDeleteBranchOperator(
         task_id="delete_branch", repo=REPOSITORY, branch=BRANCH, trigger_rule="none_failed"
     )

@@ -1,4 +1,4 @@
-"""The shortest way through: write on the run's branch, check there, publish what passed."""
+"""The shortest example: write to the run's branch, check the data there, and publish it if it passes."""
 
 import dagster as dg
 

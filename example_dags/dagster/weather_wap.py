@@ -1,10 +1,10 @@
 """Write, audit, publish with Dagster: a month of weather reaches `main` only when its audit passes.
 
-Each run writes on a branch of its own. The checks judge what the run committed there; they block, so
-`weather_on_main` merges nothing that failed. After a failure `main` is as it was and the branch is there to look
-at; when the cause is gone, re-execute the run from its failure.
+Each run writes to its own branch. Blocking checks audit the commit of the run, so `weather_on_main` merges only data
+that passed. After a failure, `main` is unchanged, and the branch is kept for inspection; when the cause is fixed,
+re-execute the run from the failure.
 
-Try it: ``dagster dev -f example_dags/dagster/weather_wap.py``, with the address and the keys in the environment.
+Try it: ``dagster dev -f example_dags/dagster/weather_wap.py``, with the endpoint and the keys in the environment.
 """
 
 import os
@@ -21,7 +21,7 @@ MONTHS = dg.MonthlyPartitionsDefinition(start_date="2012-01", end_date="2016-01"
 
 
 class Delivery(dg.Config):
-    """Where batches are delivered."""
+    """The folder that batches are delivered to."""
 
     inbox: str = str(weather.DATA / "monthly")
 
@@ -30,7 +30,7 @@ class Delivery(dg.Config):
 def raw_weather(
     context: dg.AssetExecutionContext, config: Delivery, lakefs: LakeFSResource
 ) -> dg.MaterializeResult[None]:
-    """A month as the station delivered it."""
+    """The measurements of a month, as delivered by the station."""
     client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY).ensure()
     path = weather.raw_path(context.partition_key)
     client.objects.upload(REPOSITORY, branch, path, weather.read_batch(config.inbox, context.partition_key))
@@ -39,7 +39,7 @@ def raw_weather(
 
 @dg.asset(partitions_def=MONTHS, group_name="weather", kinds={"lakefs", "csv"}, deps=[raw_weather])
 def daily_weather(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> dg.MaterializeResult[None]:
-    """The month's days in order, with their mean temperature, and the month's summary."""
+    """The days of the month in order, with their mean temperature, and the month's summary."""
     client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY).ensure()
     month = context.partition_key
     days = weather.parse(client.objects.get(REPOSITORY, branch, weather.raw_path(month)))
@@ -53,7 +53,7 @@ def daily_weather(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> 
 
 @dg.asset(partitions_def=MONTHS, group_name="weather", kinds={"lakefs"}, deps=[daily_weather])
 def weather_candidate(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> dg.MaterializeResult[None]:
-    """The commit that holds the month, to be audited."""
+    """The commit of the month's data, to be audited."""
     branch = lakefs.run_branch(context, REPOSITORY)
     commit = branch.commit(f"Weather of {context.partition_key}")
     return dg.MaterializeResult(
@@ -72,7 +72,7 @@ def weather_candidate(context: dg.AssetExecutionContext, lakefs: LakeFSResource)
     ]
 )
 def weather_audit(context: dg.AssetCheckExecutionContext, lakefs: LakeFSResource) -> Iterator[dg.AssetCheckResult]:
-    """Judge the month by rules about the data, and by what `main` already holds."""
+    """Check the month's data, also against the data that `main` already has."""
     client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY)
     for check in weather.audit_ref(client, REPOSITORY, branch.name, context.partition_key, main=branch.base):
         context.log.log("INFO" if check.passed else "ERROR", str(check))
@@ -89,7 +89,7 @@ def weather_audit(context: dg.AssetCheckExecutionContext, lakefs: LakeFSResource
 
 @dg.asset(partitions_def=MONTHS, group_name="weather", kinds={"lakefs"}, deps=[weather_candidate])
 def weather_on_main(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> dg.MaterializeResult[None]:
-    """The month on `main`, by a merge commit."""
+    """The month's data on `main`, as a merge commit."""
     merge = lakefs.run_branch(context, REPOSITORY).publish(f"Publish the weather of {context.partition_key}")
     return dg.MaterializeResult(
         metadata=commit_metadata(lakefs.get_client(), REPOSITORY, merge), data_version=dg.DataVersion(merge)

@@ -56,7 +56,7 @@ def test_the_failure_says_what_is_wrong_and_where_to_look(lake, outcomes, folder
     only_logged = version("apache-airflow").startswith(("3.1.", "3.2."))
     error = (folder / "airflow.log").read_text() if only_logged else spoiled.error
     assert "failed 5 of 6 checks (every_day_present, no_day_twice, " in error
-    assert f"look at {lake.client.links.compare(lake.repository, 'main', spoiled.branch)}" in error
+    assert f"compare {lake.client.links.compare(lake.repository, 'main', spoiled.branch)}" in error
 
 
 def test_a_month_that_main_already_holds_is_skipped(lake, outcomes):
