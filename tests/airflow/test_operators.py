@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+from pytest_mock import MockerFixture
 
 from airflow_provider import operators
 from airflow_provider.exceptions import LakeFSError, MergeConflict, NotFound
@@ -148,6 +149,23 @@ def test_a_cleared_commit_takes_what_is_new(lakefs, lakefs_repository: str, runn
     assert log(lakefs, repo, "main") == ["one", "one", "Repository created"]
 
 
+def test_a_cleared_run_finds_its_commit_though_its_branch_was_merged_and_created_again(
+    lakefs, lakefs_repository: str, running: Running
+) -> None:
+    repo, client = lakefs_repository, lakefs.client
+    commit = LakeFSCommitOperator(task_id="commit", repo=repo, branch="run", msg="one")
+
+    def attempt(**fields: int) -> str:
+        client.branches.create(repo, name="run", source="main")
+        client.objects.upload(repo, "run", "a.txt", b"1")
+        return commit.execute(running(commit, run_id="r", **fields))
+
+    first = attempt()
+    client.refs.merge(repo, "run", "main")
+    client.branches.delete(repo, "run")
+    assert attempt(try_number=2, max_tries=1) == first
+
+
 def test_nothing_to_commit_fails_without_further_tries(lakefs_repository: str, running: Running) -> None:
     commit = LakeFSCommitOperator(task_id="commit", repo=lakefs_repository, branch="main", msg="x")
     with pytest.raises(AirflowFailException, match="nothing to commit on 'main'"):
@@ -241,12 +259,12 @@ def test_one_clear_sentence(
     lakefs_repository: str,
     running: Running,
     connection: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    mocker: MockerFixture,
     arguments: dict[str, Any],
     fields: dict[str, Any],
     text: str,
 ) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    mocker.patch("time.sleep")
     connection(**fields)
     right = {"repo": lakefs_repository, "branch": "dev", "source_branch": "main"}
     create = LakeFSCreateBranchOperator(task_id="create", **right | arguments)

@@ -36,7 +36,7 @@ def remarked() -> dg.AssetCheckResult:
 def published(context, lakefs: LakeFSResource):
     merge = lakefs.run_branch(context, os.environ[REPOSITORY]).publish("Publish")
     if os.environ[DIES] == "yes":
-        raise RuntimeError("died behind the merge")
+        raise RuntimeError("died after the merge")
     return dg.MaterializeResult(metadata={"commit": merge})
 
 
@@ -156,7 +156,7 @@ def test_re_execution_of_everything_publishes_the_new_data(wap):
     assert wap.branches == ["main"]
 
 
-def test_a_step_that_died_behind_its_merge_does_not_merge_again(wap):
+def test_a_step_that_died_after_its_merge_does_not_merge_again(wap):
     died = wap.run(dies="yes")
     assert not died.success
     before = wap.log
@@ -166,7 +166,7 @@ def test_a_step_that_died_behind_its_merge_does_not_merge_again(wap):
     assert wap.log == before
 
 
-def test_a_step_that_died_behind_its_commit_does_not_commit_again(wap, monkeypatch):
+def test_a_step_that_died_after_its_commit_does_not_commit_again(wap):
     # "written" ends, but its success is not recorded: the next run finds the branch's head.
     failed = wap.run(check="fails")
     run = wap.run(again=dg.ReexecutionOptions(failed.run_id))

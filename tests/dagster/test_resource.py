@@ -132,10 +132,10 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_an_error_is_one_clear_sentence_in_the_runs_failure(
-    wrong, lakefs, lakefs_repository, materialize, sentence, monkeypatch
+    wrong, lakefs, lakefs_repository, materialize, sentence, mocker
 ):
     fields, call, expected = WRONG[wrong]
-    monkeypatch.setattr("random.uniform", lambda low, high: low)  # repeats without waiting
+    mocker.patch("random.uniform", return_value=0)  # repeats without waiting
     keys = {
         "endpoint": lakefs.endpoint,
         "access_key_id": lakefs.access_key_id,

@@ -21,8 +21,8 @@ def main() -> None:
     files = sorted(DOCS.glob(".cells-*.jsonl"))
     for file in files:
         for line in file.read_text().splitlines():
-            verb, column, comes_to = json.loads(line)
-            rows.setdefault(verb, {})[column] = comes_to
+            verb, column, result = json.loads(line)
+            rows.setdefault(verb, {})[column] = result
     old = PAGE.read_text()
     header = next(line for line in old.splitlines() if line.startswith("| verb |"))
     columns = [cell.strip() for cell in header.strip("|").split("|")][1:]

@@ -1,6 +1,6 @@
-"""Every verb under every fault ends as if nothing had happened; docs/exactly-once.md holds what each cell comes to.
+"""Every verb under every fault ends as if nothing had failed; docs/exactly-once.md has the expected results.
 
-The page is the expectation: a cell that comes to something else fails. ``LAKEFS_OPS_WRITE_TABLE=1`` writes it again.
+A cell with another result fails. ``LAKEFS_OPS_WRITE_TABLE=1`` writes it again.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def connect(matrix, server, **more):
 
 @pytest.fixture(scope="session")
 def wanted(server, matrix, import_folder):
-    """What each verb leaves behind when nothing goes wrong, and how many requests it takes."""
+    """The state of a repository after each verb, without faults."""
     known = {}
 
-    def look(verb):
+    def state(verb):
         if verb not in known:
             name = f"m-{uuid.uuid4().hex[:12]}"
             with connect(matrix, server) as client:
@@ -93,7 +93,7 @@ def wanted(server, matrix, import_folder):
                 known[verb] = matrix.state(client, name)
         return known[verb]
 
-    return look
+    return state
 
 
 def expected(verb, column):
@@ -105,12 +105,12 @@ def expected(verb, column):
     return rows[verb][column]
 
 
-def settle(verb, comes_to, column):
+def settle(verb, result, column):
     if WRITE:
         with (PAGE.parent / f".cells-{os.getpid()}.jsonl").open("a") as file:
-            file.write(json.dumps([verb, column, comes_to]) + "\n")
+            file.write(json.dumps([verb, column, result]) + "\n")
     else:
-        assert comes_to == expected(verb, column)
+        assert result == expected(verb, column)
 
 
 @pytest.mark.parametrize("column", FAULTS)
@@ -122,22 +122,22 @@ def test_under_a_fault(verb, column, server, faults, matrix, repository, import_
     with connect(matrix, server) as client, connect(matrix, server, read=READ_TIMEOUT) as hasty:
         matrix.VERBS[verb].prepare(client, repository)
         faults.add(Fault(matrix.VERBS[verb].operation, **FAULTS[column]))
-        comes_to = PLAIN
+        result = PLAIN
         try:
             matrix.VERBS[verb].run(hasty if timing_out else client, repository, False, folder)
         except OutcomeUnknown:
-            comes_to = UNKNOWN
+            result = UNKNOWN
             time.sleep(SLOW if timing_out else 0)
             matrix.VERBS[verb].run(client, repository, True, folder)
         if timing_out:
             time.sleep(SLOW)
         assert matrix.state(client, repository) == goal
-    settle(verb, comes_to, column)
+    settle(verb, result, column)
 
 
 @pytest.fixture
 def kill_and_retry(server, faults, matrix, repository, import_folder):
-    """Kills a process that runs a verb while the server holds its call, and calls the verb again as a retry."""
+    """Kills the process of a verb while the server holds its call, and calls the verb again as a retry."""
 
     def kill_and_retry(verb, operation, when, way="run"):
         with connect(matrix, server) as client:
@@ -150,7 +150,7 @@ def kill_and_retry(server, faults, matrix, repository, import_folder):
             assert struck.wait(20)
             child.send_signal(signal.SIGKILL)
             assert child.wait() == -signal.SIGKILL
-            faults.clear()  # what was held back takes effect now, as a server's work does that outlives its client
+            faults.clear()  # the held call takes effect now, as calls do that outlive their client
             time.sleep(0.3)
             getattr(matrix.VERBS[verb], way)(client, repository, True, str(import_folder))
             return matrix.state(client, repository)
@@ -207,25 +207,25 @@ BARE = {"WriteAuditPublish": None, "Step.cherry_pick": 2, "Step.revert": 2, "Ste
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if BARE.get(v, 1)])
-def test_nothing_but_the_bare_call_when_all_goes_well(verb, server, faults, matrix, repository, import_folder):
+def test_nothing_but_the_bare_call_without_faults(verb, server, faults, matrix, repository, import_folder):
     with connect(matrix, server) as client:
         matrix.VERBS[verb].prepare(client, repository)
-        looks = 1 if verb in ("Step.revert", "merge_pull_request") else 0  # the test's own search for the id
+        searches = 1 if verb in ("Step.revert", "merge_pull_request") else 0  # the test's own search for the id
         before = sum(faults.calls.values())
         matrix.VERBS[verb].run(client, repository, False, str(import_folder))
-        assert sum(faults.calls.values()) - before - looks == BARE.get(verb, 1)
+        assert sum(faults.calls.values()) - before - searches == BARE.get(verb, 1)
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if BARE.get(v, 1)])
-def test_at_most_two_looks_after_a_lost_reply(verb, server, faults, matrix, repository, import_folder):
+def test_at_most_two_searches_after_a_lost_reply(verb, server, faults, matrix, repository, import_folder):
     with connect(matrix, server) as client:
         matrix.VERBS[verb].prepare(client, repository)
-        looks = 1 if verb in ("Step.revert", "merge_pull_request") else 0
+        searches = 1 if verb in ("Step.revert", "merge_pull_request") else 0
         faults.add(Fault(matrix.VERBS[verb].operation, when="after", action="reset"))
         before = sum(faults.calls.values())
         matrix.VERBS[verb].run(client, repository, False, str(import_folder))
         sends = 2 if verb in ("ensure_branch", "ensure_tag", "ensure_repository", "delete_branch_if_exists") else 1
-        assert sum(faults.calls.values()) - before - looks <= sends + BARE.get(verb, 1) - 1 + 2
+        assert sum(faults.calls.values()) - before - searches <= sends + BARE.get(verb, 1) - 1 + 2
 
 
 def test_the_page_has_every_cell():

@@ -1,4 +1,4 @@
-"""Random schedules of faults over a whole pipeline; the seed names the schedule (``LAKEFS_OPS_SEEDS=200`` for more)."""
+"""Random schedules of faults over a whole pipeline, one for each seed (``LAKEFS_OPS_SEEDS=200`` for more)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEPS = (
 
 
 def run_as_a_host_would(client, repository, dice):
-    """Each step up to five tries; now and then the whole task is tried again though it had succeeded."""
+    """Up to five tries for each step; sometimes a step is tried again although it succeeded."""
     for step in STEPS:
         for attempt in range(5):
             try:

@@ -1,4 +1,4 @@
-"""The verbs of the matrix: what each needs, does, and leaves behind; also run in processes that are killed."""
+"""The verbs of the matrix: preparation, call and resulting state; also run in processes that are killed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Verb:
     """One verb.
 
     Attributes:
-        operation: the operation that the faults hit.
-        prepare: makes what it works on.
-        run: calls it; takes the client, the repository, whether it is a retry, and the folder to import from.
-        exclusive: the same for callers that know of others with their key; None where ``run`` is safe for them.
+        operation: the operation that fails.
+        prepare: creates the branches, objects and commits that the verb needs.
+        run: calls the verb; takes the client, the repository, whether it is a retry, and the folder to import from.
+        exclusive: the same for two callers at the same moment; None if ``run`` is safe for them.
     """
 
     operation: str
@@ -126,7 +126,7 @@ VERBS = {
 
 
 def connect(endpoint: str, key: str, secret: str, *, read: float = 20.0) -> LakeFSClient:
-    """Return a client that does not wait long between attempts."""
+    """Return a client with short pauses between attempts."""
     return LakeFSClient(
         config=Config(
             endpoint=endpoint,
@@ -139,7 +139,7 @@ def connect(endpoint: str, key: str, secret: str, *, read: float = 20.0) -> Lake
 
 
 def state(client: LakeFSClient, repository: str) -> dict[str, Any]:
-    """Return what a repository holds, without what differs from run to run: ids, dates, names of repositories."""
+    """Return the content of a repository, without ids, dates and names, which differ between runs."""
     branches = {}
     for branch in client.branches.list(repository):
         branches[branch.id] = {

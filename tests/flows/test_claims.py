@@ -1,4 +1,4 @@
-"""Of callers with one key at one moment, one acts; a claim whose holder died does not block the others forever."""
+"""Of several callers with one key at one moment, one acts; the claim of a dead caller does not block the others."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from lakefs_ops.flows.claims import PREFIX, exclusively
 
 @pytest.fixture
 def made(lakefs, lakefs_repository):
-    """What callers made: tags, of which each act makes one more."""
+    """The effects of callers: each act creates another tag."""
 
     class Made:
         def __init__(self):
@@ -62,7 +62,7 @@ def test_a_claim_does_not_show_among_the_branches(lakefs, lakefs_repository, mad
     assert [name.startswith(PREFIX) for name in seen] == [False, True]
 
 
-def test_a_dead_claimant_is_waited_for_and_then_passed_over(lakefs, lakefs_repository, made):
+def test_the_claim_of_a_dead_caller_passes_on(lakefs, lakefs_repository, made):
     class Killed(BaseException):
         pass
 
@@ -76,7 +76,7 @@ def test_a_dead_claimant_is_waited_for_and_then_passed_over(lakefs, lakefs_repos
     assert claims(lakefs, lakefs_repository) == []
 
 
-def test_what_a_dead_claimant_made_is_found_at_once(lakefs, lakefs_repository, made):
+def test_the_effect_of_a_dead_caller_is_found_at_once(lakefs, lakefs_repository, made):
     def make_and_lose_the_answer():
         made.act()
         raise OutcomeUnknown("no answer", operation="createTag", endpoint="")
@@ -88,7 +88,7 @@ def test_what_a_dead_claimant_made_is_found_at_once(lakefs, lakefs_repository, m
     assert claims(lakefs, lakefs_repository) == []
 
 
-def test_a_refusal_frees_the_claim(lakefs, lakefs_repository, made):
+def test_an_error_releases_the_claim(lakefs, lakefs_repository, made):
     with pytest.raises(errors.RefNotFound):
         made.claim(act=lambda: lakefs.client.tags.create(lakefs_repository, id="t", ref="nowhere"))
     assert claims(lakefs, lakefs_repository) == []

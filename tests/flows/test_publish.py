@@ -75,7 +75,7 @@ def test_what_was_not_audited_is_not_published(lakefs, lakefs_repository):
         run.publish()
 
 
-def test_what_is_written_behind_the_audit_stays_behind(lakefs, lakefs_repository):
+def test_what_is_written_after_the_audit_is_not_merged(lakefs, lakefs_repository):
     run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", clean_up="never")
     run.open()
     lakefs.client.objects.upload(lakefs_repository, run.branch, "a", b"1")

@@ -111,6 +111,14 @@ def test_two_callers_with_one_key_make_one_commit(client, lakefs, lakefs_reposit
     assert log(lakefs, lakefs_repository) == ["land", "Repository created"]
 
 
+def test_two_exclusive_callers_make_one_empty_commit(client, lakefs, lakefs_repository):
+    step = Step(client, lakefs_repository, "dag/run/task", exclusive=True)
+    with ThreadPoolExecutor(2) as pool:
+        made = set(pool.map(lambda _: step.commit("main", message="land", allow_empty=True), range(2)))
+    assert len(made) == 1
+    assert log(lakefs, lakefs_repository) == ["land", "Repository created"]
+
+
 def test_racing_merges_of_different_keys_all_land(client, lakefs, lakefs_repository, write):
     names = [f"dev{n}" for n in range(6)]
     for name in names:

@@ -1,4 +1,4 @@
-"""A merge that does not hold what it should is noticed; the fault itself is lakeFS 1.84's, so it is made by hand."""
+"""A merge that lost objects is detected; the embedded server has no such bug, so the tests imitate it."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_a_lost_object_is_named(lakefs, lakefs_repository, sides, write):
     client = lakefs.client
     source, destination = sides
     write("main", n="new")
-    lossy = client.commits.create(lakefs_repository, "main", message="as the fault leaves it: m is missing")
+    lossy = client.commits.create(lakefs_repository, "main", message="as the bug leaves it: m is missing")
     lost = verify.lost_in_merge(
         client, lakefs_repository, source=source.id, destination=destination.id, merged=lossy.id
     )
@@ -39,8 +39,8 @@ def test_a_lost_object_is_named(lakefs, lakefs_repository, sides, write):
     assert isinstance(caught.value, errors.LakeFSError)
 
 
-def test_a_merge_holds_what_it_should_or_is_said_not_to(lakefs, lakefs_repository, write):
-    """On a real lakeFS 1.84 the fault strikes here, on the embedded one it does not."""
+def test_a_merge_is_complete_or_reported_as_incomplete(lakefs, lakefs_repository, write):
+    """A real lakeFS 1.84 loses the object here, the embedded server does not."""
     client = lakefs.client
     write("main", z="same")
     client.commits.create(lakefs_repository, "main", message="base")
@@ -52,15 +52,15 @@ def test_a_merge_holds_what_it_should_or_is_said_not_to(lakefs, lakefs_repositor
     merged = client.refs.merge(lakefs_repository, "dev", "main").reference
     try:
         verify.verify_merge(client, lakefs_repository, merged, source=source.id)
-        said = ()
+        lost = ()
     except verify.MergeIncomplete as incomplete:
-        said = incomplete.paths
+        lost = incomplete.paths
     held = {entry.path for entry in client.objects.list(lakefs_repository, merged)}
-    assert {"m"} - held == set(said)
+    assert {"m"} - held == set(lost)
 
 
 @pytest.mark.parametrize(("strategy", "winner"), [("source-wins", b"dev"), ("dest-wins", b"main")])
-def test_a_strategy_says_whose_side_conflicts_must_take(lakefs, lakefs_repository, sides, write, strategy, winner):
+def test_a_strategy_decides_the_side_of_conflicts(lakefs, lakefs_repository, sides, write, strategy, winner):
     client = lakefs.client
     write("dev", c="dev")
     write("main", c="main")
@@ -74,14 +74,14 @@ def test_a_strategy_says_whose_side_conflicts_must_take(lakefs, lakefs_repositor
         verify.verify_merge(client, lakefs_repository, merged, source=source.id, strategy=other)
 
 
-def test_publish_looks_unless_told_otherwise(client, proxy, lakefs_repository):
-    looks = {}
+def test_publish_verifies_small_merges_unless_disabled(client, proxy, lakefs_repository):
+    diffs = {}
     for verify_it in (None, False, True):
         with publish.WriteAuditPublish(client, lakefs_repository, key=f"k{verify_it}", verify=verify_it) as run:
             client.objects.upload(lakefs_repository, run.branch, f"o{verify_it}", b"1")
             run.audit()
             proxy.requests.clear()
-        looks[verify_it] = sum("/diff/" in line for line in proxy.requests)
-    assert looks[False] == 0
-    assert looks[True] > 0
-    assert looks[None] > looks[True], "it counts first whether the diff is small enough to read"
+        diffs[verify_it] = sum("/diff/" in line for line in proxy.requests)
+    assert diffs[False] == 0
+    assert diffs[True] > 0
+    assert diffs[None] > diffs[True], "it first counts the changes"
