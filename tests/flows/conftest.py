@@ -151,3 +151,11 @@ def write(lakefs: LakeFS, lakefs_repository: str) -> Callable[..., None]:
             lakefs.client.objects.upload(lakefs_repository, branch, path, content.encode())
 
     return write
+
+
+@pytest.fixture
+def dev(lakefs: LakeFS, lakefs_repository: str, write: Callable[..., None]) -> None:
+    """The branch ``dev``, with one commit that is not on main."""
+    lakefs.client.branches.create(lakefs_repository, name="dev", source="main")
+    write("dev", a="1")
+    lakefs.client.commits.create(lakefs_repository, "dev", message="work")

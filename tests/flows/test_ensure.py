@@ -7,13 +7,6 @@ from lakefs_ops.flows import ensure
 from lakefs_ops.flows.step import Step
 
 
-@pytest.fixture
-def dev(lakefs, lakefs_repository, write):
-    lakefs.client.branches.create(lakefs_repository, name="dev", source="main")
-    write("dev", a="1")
-    lakefs.client.commits.create(lakefs_repository, "dev", message="work")
-
-
 def test_a_branch_is_made_once(client, proxy, lakefs_repository):
     proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches")
     first = ensure.ensure_branch(client, lakefs_repository, "run", source="main")

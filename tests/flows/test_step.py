@@ -24,13 +24,6 @@ def merge(client, repository, key="dag/run/merge", retried=False, **more):
     return Step(client, repository, key, retried).merge("dev", "main", message="publish", **more)
 
 
-@pytest.fixture
-def dev(lakefs, lakefs_repository, write):
-    lakefs.client.branches.create(lakefs_repository, name="dev", source="main")
-    write("dev", a="1")
-    lakefs.client.commits.create(lakefs_repository, "dev", message="work")
-
-
 def test_a_commit_is_one_request(client, proxy, lakefs, lakefs_repository, write):
     write(a="1")
     made = commit(client, lakefs_repository)
