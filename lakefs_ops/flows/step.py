@@ -243,7 +243,7 @@ class Step:
             if started.commit_id is not None:
                 return started.commit_id
             done = ImportDone(repository=self.repository, branch=branch, id=started.import_id or "")
-            return str(wait(done, self.client, timeout=timeout, interval=interval, on_look=on_poll).found["commit_id"])
+            return str(wait(done, self.client, timeout=timeout, interval=interval, on_poll=on_poll).found["commit_id"])
 
         return self._claim(branch, run, lambda: self._find(branch), abandoned_after=max(settle, timeout))
 
