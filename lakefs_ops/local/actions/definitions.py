@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from lakefs_ops.local.actions.yaml_loader import YamlLoader
 from lakefs_ops.local.errors import Refusal
 
 FOLDER = "_lakefs_actions/"
@@ -76,20 +77,6 @@ class Action:
         """
         globs = self.on.get(event)
         return globs is not None and (not globs or any(glob_matches(glob, branch) for glob in globs))
-
-
-class YamlLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML as lakeFS reads it: ``on``, ``yes`` and dates are text."""
-
-
-_PLAIN = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in known if tag not in _PLAIN]
-    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
 
 
 def parse(data: bytes) -> Action:

@@ -1,6 +1,6 @@
-"""Lua hooks, as lakeFS 1.84 runs them.
+"""Lua hooks.
 
-`hook` gives a script the repository, `sandbox` runs it behind ``prelude.lua``, which is what the script finds in the
-place of Lua's own libraries. `library` has the modules that it may require, `arguments` and `layouts` what they need.
-`stacks` words what goes wrong as lakeFS does, by what `bytecode` reads off the script.
+`hook` loads the script and describes the event to it. `sandbox` runs a script from plain data; ``prelude.lua`` runs
+first and removes the globals that a hook must not have. `modules`, `times` and `lakefs` have the modules that a script
+can ``require``; `values` converts between Lua and Python.
 """

@@ -1,0 +1,223 @@
+"""The modules that a script can ``require``, except ``lakefs`` (names and results: lakeFS 1.84; error texts: ours)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import operator
+import posixpath
+import re
+import time
+import uuid
+from functools import partial
+from typing import Any
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
+
+import yaml  # type: ignore[import-untyped]
+
+from lakefs_ops.local.actions.lua import times
+from lakefs_ops.local.actions.lua.values import Function, Modules, function
+from lakefs_ops.local.actions.yaml_loader import YamlLoader
+
+MAX_SLEEP = 60.0
+"""The longest time that a script can sleep at once, in seconds."""
+
+
+def _fail(message: str) -> None:
+    raise RuntimeError(f"<HookFailure>{message}</HookFailure>")  # the sandbox reports only what is between the tags
+
+
+# encodings ----------------------------------------------------------------------------------------------
+
+
+def _json_marshal(value: Any, options: dict[str, str] | None) -> str:
+    layout: dict[str, Any] = {"separators": (",", ":")} if options is None else {"indent": options.get("indent", "")}
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, **layout)
+    return text.replace("\n", "\n" + (options or {}).get("prefix", "")) + "\n"
+
+
+def _yaml_marshal(value: Any) -> str:
+    return str(yaml.safe_dump(value, allow_unicode=True)).removesuffix("...\n")
+
+
+def _yaml_unmarshal(data: bytes) -> Any:
+    return yaml.load(data, Loader=YamlLoader)  # noqa: S506  # a subclass of SafeLoader
+
+
+def _base64_decode(data: bytes) -> bytes:
+    return base64.b64decode(data.translate(None, b"\r\n"), validate=True)
+
+
+def _base64_url_decode(data: bytes) -> bytes:
+    return base64.b64decode(data + b"=" * (-len(data) % 4), altchars=b"-_", validate=True)
+
+
+# paths and URLs -----------------------------------------------------------------------------------------
+
+
+def _path_parts(path: str, separator: str | None) -> tuple[str, str]:
+    parent, found, name = path.removesuffix(separator or "/").rpartition(separator or "/")
+    return parent + found, name
+
+
+def _path_parse(path: str, separator: str | None) -> dict[str, str]:
+    parent, name = _path_parts(path, separator)
+    return {"parent": parent, "base_name": name}
+
+
+def _path_join(separator: str, first: str, *parts: str) -> str:
+    joined = last = first
+    for part in parts:
+        joined += "" if last.endswith(separator) else separator
+        last = part.removeprefix(separator)
+        joined += last
+    return joined
+
+
+def _path_is_hidden(path: str, separator: str | None, prefix: str | None) -> bool:
+    while path:
+        path, name = _path_parts(path, separator)
+        if name.startswith("_" if prefix is None else prefix):
+            return True
+    return False
+
+
+def _path_dir(path: str) -> str:
+    folder = posixpath.normpath(path[: path.rfind("/") + 1] or ".")
+    return "/" + folder.lstrip("/") if folder.startswith("//") else folder
+
+
+def _url_parse(text: str) -> dict[str, str]:
+    url = urlsplit(text)
+    return {
+        "scheme": url.scheme,
+        "host": url.netloc.rpartition("@")[2],
+        "path": unquote(url.path),
+        "query": url.query,
+        "fragment": unquote(url.fragment),
+    }
+
+
+def _query_unescape(text: str) -> str:
+    wrong = re.search("%(?![0-9A-Fa-f]{2}).{0,2}", text)
+    if wrong:
+        raise ValueError(f"invalid URL escape: {wrong[0]}")
+    return unquote_plus(text)
+
+
+def _build_url(scheme: str, host: str, path: str | None, query: str | None, fragment: str | None) -> str:
+    path = quote(path or "", safe="$&+,/:;=@~!'()*")
+    url = f"{scheme}://{host}" + ("/" if path and not path.startswith("/") else "") + path
+    # lakeFS 1.84 writes the path in place of the fragment
+    return url + (f"?{query}" if query else "") + ("" if fragment is None else f"#{path}")
+
+
+# texts --------------------------------------------------------------------------------------------------
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text, re.ASCII)
+
+
+def _regexp_match(pattern: str, text: str) -> bool:
+    return _pattern(pattern).search(text) is not None
+
+
+def _regexp_compile(text: str) -> dict[str, Function]:
+    pattern = _pattern(text)
+
+    def find_all_submatch(text: str, limit: int) -> list[list[str]]:
+        found = [[match[0], *match.groups("")] for match in pattern.finditer(text)]
+        return found if limit < 0 else found[:limit]
+
+    def find_submatch(text: str) -> list[str]:
+        return next(iter(find_all_submatch(text, 1)), [])
+
+    return {
+        "find": function(lambda text: next(iter(find_submatch(text)), ""), str),
+        "find_all": function(lambda text, limit: [found[0] for found in find_all_submatch(text, limit)], str, int),
+        "find_submatch": function(find_submatch, str),
+        "find_all_submatch": function(find_all_submatch, str, int),
+    }
+
+
+def _split(text: str, separator: str) -> list[str]:
+    return text.split(separator) if separator else list(text)
+
+
+def _sleep(nanoseconds: int) -> int:
+    time.sleep(min(max(nanoseconds, 0) / times.SECOND, MAX_SLEEP))
+    return nanoseconds
+
+
+MODULES: Modules = {
+    "hook": {"fail": function(_fail, str)},
+    "string": {  # these three work on characters, Lua's own on bytes
+        "lower": function(str.lower, str),
+        "upper": function(str.upper, str),
+        "reverse": function(lambda text: text[::-1], str),
+    },
+    "encoding/json": {
+        "marshal": function(_json_marshal, object, dict | None),
+        "unmarshal": function(json.loads, bytes),
+    },
+    "encoding/yaml": {
+        "marshal": function(_yaml_marshal, object),
+        "unmarshal": function(_yaml_unmarshal, bytes),
+    },
+    "encoding/base64": {
+        "encode": function(base64.b64encode, bytes),
+        "decode": function(_base64_decode, bytes),
+        "url_encode": function(lambda data: base64.urlsafe_b64encode(data).rstrip(b"="), bytes),
+        "url_decode": function(_base64_url_decode, bytes),
+    },
+    "encoding/hex": {
+        "encode": function(bytes.hex, bytes),
+        "decode": function(bytes.fromhex, str),
+    },
+    "crypto/hmac": {
+        "sign_sha256": function(lambda message, key: hmac.digest(key, message, "sha256"), bytes, bytes),
+        "sign_sha1": function(lambda message, key: hmac.digest(key, message, "sha1"), bytes, bytes),
+    },
+    "crypto/sha256": {"digest": function(lambda data: hashlib.sha256(data).digest(), bytes)},
+    "path": {
+        "parse": function(_path_parse, str, str | None),
+        "join": function(_path_join, str, str, variadic=True),
+        "is_hidden": function(_path_is_hidden, str, str | None, str | None),
+        "default_separator": function(lambda: "/"),
+        "extract_dir_name": function(_path_dir, str),
+    },
+    "uuid": {"new": function(lambda: str(uuid.uuid4()))},
+    "net/url": {
+        "parse": function(_url_parse, str),
+        "query_unescape": function(_query_unescape, str),
+        "path_escape": function(partial(quote, safe="$&+:=@~"), str),
+        "build_url": function(_build_url, str, str, str | None, str | None, str | None),
+    },
+    "regexp": {
+        "match": function(_regexp_match, str, str),
+        "quote_meta": function(partial(re.sub, r"([\\.+*?()|\[\]{}^$])", r"\\\1"), str),
+        "compile": function(_regexp_compile, str),
+    },
+    "strings": {
+        "split": function(_split, str, str),
+        "trim": function(str.strip, str),
+        "replace": function(str.replace, str, str, str, int),
+        "has_prefix": function(str.startswith, str, str),
+        "has_suffix": function(str.endswith, str, str),
+        "contains": function(operator.contains, str, str),
+    },
+    "time": {
+        "now": function(time.time_ns),
+        "since": function(lambda moment: time.time_ns() - moment, float),
+        "sleep": function(_sleep, int),
+        "add": function(times.add, int, dict),
+        "format": function(times.format_moment, float, str, str),
+        "format_iso": function(times.format_iso, float, str | None),
+        "parse": function(times.parse, str, str),
+        "parse_iso": function(partial(times.parse, times.ISO), str),
+    },
+}
+"""The modules, without ``lakefs``."""
