@@ -139,6 +139,10 @@ def test_endless_recursion_is_an_error():
     assert "stack overflow" in failure("local function f() return 1 + f() end\nf()")
 
 
+def test_output_without_end_is_an_error():
+    assert "the script printed too much" in failure("while true do print(string.rep('x', 1e6)) end")
+
+
 def test_finalizers_are_refused():  # they would run without a limit
     assert "__gc is not supported" in failure("setmetatable({}, {__gc = function() while true do end end})")
 

@@ -1,6 +1,5 @@
-"""Actions: hooks that are told of, or may refuse, what happens to a repository.
+"""Actions: hooks that can refuse an operation on a repository, or that are notified of it.
 
-`definitions` reads the files below ``_lakefs_actions/``, `runner` runs the hooks of an event and keeps what they did,
-`moves` is commit, merge, revert and the others with the hooks before and behind them. The kinds of
-hooks are `webhook`, `airflow` and `lua`.
+`definitions` parses the files below ``_lakefs_actions/``, `runner` runs the hooks of an event, `runs` stores their
+results. `hooked_operations` has the operations with hooks. The kinds of hooks are `webhook`, `airflow` and `lua`.
 """

@@ -1,4 +1,4 @@
-"""Airflow hooks: start a DAG run over version 1 of Airflow's API, and wait for it when asked to."""
+"""Airflow hooks: start a DAG run through version 1 of Airflow's API, and optionally wait for it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import json
 import threading
 import time
 from collections.abc import Mapping
+from io import StringIO
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote
 
-from lakefs_ops.local.actions.events import Event, as_go_json
-from lakefs_ops.local.actions.properties import WrongProperty, required, seconds, secret
-from lakefs_ops.local.actions.web import Calls, HookFailed, Log, check_url
+from lakefs_ops.local.actions.events import Event, to_json
+from lakefs_ops.local.actions.properties import WrongProperty, prefixed, required, seconds, secret
+from lakefs_ops.local.actions.web import Calls, HookFailed, split_url
 from lakefs_ops.local.store.urls import joined_path
 
 REQUEST_TIMEOUT = 5.0
-"""How long Airflow may take for an answer, in seconds."""
+"""Timeout of each request to Airflow, in seconds."""
 
 TIMEOUT = 60.0
-"""How long a DAG run may take when it is waited for, unless the hook says otherwise, in seconds."""
+"""Default of the ``timeout`` property: how long to wait for the DAG run, in seconds."""
 
 INTERVAL = 5.0
-"""How long to wait between two looks at a DAG run, in seconds."""
+"""The time between two polls of a DAG run, in seconds."""
 
 
 class Airflow:
@@ -30,52 +31,46 @@ class Airflow:
 
     Args:
         action: the action's name.
-        id: the hook's.
+        id: the hook's id.
         properties: ``url``, ``dag_id``, ``username``, ``password``, and optionally ``dag_conf``, ``wait_for_dag``,
             ``timeout``.
-        calls: sends it.
+        calls: sends the requests.
         stopping: set when the server stops.
 
     Raises:
-        WrongProperty: one of them cannot be used.
+        WrongProperty: a property is missing or has the wrong type.
     """
 
     def __init__(
         self, action: str, id: str, properties: Mapping[str, Any], calls: Calls, stopping: threading.Event
     ) -> None:
         self._action, self._id, self._calls, self._stopping = action, id, calls, stopping
-        given = {}
-        for name, told in (("url", "url"), ("dag_id", "DAG ID"), ("username", "username"), ("password", "password")):
-            try:
-                given[name] = required(properties, name)
-            except WrongProperty as wrong:
-                raise WrongProperty(f"airflow hook {told} property: {wrong}") from None
-        self._url, self._dag, self._user = given["url"], given["dag_id"], given["username"]
-        try:
-            self._password = secret(given["password"])
-        except WrongProperty as wrong:
-            raise WrongProperty(f"airflow hook password property: {wrong}") from None
-        self._timeout = TIMEOUT
-        if isinstance(properties.get("timeout"), str):
-            try:
-                self._timeout = seconds(properties["timeout"])
-            except WrongProperty as wrong:
-                raise WrongProperty(f"airflow hook timeout property: {wrong}") from None
+        with prefixed("airflow hook url property: "):
+            self._url = required(properties, "url")
+        with prefixed("airflow hook DAG ID property: "):
+            self._dag = required(properties, "dag_id")
+        with prefixed("airflow hook username property: "):
+            self._user = required(properties, "username")
+        with prefixed("airflow hook password property: "):
+            self._password = secret(required(properties, "password"))
+        timeout = properties.get("timeout")
+        with prefixed("airflow hook timeout property: "):
+            self._timeout = seconds(timeout) if isinstance(timeout, str) else TIMEOUT
         self._waits = properties.get("wait_for_dag") is True
         self._conf = properties.get("dag_conf", {})
         if not isinstance(self._conf, dict):
             raise WrongProperty("airflow hook conf is not of type Properties: wrong value type")
 
-    def run(self, event: Event, log: Log) -> None:
+    def run(self, event: Event, log: StringIO) -> None:
         """Start the DAG run for an event.
 
         Raises:
-            HookFailed: Airflow refuses, does not answer, or the run that is waited for fails.
+            HookFailed: Airflow refuses or does not respond, or the DAG run fails or takes too long.
         """
         run_id = f"lakeFS_hook_{self._id}_{event.run_id}"
-        told = json.loads(event.told(self._action, self._id))
-        body = as_go_json({"dag_run_id": run_id, "conf": dict(sorted({**self._conf, "lakeFS_event": told}.items()))})
-        url = self._address("dags", self._dag, "dagRuns")
+        conf = {**self._conf, "lakeFS_event": event.fields(self._action, self._id)}
+        body = to_json({"dag_run_id": run_id, "conf": dict(sorted(conf.items()))})
+        url = self._address(self._dag)
         log.write(f"Request:\nPOST {url}\nUsername: {self._user}, Password: {self._password.shown}\nBody: {body}\n\n")
         try:
             reply = self._calls.send("POST", url, self._headers(), body.encode(), log, REQUEST_TIMEOUT)
@@ -83,16 +78,16 @@ class Airflow:
             raise HookFailed(f"failed executing airflow request: {failed}") from None
         _check(reply.status)
         if self._waits:
-            self._wait(self._address("dags", quote(self._dag, safe=""), "dagRuns", quote(run_id, safe="")), log)
+            self._wait(self._address(quote(self._dag, safe=""), quote(run_id, safe="")), log)
 
-    def _wait(self, url: str, log: Log) -> None:
+    def _wait(self, url: str, log: StringIO) -> None:
         log.write("\nWaiting for DAG to complete...\n")
-        end = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout
         while True:
-            left = end - time.monotonic()
-            if self._stopping.wait(max(0.0, min(INTERVAL, left))):
+            remaining = deadline - time.monotonic()
+            if self._stopping.wait(max(0.0, min(INTERVAL, remaining))):
                 raise HookFailed("context canceled")
-            if time.monotonic() >= end:
+            if time.monotonic() >= deadline:
                 raise HookFailed("context deadline exceeded")
             log.write(f"Request:\nGET {url}\n")
             reply = self._calls.send("GET", url, self._headers(), None, log, REQUEST_TIMEOUT)
@@ -100,20 +95,19 @@ class Airflow:
             try:
                 state = json.loads(reply.body).get("state", "")
             except (ValueError, AttributeError) as error:
-                raise HookFailed(f"the answer cannot be read: {error}") from None
+                raise HookFailed(f"cannot parse the response: {error}") from None
             log.write(f"\nDAG completed with state: {state}\n")
             if state == "failed":
                 raise HookFailed("airflow hook DAG failed")
             if state == "success":
                 return
 
-    def _address(self, *names: str) -> str:
+    def _address(self, dag: str, *run: str) -> str:
         try:
-            check_url(self._url)
+            url = split_url(self._url)
         except HookFailed as failed:
             raise HookFailed(f"building dag run path: {failed}") from None
-        parts = urlsplit(self._url)
-        return urlunsplit(parts._replace(path=joined_path(unquote(parts.path), "api/v1", *names)))
+        return url._replace(path=joined_path(unquote(url.path), "api/v1/dags", dag, "dagRuns", *run)).geturl()
 
     def _headers(self) -> dict[str, str]:
         pair = base64.b64encode(f"{self._user}:{self._password}".encode()).decode()

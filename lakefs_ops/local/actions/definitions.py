@@ -1,4 +1,4 @@
-"""Reads action files: what is to run, on which events, for which branches (lakeFS 1.84, contract 2.14)."""
+"""Action files: the hooks to run, on which events and branches (lakeFS 1.84, contract 2.14)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lakefs_ops.local.actions.yaml_loader import YamlLoader
 from lakefs_ops.local.errors import Refusal
 
 FOLDER = "_lakefs_actions/"
+"""The prefix of the paths of action files."""
 
 EVENTS = frozenset(
     f"{when}-{what}"
@@ -21,21 +22,21 @@ EVENTS = frozenset(
         "commit", "merge", "create-tag", "delete-tag", "create-branch", "delete-branch", "revert", "cherry-pick",
     )
 ) | {"prepare-commit"}  # fmt: skip
-"""What an action can be for."""
+"""The events that an action can react to."""
 
 REQUIRED = {
     "webhook": (("url",),),
     "airflow": (("url",), ("dag_id",), ("username",), ("password",)),
     "lua": (("script", "script_path"),),
 }
-"""The kinds of hooks, each with the properties that it must have, at least one of each group."""
+"""The kinds of hooks, each with its required properties: at least one of each group."""
 
 _NAME = re.compile(r"\w[\w\-. ]+", re.ASCII)
 _HOOK_ID = re.compile(r"[_a-zA-Z][\-_a-zA-Z0-9]{1,255}")
 
 
 class InvalidAction(Exception):
-    """An action file that cannot be used; the text says why."""
+    """An action file that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,10 @@ class HookDefinition:
     """One hook of an action.
 
     Attributes:
-        id: its name in the action.
+        id: the hook's id, unique in the action.
         kind: ``webhook``, ``airflow`` or ``lua``.
-        condition: whether it runs, an expression; empty for: when all before it passed.
-        properties: what its kind needs; None when there are none.
+        condition: the ``if`` expression; empty means that all previous hooks must have passed.
+        properties: the properties for its kind; None if the file has none.
     """
 
     id: str
@@ -61,8 +62,8 @@ class Action:
 
     Attributes:
         name: the action's name.
-        on: the events it is for, each with globs of branches, none for every branch.
-        hooks: what runs, in order.
+        on: its events, each with globs of branches; no globs mean every branch.
+        hooks: the hooks, in the order in which they run.
     """
 
     name: str
@@ -70,20 +71,20 @@ class Action:
     hooks: tuple[HookDefinition, ...]
 
     def matches(self, event: str, branch: str) -> bool:
-        """Whether it is for an event on a branch.
+        """Whether the action reacts to an event on a branch.
 
         Raises:
-            Refusal: one of its globs cannot be read.
+            Refusal: one of its globs is invalid.
         """
         globs = self.on.get(event)
         return globs is not None and (not globs or any(glob_matches(glob, branch) for glob in globs))
 
 
 def parse(data: bytes) -> Action:
-    """Read an action file; what follows its first document is ignored.
+    """Parse an action file; documents after the first are ignored.
 
     Raises:
-        InvalidAction: it is not one.
+        InvalidAction: it is not a valid action file.
     """
     try:
         loader = YamlLoader(data)
@@ -94,9 +95,7 @@ def parse(data: bytes) -> Action:
         reader.text(fields.get("description"))
         items = reader.hooks(fields.get("hooks"))
     except yaml.MarkedYAMLError as error:
-        raise InvalidAction(yaml_words(error, data)) from None
-    except yaml.reader.ReaderError as error:
-        raise InvalidAction(f"yaml: {_READER_WORDS.get(error.reason, error.reason)}") from None
+        raise InvalidAction(_yaml_error(error, data)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidAction(f"yaml: {error}") from None
     if reader.problems:
@@ -114,15 +113,15 @@ def parse(data: bytes) -> Action:
 
 
 class _Reader:
-    """Takes the fields of an action out of a document, and remembers what has the wrong shape.
+    """Reads the fields of an action from a YAML document, and collects the values of the wrong type.
 
-    What is null counts as left out: an item of a list, or the value of a field.
+    Null counts as absent, as an item of a list and as the value of a field.
 
     Args:
-        loader: makes values of the parts without a shape.
+        loader: constructs the values of arbitrary type.
 
     Attributes:
-        problems: what has the wrong shape, with its line.
+        problems: the values of the wrong type, each with its line.
     """
 
     def __init__(self, loader: YamlLoader) -> None:
@@ -130,7 +129,7 @@ class _Reader:
         self._loader = loader
 
     def fields(self, node: yaml.Node, wanted: str, key: str = "string") -> dict[str, yaml.Node]:
-        """Return the fields of a mapping, by their names."""
+        """Return the fields of a mapping by name."""
         if _is_null(node):
             return {}
         if not isinstance(node, yaml.MappingNode):
@@ -145,19 +144,18 @@ class _Reader:
             line = name.start_mark.line + 1
             first = lines.setdefault((name.tag, name.value), line)
             if first != line or name.value in found:
-                told = f'line {line}: mapping key "{name.value}" already defined at line {first}'
-                self.problems.append(told)
+                self.problems.append(f'line {line}: mapping key "{name.value}" already defined at line {first}')
             found[name.value] = value
         return found
 
     def text(self, node: yaml.Node | None) -> str:
-        """Return a text; numbers are taken as they are written."""
+        """Return a text; numbers stay as they are written."""
         if node is None or _is_null(node):
             return ""
         if not isinstance(node, yaml.ScalarNode):
             self._mismatch(node, "string")
             return ""
-        return str(self._value(node)) if node.tag.endswith(":binary") else str(node.value)
+        return str(node.value)
 
     def items(self, node: yaml.Node | None, wanted: str) -> list[yaml.Node]:
         """Return the items of a sequence."""
@@ -197,10 +195,7 @@ class _Reader:
         return {name: self._value(value) for name, value in values.items()}
 
     def _value(self, node: yaml.Node) -> Any:
-        value = self._loader.construct_object(node, deep=True)
-        if isinstance(value, bytes):
-            return value.decode("utf-8", "replace")
-        return _with_text_keys(value)
+        return _with_text_keys(self._loader.construct_object(node, deep=True))
 
     def _mismatch(self, node: yaml.Node, wanted: str) -> None:
         if isinstance(node, yaml.ScalarNode):
@@ -240,87 +235,42 @@ def _check_hook(number: int, hook: HookDefinition, taken: set[str]) -> None:
         raise InvalidAction(f"hook[{number}] duplicate ID '{hook.id}': invalid action")
     if hook.kind not in REQUIRED:
         raise InvalidAction(f"hook[{number}] type '{hook.id}' unknown: invalid action")
-    told = f"hook[{number}] type '{hook.kind}'"
+    prefix = f"hook[{number}] type '{hook.kind}'"
     if hook.properties is None:
-        raise InvalidAction(f"{told}: missing hook properties: invalid action")
+        raise InvalidAction(f"{prefix}: missing hook properties: invalid action")
     for names in REQUIRED[hook.kind]:
         if not any(name in hook.properties for name in names):
-            shown = "' or '".join(names)
-            raise InvalidAction(f"{told}: '{shown}' must be supplied in properties: invalid action")
+            alternatives = "' or '".join(names)
+            raise InvalidAction(f"{prefix}: '{alternatives}' must be supplied in properties: invalid action")
 
 
-_READER_WORDS = {
-    "special characters are not allowed": "control characters are not allowed",
-    "invalid start byte": "invalid leading UTF-8 octet",
-    "invalid continuation byte": "invalid trailing UTF-8 octet",
-    "unexpected end of data": "incomplete UTF-8 octet sequence",
-    "truncated data": "incomplete UTF-16 character",
-}
-
-
-def yaml_words(error: yaml.MarkedYAMLError, data: bytes) -> str:
-    """Say what is wrong with YAML as lakeFS's parser says it, for the common cases.
-
-    It counts lines from zero but for what is wrong with a token, and does not tell the first one (lakeFS 1.84).
-    """
-    problem = error.problem or ""
-    if isinstance(error, yaml.constructor.ConstructorError) and "base64" in problem:
-        return "yaml: !!binary value contains invalid base64 data"
-    if isinstance(error, yaml.composer.ComposerError):
-        return "yaml: " + re.sub(r"^found undefined alias (.*)", r"unknown anchor \1 referenced", problem)
-    line = next((line for mark in (error.context_mark, error.problem_mark) if (line := _line(error, mark))), 0)
-    if isinstance(error, yaml.scanner.ScannerError):
-        line += line > 0
-        if "cannot start any token" in problem:
-            problem = _bad_start(error, data)
-        problem = _SCANNER_WORDS.get(problem, problem)
-    elif problem.startswith("expected ',' or "):
-        problem = f"did not find {problem.partition(', but')[0]}"
+def _yaml_error(error: yaml.MarkedYAMLError, data: bytes) -> str:
+    """Describe a YAML error with its line, the common ones in the words of lakeFS's parser."""
+    problem = error.problem or "invalid YAML"
+    if problem.startswith("expected ',' or "):
+        problem = f"did not find {problem.partition(', but ')[0]}"
     elif "node content" in problem:
         problem = "did not find expected node content"
-    elif problem.startswith("expected <block end>"):
-        sequence = "sequence" in (error.context or "")
-        problem = "did not find expected '-' indicator" if sequence else "did not find expected key"
-    return f"yaml: line {line}: {problem}" if line else f"yaml: {problem}"
-
-
-_SCANNER_WORDS = {
-    "mapping values are not allowed here": "mapping values are not allowed in this context",
-    "sequence entries are not allowed here": "block sequence entries are not allowed in this context",
-    "expected alphabetic or numeric character, but found '\\x00'": "could not find expected directive name",
-}
-
-
-def _line(error: yaml.MarkedYAMLError, mark: yaml.Mark | None) -> int:
-    if mark is None:
-        return 0
-    at_end = isinstance(error, yaml.parser.ParserError) and mark.buffer[mark.pointer] == "\0"
-    return int(mark.line) + (at_end and mark.column > 0)  # the end is on a line of its own
-
-
-def _bad_start(error: yaml.MarkedYAMLError, data: bytes) -> str:
-    lines = data.decode("utf-8", "replace").splitlines()
-    before = lines[error.problem_mark.line - 1].rstrip() if error.problem_mark and error.problem_mark.line else ""
-    if "'\\t'" in (error.problem or "") and before and before[-1] not in ":-?":
-        return "found a tab character that violates indentation"
-    return "found character that cannot start any token"
+    last = len(data.splitlines())
+    line = f"line {min(error.problem_mark.line + 1, last)}: " if error.problem_mark else ""
+    return f"yaml: {line}{problem}"
 
 
 def glob_matches(glob: str, name: str) -> bool:
-    """Whether a glob with ``*``, ``?`` and ``[a-z]`` covers a whole name, ``/`` excepted.
+    """Whether a glob matches a whole name: ``*`` and ``?`` match anything but ``/``, ``[a-z]`` a range.
 
     Raises:
-        Refusal: it cannot be read.
+        Refusal: the glob is invalid.
     """
     pattern, at = "", 0
     while at < len(glob):
-        sign = glob[at]
+        character = glob[at]
         at += 1
-        if sign == "*":
+        if character == "*":
             pattern += "[^/]*"
-        elif sign == "?":
+        elif character == "?":
             pattern += "[^/]"
-        elif sign == "[":
+        elif character == "[":
             end = glob.find("]", at + (glob[at : at + 1] == "^") + 1)
             if end < 0:
                 raise Refusal("syntax error in pattern")
@@ -329,11 +279,11 @@ def glob_matches(glob: str, name: str) -> bool:
             pattern += re.escape(inside.removeprefix("^")).replace(r"\-", "-") + "]"
             at = end + 1
         else:
-            if sign == "\\":
+            if character == "\\":
                 if at == len(glob):
                     raise Refusal("syntax error in pattern")
-                sign, at = glob[at], at + 1
-            pattern += re.escape(sign)
+                character, at = glob[at], at + 1
+            pattern += re.escape(character)
     try:
         return re.fullmatch(pattern, name, re.DOTALL) is not None
     except re.error:

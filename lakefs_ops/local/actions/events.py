@@ -1,4 +1,4 @@
-"""What a hook is told."""
+"""Events: what hooks react to."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-LARGEST_SECOND = 0xFFFF_FFFF
 NEVER = "0001-01-01T00:00:00Z"
-"""The moment of what did not happen: the start of a skipped hook, the commit of a tag (lakeFS 1.84, recorded)."""
+"""The time of an event that did not happen: a skipped hook, the commit of a tag (lakeFS 1.84, recorded)."""
 
+_MAX_SECOND = 0xFFFF_FFFF
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happens, or is about to.
+    """An operation that is about to happen, or has happened.
 
     Attributes:
         kind: for example ``pre-commit``.
         repository: the repository's name.
-        run_id: of the run that it starts.
-        pre_run_id: of the run that stood before it, for what comes after.
-        branch: the branch that it happens to; empty for tags.
-        source_ref: where the actions come from: a branch, or a commit's id.
-        tag: the tag that it happens to.
-        commit_id: the commit, once it is there.
+        run_id: the id of the run of its hooks.
+        pre_run_id: for a post event, the id of the run of the pre event.
+        branch: the branch of the operation; empty for tags.
+        source_ref: where the actions are read: a branch, or a commit's id.
+        tag: the tag of the operation.
+        commit_id: the commit, once it exists.
         message: the commit's message.
-        committer: who makes the commit.
+        committer: the commit's author.
         metadata: the commit's metadata.
-        merge_source: what is merged, as it was named.
-        storage_namespace: the repository's.
-        parents: the commit's.
-        meta_range_id: the commit's.
-        moment: when, in Unix seconds.
+        merge_source: the merged ref, as the request has it.
+        storage_namespace: the repository's storage namespace.
+        parents: the commit's parents.
+        meta_range_id: the commit's meta-range.
+        moment: the time, in Unix seconds.
     """
 
     kind: str
@@ -56,15 +56,20 @@ class Event:
     moment: float = field(default_factory=time.time)
 
     @property
-    def makes_commit(self) -> bool:
-        """Whether a commit is made of it; none is of a branch or a tag."""
+    def creates_commit(self) -> bool:
+        """Whether the operation creates a commit; operations on branches and tags do not."""
         return not self.kind.endswith(("-branch", "-tag"))
 
-    def told(self, action: str, hook: str) -> str:
-        """Return what a web hook is sent, JSON; what is empty is left out (contract, 2.14)."""
-        fields: dict[str, Any] = {
+    @property
+    def moment_text(self) -> str:
+        """The time of the event, in ISO 8601."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.moment))
+
+    def fields(self, action: str, hook: str) -> dict[str, Any]:
+        """Return the event for a hook of an action, without empty fields (contract, 2.14)."""
+        fields = {
             "event_type": self.kind,
-            "event_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.moment)),
+            "event_time": self.moment_text,
             "action_name": action,
             "hook_id": hook,
             "repository_id": self.repository,
@@ -77,20 +82,20 @@ class Event:
             "commit_metadata": dict(sorted(self.metadata.items())),
             "merge_source": self.merge_source,
         }
-        return as_go_json({key: value for key, value in fields.items() if value})
+        return {name: value for name, value in fields.items() if value}
+
+    def to_json(self, action: str, hook: str) -> str:
+        """Return `fields` as JSON."""
+        return to_json(self.fields(action, hook))
 
 
-def as_go_json(value: Any) -> str:
-    """Return JSON with the escapes that lakeFS uses."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
+def to_json(value: Any) -> str:
+    """Write compact JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def new_run_id() -> str:
-    """Return the id of a run: the newest second sorts first, within a second the earlier one does (contract, 2.14)."""
-    now = time.time_ns()
-    seconds, rest = divmod(now, 1_000_000_000)
-    number = (LARGEST_SECOND - seconds) << 68 | rest << 38
+    """Return the id of a run: later seconds sort first, and within a second earlier runs (contract, 2.14)."""
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    number = (_MAX_SECOND - seconds) << 68 | rest << 38
     return "".join(_DIGITS[number >> shift & 31] for shift in range(95, -1, -5))

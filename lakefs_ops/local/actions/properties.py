@@ -1,48 +1,59 @@
-"""The values that hooks take from their properties."""
+"""The properties of hooks: checks, durations, and values from the environment."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from lakefs_ops.local.store.urls import quoted
-
 ALLOWED = "LAKEFSACTION_"
-"""What a variable's name must begin with, for hooks to see it."""
+"""The prefix of the environment variables that hooks can read."""
 
 _VARIABLE = re.compile(r"\{\{ ?ENV\.(.*?) ?\}\}")
-_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^0-9.]*)")
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class WrongProperty(Exception):
-    """A property that a hook cannot use; the text says why."""
+    """A property that is missing or has the wrong type."""
 
 
 class Secret(str):
-    """A text that may hold secrets from the environment, and how a log shows it."""
+    """A text that may hold secrets from the environment.
+
+    Attributes:
+        shown: how a log shows it.
+    """
 
     __slots__ = ("shown",)
 
     shown: str
 
 
+@contextmanager
+def prefixed(prefix: str) -> Iterator[None]:
+    """Prepend a text to the message of a `WrongProperty` that is raised inside."""
+    try:
+        yield
+    except WrongProperty as wrong:
+        raise WrongProperty(f"{prefix}{wrong}") from None
+
+
 def secret(text: str) -> Secret:
-    """Put the environment's values into a text: ``{{ ENV.LAKEFSACTION_X }}``; others are empty.
+    """Replace ``{{ ENV.LAKEFSACTION_X }}`` by the value of that environment variable; other variables are empty.
 
     Raises:
-        WrongProperty: a variable for hooks is not set.
+        WrongProperty: a variable that hooks can read is not set.
     """
-    found = _VARIABLE.search(text) is not None
     value = Secret(_VARIABLE.sub(lambda match: _variable(match[1]), text))
-    value.shown = "*******" if found else text
+    value.shown = "*******" if _VARIABLE.search(text) else text
     return value
 
 
 def filled(value: Any) -> Any:
-    """Put the environment's values into every text of a value."""
+    """Apply `secret` to every text of a JSON value."""
     if isinstance(value, str):
         return str(secret(value))
     if isinstance(value, list):
@@ -61,10 +72,10 @@ def _variable(name: str) -> str:
 
 
 def required(properties: Mapping[str, Any], name: str) -> str:
-    """Return a text that must be there.
+    """Return a required text.
 
     Raises:
-        WrongProperty: it is not, or is no text.
+        WrongProperty: it is missing, empty, or not a text.
     """
     if name not in properties:
         raise WrongProperty(f"key {name}: missing key in properties")
@@ -77,34 +88,14 @@ def required(properties: Mapping[str, Any], name: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """Read a duration such as ``1m30s`` or ``500ms``.
+    """Parse a duration such as ``1m30s`` or ``500ms``.
 
     Raises:
-        WrongProperty: it is none.
+        WrongProperty: it is not a duration.
     """
-    rest = text[1:] if text[:1] in ("-", "+") else text
-    if rest == "0":
+    sign, number = (-1.0, text[1:]) if text.startswith("-") else (1.0, text.removeprefix("+"))
+    if number == "0":
         return 0.0
-    if not rest:
-        raise WrongProperty(f"time: invalid duration {quoted(text)}")
-    total = 0.0
-    while rest:
-        part = _PART.match(rest)
-        if part is None:
-            raise WrongProperty(f"time: invalid duration {quoted(text)}")
-        number, unit = part.groups()
-        if not unit:
-            raise WrongProperty(f"time: missing unit in duration {quoted(text)}")
-        if unit not in _SECONDS:
-            raise WrongProperty(f"time: unknown unit {quoted(unit)} in duration {quoted(text)}")
-        total += float(number) * _SECONDS[unit]
-        rest = rest[part.end() :]
-    return -total if text.startswith("-") else total
-
-
-def duration(elapsed: float) -> str:
-    """Write a duration as lakeFS logs it."""
-    for unit in ("s", "ms", "µs"):
-        if elapsed >= _SECONDS[unit]:
-            return f"{elapsed / _SECONDS[unit]:.6f}".rstrip("0").rstrip(".") + unit
-    return f"{int(elapsed * 1e9)}ns"
+    if not re.fullmatch(f"(?:{_PART.pattern})+", number):
+        raise WrongProperty(f"invalid duration '{text}'")
+    return sign * sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(number))

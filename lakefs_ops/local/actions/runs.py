@@ -1,4 +1,4 @@
-"""What the hooks of an event did: kept with the repository, listed newest first."""
+"""The runs of actions: stored with the repository, listed newest first."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from lakefs_ops.local.store.lake import Lake
 
 RUN, HOOK_RUN, OUTPUT = "action_run", "hook_run", "hook_output"
+"""The kinds of the stored documents."""
 
 
 class Runs:
     """The runs of one repository.
 
     Args:
-        lake: where they are kept.
+        lake: where they are stored.
         repository: the repository's number.
     """
 
@@ -27,7 +28,7 @@ class Runs:
         self._lake, self._repository = lake, repository
 
     def keep(self, run: dict[str, Any], hooks: list[tuple[dict[str, Any], str]]) -> None:
-        """Keep a run with its hooks and what each of them said."""
+        """Store a run and its hooks, each with its output."""
         with self._lake.database.writing():
             for hook, output in hooks:
                 id = f"{run['run_id']}/{hook['hook_run_id']}"
@@ -36,32 +37,31 @@ class Runs:
             self._lake.put_document(self._repository, RUN, run, run["run_id"])
 
     def set_commit(self, run_id: str, commit_id: str) -> None:
-        """Add the commit that came of it to a run that stood before it."""
+        """Add the id of the commit to the run of its pre hooks, if there was one."""
         with self._lake.database.writing():
             run = self._lake.document(self._repository, RUN, run_id)
             if run is not None:
                 self._lake.put_document(self._repository, RUN, {**run, "commit_id": commit_id}, run_id)
 
     def list(self, after: str, *, branch: str, commit: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Go through the runs with their ids, of one branch or commit when it is named.
+        """Yield the runs with their ids, optionally of a branch or a commit only.
 
-        A branch or commit is found by the beginning of its name too, then ordered by the names (lakeFS 1.84).
+        A prefix of a branch or of a commit's id is enough; the runs are then ordered by that name (lakeFS 1.84).
         """
-        field, start = ("branch", branch) if branch else ("commit_id", commit)
-        if not start:
+        field, prefix = ("branch", branch) if branch else ("commit_id", commit)
+        if not prefix:
             yield from self._lake.documents(self._repository, RUN, after=after)
             return
-        found = (run for _, run in self._lake.documents(self._repository, RUN) if run[field].startswith(start))
-        keyed = sorted(((f"{run[field]}/{run['run_id']}", run) for run in found), key=lambda pair: pair[0])
-        for key, run in keyed:
-            if not after or key > f"{start}/{after}":
+        runs = (run for _, run in self._lake.documents(self._repository, RUN) if run[field].startswith(prefix))
+        for key, run in sorted(((f"{run[field]}/{run['run_id']}", run) for run in runs), key=lambda pair: pair[0]):
+            if not after or key > f"{prefix}/{after}":
                 yield run["run_id"], run
 
     def get(self, run_id: str) -> dict[str, Any]:
         """Return a run.
 
         Raises:
-            Missing: there is none.
+            Missing: there is no such run.
         """
         run: dict[str, Any] | None = self._lake.document(self._repository, RUN, run_id)
         if run is None:
@@ -69,13 +69,13 @@ class Runs:
         return run
 
     def hooks(self, run_id: str, after: str) -> Iterator[dict[str, Any]]:
-        """Go through the hooks of a run, in the order of their files."""
+        """Yield the hooks of a run, in the order of their action files."""
         prefix = f"{run_id}/"
-        found = self._lake.documents(self._repository, HOOK_RUN, prefix, prefix + after if after else "")
-        return (hook for _, hook in found)
+        hooks = self._lake.documents(self._repository, HOOK_RUN, prefix, prefix + after if after else "")
+        return (hook for _, hook in hooks)
 
     def output(self, run_id: str, hook_run_id: str) -> str | None:
-        """Return what a hook said, None when it was skipped.
+        """Return the output of a hook, None for a skipped one.
 
         Raises:
             Missing: there is no such hook run.
@@ -88,6 +88,6 @@ class Runs:
         return None if hook["status"] == "skipped" else output
 
 
-def shown_time(moment: float | None) -> str:
-    """Return a moment as runs show it."""
+def time_text(moment: float | None) -> str:
+    """Write the time of a run as the API does."""
     return NEVER if moment is None else timestamp(moment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakefs_ops.local.actions.moves import Moves
+from lakefs_ops.local.actions.hooked_operations import HookedOperations
 from lakefs_ops.local.errors import Invalid
 from lakefs_ops.local.handlers import listing
 from lakefs_ops.local.handlers.commits import shown as shown_commit
@@ -27,7 +27,7 @@ def create(request: Request) -> Answer:
     names.check_branch(fields["name"], explain=True)
     names.check_ref(fields["source"])
     repository = request.writable(force=fields.get("force", False))
-    commit = Moves(request, repository).create_branch(
+    commit = HookedOperations(request, repository).create_branch(
         fields["name"], fields["source"], hidden=fields.get("hidden", False)
     )
     return as_text(commit.id, 201)
@@ -49,7 +49,7 @@ def delete(request: Request) -> Answer:
     request.check_repository_name()
     names.check_branch(name, "name")
     repository = request.writable(force=request.get("force", False))
-    Moves(request, repository).delete_branch(name)
+    HookedOperations(request, repository).delete_branch(name)
     return nothing()
 
 
@@ -87,7 +87,7 @@ def revert(request: Request) -> Answer:
         raise Invalid("argument parentNumber: invalid value: validation error")
     repository = request.writable(force=fields.get("force", False))
     overrides = fields.get("commit_overrides") or {}
-    Moves(request, repository).revert(
+    HookedOperations(request, repository).revert(
         request.path["branch"],
         fields["ref"],
         parent_number=fields["parent_number"],
@@ -109,7 +109,7 @@ def cherry_pick(request: Request) -> Answer:
         raise Invalid("argument parentNumber: value should be greater than 0: invalid value: validation error")
     repository = request.writable(force=fields.get("force", False))
     overrides = fields.get("commit_overrides") or {}
-    made = Moves(request, repository).cherry_pick(
+    made = HookedOperations(request, repository).cherry_pick(
         request.path["branch"],
         fields["ref"],
         parent_number=number,

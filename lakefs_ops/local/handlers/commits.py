@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lakefs_ops.local.actions.moves import Moves
+from lakefs_ops.local.actions.hooked_operations import HookedOperations
 from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Refusal
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store import names
@@ -48,7 +48,7 @@ def create(request: Request) -> Answer:
             aborted = f"prepare-commit hook aborted, run id '{new_id()}'"
             raise Missing(f"{aborted}: list actions from commit: listing actions: not found") from None
         raise Missing("branch not found")
-    made = Moves(request, repository).commit(
+    made = HookedOperations(request, repository).commit(
         name,
         message=fields["message"],
         metadata=fields.get("metadata") or {},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lakefs_ops.local.actions.moves import Moves
+from lakefs_ops.local.actions.hooked_operations import HookedOperations
 from lakefs_ops.local.errors import Forbidden
 from lakefs_ops.local.handlers.commits import shown as shown_commit
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
@@ -22,7 +22,7 @@ def start(request: Request) -> Answer:
     Branches(request.lake, imports.repository).get(request.path["branch"])
     imports.check(sources)
     id = imports.begin(
-        Moves(request, imports.repository).replace,
+        HookedOperations(request, imports.repository).replace,
         request.path["branch"],
         sources,
         request.addresses(imports.repository),

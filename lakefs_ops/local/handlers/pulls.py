@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from lakefs_ops.local.actions.moves import Moves
+from lakefs_ops.local.actions.hooked_operations import HookedOperations
 from lakefs_ops.local.errors import Invalid, Missing, Unauthenticated
 from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
 from lakefs_ops.local.identity import REFUSED
@@ -105,7 +105,7 @@ def merge(request: Request) -> Answer:
     repository = request.writable(force=False)
     if pull["status"] != "open":
         raise Invalid("bad pull request status")
-    made = Moves(request, repository).merge(pull["source_branch"], pull["destination_branch"])
+    made = HookedOperations(request, repository).merge(pull["source_branch"], pull["destination_branch"])
     closed = {"status": "merged", "merged_commit_id": made.id, "closed_date": timestamp(time.time())}
     with request.lake.database.writing():
         request.lake.put_document(repository.uid, KIND, _found(request, repository, id) | closed, id)

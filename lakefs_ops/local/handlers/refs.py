@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lakefs_ops.local.actions.moves import Moves
+from lakefs_ops.local.actions.hooked_operations import HookedOperations
 from lakefs_ops.local.errors import Invalid, Missing, Refusal
 from lakefs_ops.local.handlers import listing
 from lakefs_ops.local.handlers.commits import shown
@@ -81,7 +81,7 @@ def merge(request: Request) -> Answer:
     repository = request.writable(force=fields.get("force", False))
     Branches(request.lake, repository).get(destination)
     try:
-        made = Moves(request, repository).merge(
+        made = HookedOperations(request, repository).merge(
             source,
             destination,
             message=fields.get("message", ""),

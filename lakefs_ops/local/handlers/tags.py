@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lakefs_ops.local.actions.moves import Moves
+from lakefs_ops.local.actions.hooked_operations import HookedOperations
 from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Tags
@@ -22,7 +22,7 @@ def create(request: Request) -> Answer:
     names.check_tag(fields["id"])
     Tags(request.lake, request.repository).target(fields["id"], fields["ref"])
     repository = request.writable(force=fields.get("force", False))
-    commit = Moves(request, repository).create_tag(fields["id"], fields["ref"])
+    commit = HookedOperations(request, repository).create_tag(fields["id"], fields["ref"])
     return as_json({"id": fields["id"], "commit_id": commit.id}, 201)
 
 
@@ -39,7 +39,7 @@ def delete(request: Request) -> Answer:
     request.check_repository_name("name")
     names.check_tag(request.path["tag"])
     repository = request.writable(force=request.get("force", False))
-    Moves(request, repository).delete_tag(request.path["tag"])
+    HookedOperations(request, repository).delete_tag(request.path["tag"])
     return nothing()
 
 

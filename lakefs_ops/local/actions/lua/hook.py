@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from io import StringIO
 from typing import Any
 
 from lakefs_ops.local.actions.events import NEVER, Event
 from lakefs_ops.local.actions.lua import sandbox
 from lakefs_ops.local.actions.lua.lakefs import Request
-from lakefs_ops.local.actions.properties import WrongProperty, filled, required
-from lakefs_ops.local.actions.web import HookFailed, Log
+from lakefs_ops.local.actions.properties import WrongProperty, filled, prefixed, required
+from lakefs_ops.local.actions.web import HookFailed
 
 
 class Lua:
@@ -31,16 +31,14 @@ class Lua:
         arguments = properties.get("args", {})
         if not isinstance(arguments, dict):
             raise WrongProperty("'args' should be a map: wrong value type")
-        try:
+        with prefixed("error parsing args: "):
             self._arguments = filled(arguments)
-        except WrongProperty as wrong:
-            raise WrongProperty(f"error parsing args: {wrong}") from None
         self._is_path = properties.get("script", "") == ""
         if self._is_path and properties.get("script_path", "") == "":
             raise WrongProperty("'script' or 'script_path' must be supplied: wrong value type")
         self._script = required(properties, "script_path" if self._is_path else "script")
 
-    def run(self, event: Event, log: Log) -> None:
+    def run(self, event: Event, log: StringIO) -> None:
         """Run the script.
 
         Raises:
@@ -63,7 +61,6 @@ class Lua:
 
     def _context(self, event: Event) -> dict[str, Any]:
         """Return the script's ``action`` variable."""
-        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.moment))
         return {
             "action_name": self._action,
             "hook_id": self._id,
@@ -80,8 +77,8 @@ class Lua:
             "commit": {
                 "message": event.message,
                 "meta_range_id": event.meta_range_id,
-                "creation_date": created if event.makes_commit else NEVER,
-                "version": int(event.makes_commit),
+                "creation_date": event.moment_text if event.creates_commit else NEVER,
+                "version": int(event.creates_commit),
                 "metadata": dict(event.metadata),
                 "parents": list(event.parents),
             },

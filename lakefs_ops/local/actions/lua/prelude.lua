@@ -1,10 +1,10 @@
 -- Prepares the globals of a script and returns the functions that the sandbox needs.
-local write, limit, chunk = ...
+local write, limit, max_output, chunk = ...
 local sethook, getinfo, load, rawget = debug.sethook, debug.getinfo, load, rawget
 local error, pcall, xpcall, type, tostring, select = error, pcall, xpcall, type, tostring, select
 local setmetatable, getmetatable, find, concat = setmetatable, getmetatable, string.find, table.concat
 local pack, unpack = table.pack, table.unpack
-local exhausted = false
+local exhausted, written = false, 0
 
 -- remove all globals but these, and the functions that lakeFS's Lua does not have
 local kept = {}
@@ -65,7 +65,10 @@ end
 function print(...)
   local line = {}
   for at = 1, select("#", ...) do line[at] = tostring((select(at, ...))) end
-  write(concat(line, "\t") .. "\n")
+  local text = concat(line, "\t") .. "\n"
+  written = written + #text
+  if written > max_output then error("the script printed too much", 2) end
+  write(text)
 end
 function collectgarbage() return 0 end
 function string.find(text, part, start) return find(text, part, start, true) end

@@ -21,6 +21,9 @@ MAX_INSTRUCTIONS = 50_000_000
 MAX_MEMORY = 256 << 20
 """How much memory a script may allocate, in bytes."""
 
+MAX_OUTPUT = 16 << 20
+"""How much a script may print, in bytes."""
+
 _CHUNK = b"lua"
 _PRELUDE = Path(__file__).with_name("prelude.lua").read_text()
 _REFUSAL = re.compile("<HookFailure>(.*?)</HookFailure>", re.DOTALL)
@@ -31,7 +34,7 @@ class ScriptFailed(Exception):
     """A script that refused, failed, or could not run; the text is what lakeFS reports."""
 
 
-def run(source: str, variables: Mapping[str, Any], *, write: Callable[[str], None], request: lakefs.Request) -> None:
+def run(source: str, variables: Mapping[str, Any], *, write: Callable[[str], object], request: lakefs.Request) -> None:
     """Run a script.
 
     Args:
@@ -44,7 +47,8 @@ def run(source: str, variables: Mapping[str, Any], *, write: Callable[[str], Non
         ScriptFailed: it cannot be parsed, raises an error, or exceeds a limit; or lupa is not installed.
     """
     runtime = _runtime()
-    tools = runtime.execute(_PRELUDE, lambda text: write(as_text(text)), MAX_INSTRUCTIONS, _CHUNK)
+    limits = (MAX_INSTRUCTIONS, MAX_OUTPUT)
+    tools = runtime.execute(_PRELUDE, lambda text: write(as_text(text)), *limits, _CHUNK)
     values = Values(runtime, tools)
     for name, functions in {**MODULES, "lakefs": lakefs.functions(request)}.items():
         tools[b"provide"](name.encode(), values.to_lua(functions))
