@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 
-from lakefs_ops.local.actions.lua import times
+from lakefs_ops.local.actions.lua import sandbox, times
 from lakefs_ops.local.actions.lua.sandbox import ScriptFailed, run
 
 
@@ -206,3 +208,13 @@ def test_texts_that_are_not_times(layout, text):
 def test_a_time_is_read_as_it_is_written(layout):
     moment = 1_583_208_306 * times.SECOND
     assert times.parse(layout, times.format_moment(moment, layout, "Asia/Tokyo")) == moment
+
+
+def test_the_sandbox_imports_nothing_of_the_server():
+    allowed = {"lakefs", "modules", "sandbox", "times", "values", "yaml_loader"}
+    folder = Path(sandbox.__file__).parent
+    for file in [*(folder / f"{name}.py" for name in allowed - {"yaml_loader"}), folder.parent / "yaml_loader.py"]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("lakefs_ops"):
+                names = [alias.name for alias in node.names] if node.module.endswith(".lua") else [node.module]
+                assert {name.rpartition(".")[2] for name in names} <= allowed, f"{file.name} imports {names}"

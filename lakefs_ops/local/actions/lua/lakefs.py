@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lakefs_ops.local.actions.lua.values import Function, function
+from lakefs_ops.local.actions.lua.values import Function
 
 Request = Callable[[str, Sequence[str], Mapping[str, str], Any], tuple[int, bytes]]
 """Sends a request: method, path segments, query and JSON body in; status and body of the response out."""
@@ -51,18 +51,18 @@ def functions(request: Request) -> Mapping[str, Function]:
 
     text, amount, flag = str | None, int | None, bool | None
     return {
-        "create_tag": function(create_tag, str, str, str),
-        "diff_branch": function(diff_branch, str, str, text, amount, text, text),
-        "diff_refs": function(diff_refs, str, str, str, text, text, text, amount),
-        "get_object": function(get_object, str, str, str),
-        "list_objects": function(list_objects, str, str, text, text, text, amount, flag),
-        "stat_object": function(stat_object, str, str, str, flag),
-        "update_object_user_metadata": function(update_user_metadata, str, str, str, dict),
+        "create_tag": Function(create_tag, str, str, str),
+        "diff_branch": Function(diff_branch, str, str, text, amount, text, text),
+        "diff_refs": Function(diff_refs, str, str, str, text, text, text, amount),
+        "get_object": Function(get_object, str, str, str),
+        "list_objects": Function(list_objects, str, str, text, text, text, amount, flag),
+        "stat_object": Function(stat_object, str, str, str, flag),
+        "update_object_user_metadata": Function(update_user_metadata, str, str, str, dict),
     }
 
 
 def _query(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Leave out the parameters that are None, and write the others as JSON does."""
+    """Drop parameters without a value, and write the others as JSON."""
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in parameters.items()

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, unquote_plus, urlsplit
 import yaml  # type: ignore[import-untyped]
 
 from lakefs_ops.local.actions.lua import times
-from lakefs_ops.local.actions.lua.values import Function, Modules, function
+from lakefs_ops.local.actions.lua.values import Function, Modules
 from lakefs_ops.local.actions.yaml_loader import YamlLoader
 
 MAX_SLEEP = 60.0
@@ -136,10 +136,10 @@ def _regexp_compile(text: str) -> dict[str, Function]:
         return next(iter(find_all_submatch(text, 1)), [])
 
     return {
-        "find": function(lambda text: next(iter(find_submatch(text)), ""), str),
-        "find_all": function(lambda text, limit: [found[0] for found in find_all_submatch(text, limit)], str, int),
-        "find_submatch": function(find_submatch, str),
-        "find_all_submatch": function(find_all_submatch, str, int),
+        "find": Function(lambda text: next(iter(find_submatch(text)), ""), str),
+        "find_all": Function(lambda text, limit: [found[0] for found in find_all_submatch(text, limit)], str, int),
+        "find_submatch": Function(find_submatch, str),
+        "find_all_submatch": Function(find_all_submatch, str, int),
     }
 
 
@@ -153,71 +153,71 @@ def _sleep(nanoseconds: int) -> int:
 
 
 MODULES: Modules = {
-    "hook": {"fail": function(_fail, str)},
+    "hook": {"fail": Function(_fail, str)},
     "string": {  # these three work on characters, Lua's own on bytes
-        "lower": function(str.lower, str),
-        "upper": function(str.upper, str),
-        "reverse": function(lambda text: text[::-1], str),
+        "lower": Function(str.lower, str),
+        "upper": Function(str.upper, str),
+        "reverse": Function(lambda text: text[::-1], str),
     },
     "encoding/json": {
-        "marshal": function(_json_marshal, object, dict | None),
-        "unmarshal": function(json.loads, bytes),
+        "marshal": Function(_json_marshal, object, dict | None),
+        "unmarshal": Function(json.loads, bytes),
     },
     "encoding/yaml": {
-        "marshal": function(_yaml_marshal, object),
-        "unmarshal": function(_yaml_unmarshal, bytes),
+        "marshal": Function(_yaml_marshal, object),
+        "unmarshal": Function(_yaml_unmarshal, bytes),
     },
     "encoding/base64": {
-        "encode": function(base64.b64encode, bytes),
-        "decode": function(_base64_decode, bytes),
-        "url_encode": function(lambda data: base64.urlsafe_b64encode(data).rstrip(b"="), bytes),
-        "url_decode": function(_base64_url_decode, bytes),
+        "encode": Function(base64.b64encode, bytes),
+        "decode": Function(_base64_decode, bytes),
+        "url_encode": Function(lambda data: base64.urlsafe_b64encode(data).rstrip(b"="), bytes),
+        "url_decode": Function(_base64_url_decode, bytes),
     },
     "encoding/hex": {
-        "encode": function(bytes.hex, bytes),
-        "decode": function(bytes.fromhex, str),
+        "encode": Function(bytes.hex, bytes),
+        "decode": Function(bytes.fromhex, str),
     },
     "crypto/hmac": {
-        "sign_sha256": function(lambda message, key: hmac.digest(key, message, "sha256"), bytes, bytes),
-        "sign_sha1": function(lambda message, key: hmac.digest(key, message, "sha1"), bytes, bytes),
+        "sign_sha256": Function(lambda message, key: hmac.digest(key, message, "sha256"), bytes, bytes),
+        "sign_sha1": Function(lambda message, key: hmac.digest(key, message, "sha1"), bytes, bytes),
     },
-    "crypto/sha256": {"digest": function(lambda data: hashlib.sha256(data).digest(), bytes)},
+    "crypto/sha256": {"digest": Function(lambda data: hashlib.sha256(data).digest(), bytes)},
     "path": {
-        "parse": function(_path_parse, str, str | None),
-        "join": function(_path_join, str, str, variadic=True),
-        "is_hidden": function(_path_is_hidden, str, str | None, str | None),
-        "default_separator": function(lambda: "/"),
-        "extract_dir_name": function(_path_dir, str),
+        "parse": Function(_path_parse, str, str | None),
+        "join": Function(_path_join, str, str, variadic=True),
+        "is_hidden": Function(_path_is_hidden, str, str | None, str | None),
+        "default_separator": Function(lambda: "/"),
+        "extract_dir_name": Function(_path_dir, str),
     },
-    "uuid": {"new": function(lambda: str(uuid.uuid4()))},
+    "uuid": {"new": Function(lambda: str(uuid.uuid4()))},
     "net/url": {
-        "parse": function(_url_parse, str),
-        "query_unescape": function(_query_unescape, str),
-        "path_escape": function(partial(quote, safe="$&+:=@~"), str),
-        "build_url": function(_build_url, str, str, str | None, str | None, str | None),
+        "parse": Function(_url_parse, str),
+        "query_unescape": Function(_query_unescape, str),
+        "path_escape": Function(partial(quote, safe="$&+:=@~"), str),
+        "build_url": Function(_build_url, str, str, str | None, str | None, str | None),
     },
     "regexp": {
-        "match": function(_regexp_match, str, str),
-        "quote_meta": function(partial(re.sub, r"([\\.+*?()|\[\]{}^$])", r"\\\1"), str),
-        "compile": function(_regexp_compile, str),
+        "match": Function(_regexp_match, str, str),
+        "quote_meta": Function(partial(re.sub, r"([\\.+*?()|\[\]{}^$])", r"\\\1"), str),
+        "compile": Function(_regexp_compile, str),
     },
     "strings": {
-        "split": function(_split, str, str),
-        "trim": function(str.strip, str),
-        "replace": function(str.replace, str, str, str, int),
-        "has_prefix": function(str.startswith, str, str),
-        "has_suffix": function(str.endswith, str, str),
-        "contains": function(operator.contains, str, str),
+        "split": Function(_split, str, str),
+        "trim": Function(str.strip, str),
+        "replace": Function(str.replace, str, str, str, int),
+        "has_prefix": Function(str.startswith, str, str),
+        "has_suffix": Function(str.endswith, str, str),
+        "contains": Function(operator.contains, str, str),
     },
     "time": {
-        "now": function(time.time_ns),
-        "since": function(lambda moment: time.time_ns() - moment, float),
-        "sleep": function(_sleep, int),
-        "add": function(times.add, int, dict),
-        "format": function(times.format_moment, float, str, str),
-        "format_iso": function(times.format_iso, float, str | None),
-        "parse": function(times.parse, str, str),
-        "parse_iso": function(partial(times.parse, times.ISO), str),
+        "now": Function(time.time_ns),
+        "since": Function(lambda moment: time.time_ns() - moment, float),
+        "sleep": Function(_sleep, int),
+        "add": Function(times.add, int, dict),
+        "format": Function(times.format_moment, float, str, str),
+        "format_iso": Function(times.format_iso, float, str | None),
+        "parse": Function(times.parse, str, str),
+        "parse_iso": Function(partial(times.parse, times.ISO), str),
     },
 }
 """The modules, without ``lakefs``."""

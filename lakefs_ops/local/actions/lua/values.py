@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
 class Function:
     """A Python function that a script can call. Whatever it raises becomes an error in the script.
 
     Args:
         call: the function; a tuple that it returns is several Lua results.
         kinds: the type of each parameter: ``str``, ``bytes``, ``int``, ``float``, ``bool`` or ``dict``; ``object`` for
-            any value. The last ones may be None: ``str | None``.
+            any value. Those of optional parameters, at the end, allow None: ``str | None``.
         variadic: whether the last parameter repeats.
     """
 
-    call: Callable[..., Any]
-    kinds: tuple[Any, ...] = ()
-    variadic: bool = False
-
-
-def function(call: Callable[..., Any], *kinds: Any, variadic: bool = False) -> Function:
-    """Declare a `Function`."""
-    return Function(call, kinds, variadic)
+    def __init__(self, call: Callable[..., Any], *kinds: Any, variadic: bool = False) -> None:
+        self.call, self.kinds, self.variadic = call, kinds, variadic
 
 
 Modules = Mapping[str, Mapping[str, Function]]
@@ -90,7 +82,7 @@ class Values:
             return None
         kind = optional[0] if optional else kind
         if kind is bool:
-            return value not in (None, False)
+            return value is not None and value is not False
         if kind is object:
             return self.from_lua(value)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
