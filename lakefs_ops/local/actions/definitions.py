@@ -128,22 +128,22 @@ class _Reader:
         self.problems: list[str] = []
         self._loader = loader
 
-    def fields(self, node: yaml.Node, wanted: str, key: str = "string") -> dict[str, yaml.Node]:
+    def fields(self, node: yaml.Node, expected: str, key: str = "string") -> dict[str, yaml.Node]:
         """Return the fields of a mapping by name."""
         if _is_null(node):
             return {}
         if not isinstance(node, yaml.MappingNode):
-            self._mismatch(node, wanted)
+            self._mismatch(node, expected)
             return {}
         found: dict[str, yaml.Node] = {}
-        lines: dict[tuple[str, str], int] = {}
+        lines: dict[str, int] = {}
         for name, value in node.value:
             if not isinstance(name, yaml.ScalarNode):
                 self._mismatch(name, key)
                 continue
             line = name.start_mark.line + 1
-            first = lines.setdefault((name.tag, name.value), line)
-            if first != line or name.value in found:
+            first = lines.setdefault(name.value, line)
+            if name.value in found:
                 self.problems.append(f'line {line}: mapping key "{name.value}" already defined at line {first}')
             found[name.value] = value
         return found
@@ -157,12 +157,12 @@ class _Reader:
             return ""
         return str(node.value)
 
-    def items(self, node: yaml.Node | None, wanted: str) -> list[yaml.Node]:
+    def items(self, node: yaml.Node | None, expected: str) -> list[yaml.Node]:
         """Return the items of a sequence."""
         if node is None or _is_null(node):
             return []
         if not isinstance(node, yaml.SequenceNode):
-            self._mismatch(node, wanted)
+            self._mismatch(node, expected)
             return []
         return [item for item in node.value if not _is_null(item)]
 
@@ -197,13 +197,13 @@ class _Reader:
     def _value(self, node: yaml.Node) -> Any:
         return _with_text_keys(self._loader.construct_object(node, deep=True))
 
-    def _mismatch(self, node: yaml.Node, wanted: str) -> None:
+    def _mismatch(self, node: yaml.Node, expected: str) -> None:
         if isinstance(node, yaml.ScalarNode):
             shown = node.value if len(node.value) <= 10 else f"{node.value[:7]}..."
             what = f"!!{node.tag.rpartition(':')[2]} `{shown}`"
         else:
             what = "!!map" if isinstance(node, yaml.MappingNode) else "!!seq"
-        self.problems.append(f"line {node.start_mark.line + 1}: cannot unmarshal {what} into {wanted}")
+        self.problems.append(f"line {node.start_mark.line + 1}: cannot unmarshal {what} into {expected}")
 
 
 def _is_null(node: yaml.Node) -> bool:
