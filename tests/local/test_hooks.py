@@ -413,12 +413,11 @@ def test_an_airflow_hook_with_an_unusable_url(repository):
 
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
-    [("X A", "b", "header name 'X A'"), ("", "b", "header name ''"), ("X-A", "a\nb", "header value b'a\\nb'")],
+    [("X A", "b", "name 'X A'"), ("", "b", "name ''"), ("X-A", "a\nb", "value for 'X-A'")],
 )
 def test_headers_that_cannot_be_sent(repository, receiver, name, value, problem):
     repository.webhook(receiver.url, headers={name: value})
-    message = repository.commit().json()["message"].lower()
-    assert f'post "{receiver.url}": invalid {problem.lower()}\n' in message
+    assert f'Post "{receiver.url}": invalid header {problem}\n' in repository.commit().json()["message"]
 
 
 @pytest.mark.parametrize("name", ["headers", "query_params"])

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 MAX_REDIRECTS = 10
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TO_GET = (301, 302, 303)
 _REDIRECTS = (*_TO_GET, 307, 308)
 
@@ -98,9 +99,11 @@ class Calls:
     def _follow(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        for name in headers:
+        for name, value in headers.items():
             if not _HEADER_NAME.fullmatch(name):
                 raise ValueError(f"invalid header name '{name}'")
+            if _CONTROL.search(value.strip()):
+                raise ValueError(f"invalid header value for '{name}'")  # the value may be a secret
         sent = {name.lower(): value.strip().encode() for name, value in headers.items()}
         for _ in range(MAX_REDIRECTS + 1):
             response, content = self._exchange(method, url, sent, body, deadline)
