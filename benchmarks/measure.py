@@ -201,6 +201,17 @@ def imported(name, _url):
     return {"seconds": time.perf_counter() - started}
 
 
+def created(name, url):
+    """Import and create a client, or only import the libraries that clients need."""
+    started = time.perf_counter()
+    if name == "libraries":
+        importlib.import_module("requests")
+        _ = importlib.import_module("pydantic").BaseModel
+    else:
+        CLIENTS[name](url)
+    return {"seconds": time.perf_counter() - started}
+
+
 def get(name, url):
     client = CLIENTS[name](url)
     return {"seconds": per_call(client.get, 1500)}

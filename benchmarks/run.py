@@ -38,6 +38,7 @@ class Row:
 ROWS = [
     Row("import, of `import requests`", "imported", "requests", 1.2, 9, at_most=True),
     Row("import", "imported", "sdk", 5, 9),
+    Row("create a client, of `import requests, pydantic`", "created", "libraries", 1.2, 15, at_most=True),
     Row("import and the first parsed call", "first", "sdk", 3, 15),
     Row("GET branch", "get", "sdk", 1.3, 7),
     Row("GET branch", "get", "lakefs", 1.3, 7),

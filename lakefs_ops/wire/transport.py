@@ -37,7 +37,6 @@ from requests.structures import CaseInsensitiveDict
 from lakefs_ops import errors
 from lakefs_ops.call import Call
 from lakefs_ops.config import API, Config
-from lakefs_ops.model import Model
 from lakefs_ops.version import __version__
 from lakefs_ops.wire import connections, failures
 from lakefs_ops.wire.bodies import StreamedBody, prepare_body
@@ -46,6 +45,7 @@ from lakefs_ops.wire.credentials import Credentials
 
 if TYPE_CHECKING:
     from lakefs_ops.api.auth.models import AuthenticationToken
+    from lakefs_ops.model import Model
 
 T = TypeVar("T")
 
