@@ -1,48 +1,48 @@
-"""What can go wrong, as one tree.
+"""The exceptions of this package, one tree under `LakeFSError`.
 
 ::
 
     LakeFSError
-    ├── InvalidArgument                 refused before anything was sent (also a ValueError)
-    │   └── ConfigurationError          endpoint, credentials, files
-    ├── TransportError                  no usable answer; whether it took effect may be unknown
-    │   ├── ConnectionFailed            nothing listens there, or the connection broke
-    │   ├── TimedOut                    no answer in time
-    │   └── NotALakeFS                  an answer, but not one of a lakeFS
-    └── ApiError                        lakeFS said no; has `status`
-        ├── NotModified           304   the object is the one that is here already
-        ├── BadRequest            400   (500 where the server blames itself for the caller's mistake)
+    ├── InvalidArgument                 rejected before anything was sent (also a ValueError)
+    │   └── ConfigurationError          endpoint, credentials or configuration files
+    ├── TransportError                  no usable response; the call may have taken effect
+    │   ├── ConnectionFailed            nothing is listening, or the connection broke
+    │   ├── TimedOut                    no response in time
+    │   └── NotALakeFS                  a response, but not one that lakeFS sends
+    └── ApiError                        an error response of lakeFS; has `status`
+        ├── NotModified           304   the object matches `if_none_match`
+        ├── BadRequest            400   (500 where lakeFS reports a caller's mistake as its own)
         │   ├── NoChanges               nothing to commit or merge
-        │   ├── DirtyBranch             uncommitted changes are in the way
-        │   ├── NoMergeBase             the two refs have no commit in common
-        │   ├── StorageNamespaceInUse   another repository keeps its data there, or did
-        │   └── PullRequestNotOpen
-        ├── AuthenticationFailed  401   (403 for a session that has expired)
+        │   ├── DirtyBranch             the branch has uncommitted changes
+        │   ├── NoMergeBase             the two refs have no common commit
+        │   ├── StorageNamespaceInUse   used by another repository, existing or deleted
+        │   └── PullRequestNotOpen      it is closed or merged
+        ├── AuthenticationFailed  401   (403 for an expired session)
         ├── PermissionDenied      403   (401 where the server knows the user)
-        │   ├── ProtectedBranch
+        │   ├── ProtectedBranch         a protection rule covers the branch
         │   └── ReadOnlyRepository
         ├── NotFound              404
         │   ├── RepositoryNotFound, ObjectNotFound, PullRequestNotFound
-        │   ├── RefNotFound             no such ref, whatever it may be
+        │   ├── RefNotFound             a missing branch, tag or commit
         │   │   └── BranchNotFound, TagNotFound, CommitNotFound
-        │   └── NotAnEndpoint           the server does not know the address
+        │   └── NotAnEndpoint           the server does not know the URL
         ├── Conflict              409
         │   ├── AlreadyExists
         │   └── MergeConflict           has `paths`
         ├── Gone                  410
         ├── PreconditionFailed    412
-        │   └── HookFailed              has `run_id` (404, 500 when a file of the actions is at fault)
-        ├── TooLarge              413   what stands before lakeFS, or the store, takes no more at once
+        │   └── HookFailed              has `run_id` (404, 500 for a broken action file)
+        ├── TooLarge              413   over the limit of a proxy or of the object store
         ├── RangeNotSatisfiable   416
-        ├── Busy                  420, 423, 429: too many attempts on one branch
+        ├── Busy                  420, 423, 429: too many concurrent writes to a branch, or too many requests
         └── ServerError           5xx
             ├── BranchLocked            "currently locked"
             ├── LostRace                "predicate failed": another writer was first
-            ├── NotSupported      501   (400, 403, 500 where it is the store that cannot)
-            └── Unavailable       502, 503, 504 (500 of a server being stopped; 400, 500 of a busy store)
+            ├── NotSupported      501   (400, 403, 500 where the object store is the reason)
+            └── Unavailable       502, 503, 504 (500 during shutdown; 400, 500 of a busy object store)
 
-Every message says what was asked, of whom, what came back, and what to do. All errors pickle, since they cross
-process borders in Airflow and Dagster.
+Each message has the call, the server, the response and advice on what to do. All errors can be pickled, because
+Airflow and Dagster pass them between processes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from typing import Any
 
 
 class LakeFSError(Exception):
-    """The root of all errors that this package raises."""
+    """The base of all errors that this package raises."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ class LakeFSError(Exception):
 
     @property
     def message(self) -> str:
-        """The whole sentence."""
+        """The complete message."""
         return str(self.args[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -76,19 +76,19 @@ def _rebuild(cls: type[LakeFSError], message: str, details: dict[str, Any]) -> L
 
 
 class InvalidArgument(LakeFSError, ValueError):
-    """An argument was refused before anything was sent."""
+    """An argument was rejected before anything was sent."""
 
 
 class ConfigurationError(InvalidArgument):
-    """The endpoint, the credentials or a file of the configuration cannot be used."""
+    """The endpoint, the credentials or a configuration file cannot be used."""
 
 
 class TransportError(LakeFSError):
-    """No usable answer came; whether the call took effect may be unknown.
+    """No usable response; the call may have taken effect.
 
     Attributes:
         operation: the operation's name in the specification.
-        endpoint: the server that was asked.
+        endpoint: the server's address.
     """
 
     operation: str
@@ -96,7 +96,7 @@ class TransportError(LakeFSError):
 
 
 class ConnectionFailed(TransportError):
-    """Nothing listens at the endpoint, or the connection broke.
+    """Nothing is listening at the endpoint, or the connection broke.
 
     Attributes:
         sent: whether the request may have reached the server.
@@ -106,7 +106,7 @@ class ConnectionFailed(TransportError):
 
 
 class TimedOut(TransportError):
-    """No answer came in time.
+    """No response came in time.
 
     Attributes:
         sent: whether the request may have reached the server.
@@ -116,22 +116,21 @@ class TimedOut(TransportError):
 
 
 class NotALakeFS(TransportError):
-    """Something answered, but not as a lakeFS does."""
+    """The server does not respond like lakeFS."""
 
 
 class ApiError(LakeFSError):
-    """LakeFS refused the call.
+    """An error response of lakeFS, or of the object store at a presigned URL.
 
     Attributes:
         status: the HTTP status.
-        reason: the server's own text, empty when it gave none; without the schema and the value that its validator
-            appends, since the value may be a secret.
+        reason: the server's message, empty if it sent none; without the schema and the value that lakeFS appends to
+            validation errors, since the value may be a secret.
         operation: the operation's name in the specification.
-        endpoint: the server that was asked.
-        request_id: the server's id of the request, to find it in its log; None when it gave none.
-        names: what the call was about, such as ``{"repository": "lake", "branch": "main"}``: what its address, its
-            query and its body name.
-        retry_after: seconds after which the server wants to be asked again, None when it does not say.
+        endpoint: the server's address.
+        request_id: the request's ID in the server's log; None if the server sent none.
+        context: the names in the call's path, query and body, such as ``{"repository": "lake", "branch": "main"}``.
+        retry_after: seconds to wait before the next attempt, as requested by the server; None without a request.
     """
 
     status: int
@@ -139,12 +138,12 @@ class ApiError(LakeFSError):
     operation: str
     endpoint: str
     request_id: str | None
-    names: Mapping[str, str]
+    context: Mapping[str, str]
     retry_after: float | None
 
 
 class BadRequest(ApiError):
-    """400: the server does not take the request as it is."""
+    """400: the request is not valid."""
 
 
 class NoChanges(BadRequest):
@@ -152,15 +151,15 @@ class NoChanges(BadRequest):
 
 
 class DirtyBranch(BadRequest):
-    """400: uncommitted changes on the branch are in the way."""
+    """400: the branch has uncommitted changes."""
 
 
 class NoMergeBase(BadRequest):
-    """500 ``no merge base``: the two refs have no commit in common."""
+    """500 ``no merge base``: the two refs have no common commit."""
 
 
 class StorageNamespaceInUse(BadRequest):
-    """400: another repository keeps its data there, or did before it was deleted."""
+    """400: another repository uses the storage namespace, or used it before it was deleted."""
 
 
 class PullRequestNotOpen(BadRequest):
@@ -168,15 +167,15 @@ class PullRequestNotOpen(BadRequest):
 
 
 class NotModified(ApiError):
-    """304: the object is the one that ``if_none_match`` names, so its bytes were not sent."""
+    """304: the object matches ``if_none_match``, so its bytes were not sent."""
 
 
 class AuthenticationFailed(ApiError):
-    """401: the server does not know these credentials."""
+    """401: the server does not accept these credentials."""
 
 
 class PermissionDenied(ApiError):
-    """403: the server knows who asks, and refuses."""
+    """403: the user lacks a permission."""
 
 
 class ProtectedBranch(PermissionDenied):
@@ -188,43 +187,43 @@ class ReadOnlyRepository(PermissionDenied):
 
 
 class NotFound(ApiError):
-    """404: what was asked for does not exist."""
+    """404: the resource does not exist."""
 
 
 class RepositoryNotFound(NotFound):
-    """404: no such repository."""
+    """404: the repository does not exist."""
 
 
 class RefNotFound(NotFound):
-    """404: no such ref; the server often does not tell whether it meant a branch, a tag or a commit."""
+    """404: the ref does not exist; lakeFS often does not report whether a branch, tag or commit is missing."""
 
 
 class BranchNotFound(RefNotFound):
-    """404: no such branch."""
+    """404: the branch does not exist."""
 
 
 class TagNotFound(RefNotFound):
-    """404: no such tag."""
+    """404: the tag does not exist."""
 
 
 class CommitNotFound(RefNotFound):
-    """404: no such commit."""
+    """404: the commit does not exist."""
 
 
 class ObjectNotFound(NotFound):
-    """404: no such object at this ref, or no such ref: of objects lakeFS does not tell which."""
+    """404: the object or the ref does not exist; for objects lakeFS does not report which."""
 
 
 class PullRequestNotFound(NotFound):
-    """404: no such pull request."""
+    """404: the pull request does not exist."""
 
 
 class NotAnEndpoint(NotFound):
-    """404: the server does not know the address: an older lakeFS, or a proxy in between."""
+    """404: the server does not know the URL: an older lakeFS, or a proxy that rewrites paths."""
 
 
 class Conflict(ApiError):
-    """409: it contradicts what is there."""
+    """409: the request conflicts with the current state."""
 
 
 class AlreadyExists(Conflict):
@@ -235,15 +234,15 @@ class MergeConflict(Conflict):
     """409: both sides changed the same objects.
 
     Attributes:
-        paths: the objects in conflict of a merge, as far as they could be read; empty when they could not, and for
-            a revert or a cherry-pick, of which lakeFS does not tell.
+        paths: the conflicting objects of a merge; empty if they could not be listed, and for a revert or a
+            cherry-pick, for which lakeFS does not report them.
     """
 
     paths: Sequence[str] = ()
 
 
 class Gone(ApiError):
-    """410: it was there, and is no longer."""
+    """410: the resource existed but was deleted."""
 
 
 class PreconditionFailed(ApiError):
@@ -251,25 +250,25 @@ class PreconditionFailed(ApiError):
 
 
 class HookFailed(PreconditionFailed):
-    """412: a hook of the repository refused.
+    """412: a hook of the repository rejected the operation.
 
     Attributes:
-        run_id: the run of the action, to look up its output; empty when the server did not name it.
+        run_id: the ID of the action run, to read its output; empty if the server did not send it.
     """
 
     run_id: str = ""
 
 
 class TooLarge(ApiError):
-    """413: what stands before lakeFS, or the store, takes no request as large as this."""
+    """413: the request exceeds the size limit of a proxy or of the object store."""
 
 
 class RangeNotSatisfiable(ApiError):
-    """416: the object does not have these bytes."""
+    """416: the requested range lies outside the object."""
 
 
 class Busy(ApiError):
-    """420, 423 or 429: too many writers at once on one branch, or too many requests."""
+    """420, 423 or 429: too many concurrent writes to a branch, or too many requests."""
 
 
 class ServerError(ApiError):
@@ -281,22 +280,22 @@ class BranchLocked(ServerError):
 
 
 class LostRace(ServerError):
-    """500 ``predicate failed``: another writer moved the branch first; nothing of this call took effect."""
+    """500 ``predicate failed``: another writer moved the branch first; this call had no effect."""
 
 
 class NotSupported(ServerError):
-    """501: this server does not have the operation, or its store does not."""
+    """501: this server or its object store does not support the operation."""
 
 
 class Unavailable(ServerError):
-    """502, 503 or 504: the server, what stands before it, or the store cannot answer now."""
+    """502, 503 or 504: the server, a proxy or the object store is temporarily unavailable."""
 
 
 TRANSIENT = (TransportError, ServerError, Busy)
-"""Errors that a further attempt may not have; of a write they leave open whether it took effect."""
+"""Errors that may not occur on the next attempt. A write that failed with one may still have taken effect."""
 
-SHOWN_REASON = 2000
-"""How much of the server's text a message repeats, in characters."""
+MAX_REASON = 2000
+"""Longest part of the server's message that an error message quotes, in characters."""
 
 _BY_STATUS: dict[int, type[ApiError]] = {
     304: NotModified, 400: BadRequest, 401: AuthenticationFailed, 403: PermissionDenied, 404: NotFound,
@@ -322,7 +321,7 @@ _BY_TEXT: tuple[tuple[int, str, type[ApiError]], ...] = (
     (404, "branch not found$|^branch '.*' not found$", BranchNotFound),
     (404, "tag not found$", TagNotFound),
     (404, "commit not found$", CommitNotFound),
-    # What a commit on a missing branch says, and a tag of a missing commit.
+    # A commit to a missing branch, and a tag of a missing commit.
     (404, "^prepare-commit hook aborted.*: listing actions: not found$", BranchNotFound),
     (404, "hook aborted.*: listing actions: not found$", RefNotFound),
     (404, "hook aborted", HookFailed),
@@ -331,7 +330,7 @@ _BY_TEXT: tuple[tuple[int, str, type[ApiError]], ...] = (
     (409, "not unique$|^Already exists|already initialized$|already set$", AlreadyExists),
     (409, "^must specify", BadRequest),
     (412, "hook aborted", HookFailed),
-    # What a server says that is being stopped (seen), a hook's listing among others.
+    # A server that is shutting down (observed), for example while it lists hooks.
     (500, "context canceled$", Unavailable),
     (500, "currently locked", BranchLocked),
     (500, "predicate failed$", LostRace),
@@ -342,11 +341,11 @@ _BY_TEXT: tuple[tuple[int, str, type[ApiError]], ...] = (
     (500, "^(malformed MIME|mime|multipart|no multipart)", BadRequest),
     (500, "^invalid upload id|^parse range", BadRequest),
     (500, "^not found$", Gone),
-    # Of the stores behind presigned addresses: S3's and Google's codes, and one of Azure's.
+    # Object stores at presigned URLs: S3 and Google, and Azure's OperationTimedOut.
     (500, "<Code>(InternalError|OperationTimedOut)</Code>", Unavailable),
     (400, "<Code>RequestTimeout</Code>", Unavailable),
 )
-"""Which text of the server means which class, the first match counts (lakeFS 1.84, recorded)."""
+"""Error class by status and server message; the first match counts (lakeFS 1.84, recorded)."""
 
 _NOT_FOUND: Mapping[str, type[ApiError]] = {
     **dict.fromkeys(
@@ -355,56 +354,56 @@ _NOT_FOUND: Mapping[str, type[ApiError]] = {
     ),
     **dict.fromkeys(("listObjects", "diffRefs", "createTag", "createSymlinkFile"), RefNotFound),
 }
-"""What a bare 404 means for an operation."""
+"""Error class by operation, for a 404 whose message does not name the missing resource."""
 
 _MERGES = frozenset({"mergeIntoBranch", "mergePullRequest", "cherryPick", "revertBranch"})
 _RUN_ID = re.compile(r"run id '([^']*)'")
 
 _ADVICE: Mapping[type[ApiError], str] = {
-    ApiError: "the server's log may tell more",
-    NotModified: "keep the bytes that are here",
-    BadRequest: "correct what it names and call again",
-    NoChanges: "nothing differs from what is committed already",
+    ApiError: "see the server's log for details",
+    NotModified: "use the copy that you already have",
+    BadRequest: "correct the arguments, then call again",
+    NoChanges: "there is nothing to commit or merge, so no further call is needed",
     DirtyBranch: "commit or reset the branch's uncommitted changes first",
     StorageNamespaceInUse: "choose another storage namespace",
-    PullRequestNotOpen: "it is closed or merged already, so open another one",
+    PullRequestNotOpen: "it is already closed or merged; open a new one",
     AuthenticationFailed: "check the access key and the secret",
-    PermissionDenied: "ask for the permission, unless nobody can have it",
+    PermissionDenied: "request the missing permission; deleting the default branch is never allowed",
     ProtectedBranch: "write to another branch and merge it",
-    ReadOnlyRepository: "use another repository, or force where the operation offers it",
-    NoMergeBase: "the two have nothing in common; only a two-dot diff compares them",
-    NotFound: "check the names and ids",
+    ReadOnlyRepository: "use another repository, or pass force=True where the operation accepts it",
+    NoMergeBase: "the refs have no common commit; compare them with a two-dot diff",
+    NotFound: "check the names and IDs",
     RepositoryNotFound: "check the repository's name and the endpoint",
     RefNotFound: "check the ref's name",
     BranchNotFound: "check the branch's name, or create it",
     TagNotFound: "check the tag's name, or create it",
-    CommitNotFound: "check the commit's id",
+    CommitNotFound: "check the commit ID",
     ObjectNotFound: "check the object's path and the ref's name",
-    PullRequestNotFound: "check the pull request's id",
-    NotAnEndpoint: "the server may be another version of lakeFS, or a proxy changes the address",
-    Conflict: "look at what is there",
-    AlreadyExists: "choose another name, or use what is there",
-    MergeConflict: "compare the two refs, settle the paths, or choose a merge strategy",
-    Gone: "it was deleted, and its data with it",
-    PreconditionFailed: "look at what is there: a condition of the call does not hold",
-    HookFailed: "look at the output of the action's run",
-    TooLarge: "raise the limit of what stands before lakeFS (nginx: client_max_body_size), or let a store presign",
-    RangeNotSatisfiable: "ask for bytes that the object has",
+    PullRequestNotFound: "check the pull request's ID",
+    NotAnEndpoint: "check the version of lakeFS, and whether a proxy rewrites the path",
+    Conflict: "check the current state, then call again",
+    AlreadyExists: "choose another name, or use the existing one",
+    MergeConflict: "compare the two refs and resolve the conflicting paths, or choose a merge strategy",
+    Gone: "the data was deleted; write it again from its source",
+    PreconditionFailed: "a condition of the call does not hold; check the current state, then call again",
+    HookFailed: "see the output of the action run",
+    TooLarge: "raise the size limit of the proxy (nginx: client_max_body_size), or upload with a presigned URL",
+    RangeNotSatisfiable: "request a range within the object's size",
     Busy: "try again later",
     BranchLocked: "try again later",
-    LostRace: "look at the branch, then try again",
-    NotSupported: "this lakeFS or its store does not offer it (open source, enterprise edition or storage)",
+    LostRace: "check the branch, then try again",
+    NotSupported: "this lakeFS edition or its object store does not support it; use another operation",
     Unavailable: "try again later",
 }
 
 
 def error_class(status: int, reason: str, operation: str = "") -> type[ApiError]:
-    """Return the class for an answer, by its status and the server's text.
+    """Return the error class for an error response.
 
     Args:
         status: the HTTP status.
-        reason: the server's text.
-        operation: the operation's name; some texts mean what the operation makes of them.
+        reason: the server's message.
+        operation: the operation's name; the meaning of some messages depends on it.
     """
     for wanted, text, cls in _BY_TEXT:
         if status == wanted and re.search(text, reason):
@@ -422,37 +421,36 @@ def from_answer(
     *,
     operation: str,
     endpoint: str,
-    names: Mapping[str, str],
+    context: Mapping[str, str],
     request_id: str | None = None,
     retry_after: float | None = None,
     advice: Mapping[type[ApiError], str] | None = None,
 ) -> ApiError:
-    """Build the error for an answer: one sentence of what was asked, what came back, and what to do.
+    """Build the error for an error response, with one sentence that has the call, the response and advice.
 
     Args:
         status: the HTTP status.
-        reason: the server's text.
+        reason: the server's message.
         operation: the operation's name.
-        endpoint: the server that was asked.
-        names: what the call was about.
-        request_id: the server's id of the request.
-        retry_after: seconds after which the server wants to be asked again.
-        advice: what to do about a class of errors, where the caller knows better than this module.
+        endpoint: the server's address.
+        context: the names in the call's path, query and body.
+        request_id: the request's ID in the server's log.
+        retry_after: seconds to wait before the next attempt, as requested by the server.
+        advice: advice by error class, which takes precedence over this module's.
     """
     reason = reason.partition("\nSchema:")[0]
     cls = error_class(status, reason, operation)
-    about = ", ".join(f"{noun} {name!r}" for noun, name in names.items())
-    said = f"{status} {' '.join(reason.split())[:SHOWN_REASON]}".rstrip()
-    known = {**_ADVICE, **(advice or {})}
-    text = (
-        f"{operation}({about}) was refused by {endpoint}: {said}; {next(known[c] for c in cls.__mro__ if c in known)}"
-    )
+    arguments = ", ".join(f"{noun} {name!r}" for noun, name in context.items())
+    response = f"{status} {' '.join(reason.split())[:MAX_REASON]}".rstrip()
+    advice = {**_ADVICE, **(advice or {})}
+    what_to_do = next(advice[c] for c in cls.__mro__ if c in advice)
+    message = f"{operation}({arguments}) was refused by {endpoint}: {response}; {what_to_do}"
     if request_id:
-        text += f" (request {request_id})"
+        message += f" (request {request_id})"
     details: dict[str, Any] = {
         "status": status, "reason": reason, "operation": operation, "endpoint": endpoint,
-        "names": dict(names), "request_id": request_id, "retry_after": retry_after,
+        "context": dict(context), "request_id": request_id, "retry_after": retry_after,
     }  # fmt: skip
     if cls is HookFailed and (run := _RUN_ID.search(reason)):
         details["run_id"] = run.group(1)
-    return cls(text, **details)
+    return cls(message, **details)

@@ -136,7 +136,7 @@ class Listing(Generic[T]):
         if not offset or offset == after:
             endpoint = self._sender.endpoint
             text = (
-                f"{self._call}: {endpoint} does not answer as a lakeFS: it says that more follows, but only behind"
+                f"{self._call}: {endpoint} does not respond like lakeFS: it says that more follows, but only behind"
                 f" {offset!r} again; check the endpoint"
             )
             raise NotALakeFS(text, operation=self._call.operation, endpoint=endpoint)

@@ -15,6 +15,7 @@ from lakefs_ops import errors
 from lakefs_ops.api.objects import fits_headers
 from lakefs_ops.api.staging import UploadPart
 from lakefs_ops.call import Call
+from lakefs_ops.sources import measure, require_bytes
 from lakefs_ops.transfer import paths
 from lakefs_ops.transfer.checksums import Digest, is_md5, mismatch, same_content
 from lakefs_ops.transfer.progress import OnProgress, Tracker
@@ -344,9 +345,7 @@ class _HashingReader(io.RawIOBase):
         if hasattr(self._file, "readinto"):
             count = self._file.readinto(view) or 0
         else:
-            data = self._file.read(len(view))
-            if not isinstance(data, bytes):
-                raise errors.InvalidArgument("the source returned text; open it in binary mode")
+            data = require_bytes(self._file.read(len(view)))
             count = len(data)
             view[:count] = data
         if self._hashed:
@@ -385,13 +384,7 @@ def _size(source: Any) -> int | None:
         return Path(source).stat().st_size
     if isinstance(source, bytes | bytearray):
         return len(source)
-    try:
-        start = source.tell()
-        end = source.seek(0, io.SEEK_END)
-        source.seek(start)
-    except (AttributeError, OSError, ValueError):
-        return None
-    return int(end - start)
+    return measure(source)[1]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
-"""Sockets under requests: bounded waits, a bounded pool, nothing shared across a fork.
+"""Connections for requests: bounded waits, a bounded pool, nothing shared across a fork.
 
-`lakefs_ops.wire.transport` sends through a `requests.Session`, so adapters and mocks of users work. What requests
-finds out anew for each request (proxy, TLS, cookies, the pool's key) is found out once a session here.
+`lakefs_ops.wire.transport` sends through a `requests.Session`, so custom adapters and mocks of requests work. The
+proxy, the TLS settings, the cookies and the pool, which requests determines for each request, are determined once
+per session here.
 """
 
 from __future__ import annotations
@@ -30,90 +31,99 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 if TYPE_CHECKING:
     from lakefs_ops.config import Config
 
-GATHERED = 1 << 16
-"""The head of a request and a body up to so many bytes leave in one packet."""
+BUFFER_SIZE = 1 << 16
+"""Bytes buffered per connection: a head and a body up to this size are sent together; reads have this size."""
 MAX_HEADERS = 200
-"""Headers of an answer that are read."""
+"""Largest number of headers in a response."""
 MAX_LINE = 1 << 16
-"""The longest line of an answer's head, in bytes."""
-STORES = 8
-"""How many stores a client keeps connections to."""
-SIGN_OF_LIFE = 60
-"""Seconds of silence after which the system asks whether the other side is still there.
+"""Longest line in the head of a response, in bytes."""
+MAX_STORES = 8
+"""Number of object stores that a client keeps connections to."""
+KEEPALIVE_INTERVAL = 60
+"""Idle seconds after which TCP keepalive probes start.
 
-A long merge is silent, and gateways forget a silent connection (AWS's for the network after 350 s), so its answer would
-be lost.
+A long merge sends nothing, and gateways drop idle connections (AWS network load balancers after 350 s), so its
+response would be lost.
 """
 
 SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 if sys.platform == "linux":
-    SOCKET_OPTIONS += [(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SIGN_OF_LIFE)]
-    SOCKET_OPTIONS += [(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SIGN_OF_LIFE)]
+    SOCKET_OPTIONS += [(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_INTERVAL)]
+    SOCKET_OPTIONS += [(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)]
 
 
-class OutOfTime(TimeoutError):
-    """The budget of the whole call is spent."""
+class DeadlineExceeded(TimeoutError):
+    """The total time of the call is over."""
 
 
-class Patience:
-    """How long one call may wait; every read and write of its connection asks.
+class Deadline:
+    """The time limits of one call, checked by each read and write of its connection.
 
     Args:
-        connect: seconds for a connection.
-        read: seconds between two signs of life.
-        total: seconds for the whole call with its repeats; unlimited when None.
+        connect: seconds to wait for a connection.
+        read: seconds to wait for each read or write.
+        total: seconds for the whole call with its retries; unlimited if None.
 
     Attributes:
-        sent: whether the server may have got some of the request; False while a new connection is being made.
+        sent: whether the server may have received part of the request; False while a new connection is opened.
     """
 
-    __slots__ = ("_read", "connect", "deadline", "sent")
+    __slots__ = ("_connect", "_ends", "_read", "sent")
 
     def __init__(self, connect: float, read: float, total: float | None) -> None:
-        self.connect, self._read = connect, read
+        self._connect, self._read = connect, read
         self.sent = True
-        self.deadline = None if total is None else time.monotonic() + total
+        self._ends = None if total is None else time.monotonic() + total
 
     @property
     def left(self) -> float | None:
-        """Seconds until the whole call is over, None when it is unlimited."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        """Seconds until the whole call must end, None if it is unlimited."""
+        return None if self._ends is None else max(0.0, self._ends - time.monotonic())
+
+    def remove_total(self) -> None:
+        """Make the call's total time unlimited; each read stays limited."""
+        self._ends = None
+
+    def next_connect(self) -> float:
+        """Return how many seconds to wait for a connection."""
+        # An expired deadline is raised by `next_wait`.
+        return self._connect if self._ends is None else min(self._connect, self.left or self._connect)
 
     def next_wait(self) -> float:
         """Return how many seconds the next read or write may block.
 
         Raises:
-            OutOfTime: no time is left.
+            DeadlineExceeded: no time is left.
         """
-        if self.deadline is None:
+        if self._ends is None:
             return self._read
-        left = self.deadline - time.monotonic()
+        left = self._ends - time.monotonic()
         if left <= 0:
-            raise OutOfTime
+            raise DeadlineExceeded
         return left if left < self._read else self._read
 
 
 class _Current(threading.local):
-    """Carries a call's patience past requests and urllib3 to its connection."""
+    """Passes a call's deadline through requests and urllib3 to its connection."""
 
-    patience = Patience(10, 300, None)
+    deadline = Deadline(10, 300, None)
 
 
 current = _Current()
 
 
-class _TimedReader(io.RawIOBase):
-    """A socket's bytes; a server that drips cannot stretch a call beyond its budget."""
+class _DeadlineReader(io.RawIOBase):
+    """A reader of a socket; a server that sends slowly cannot extend a call beyond its deadline."""
 
     def __init__(self, sock: Any) -> None:
-        self._sock, self._patience = sock, current.patience
+        self._sock, self._deadline = sock, current.deadline
         self._raw = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(self._patience.next_wait())
+        self._sock.settimeout(self._deadline.next_wait())
         return self._raw.readinto(buffer)  # type: ignore[no-any-return]
 
     def fileno(self) -> int:
@@ -124,22 +134,22 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-class _Timed:
-    """What `http.client.HTTPResponse` needs of a socket."""
+class _ReadableSocket:
+    """The part of a socket that `http.client.HTTPResponse` uses."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._sock), GATHERED)
+        return io.BufferedReader(_DeadlineReader(self._sock), BUFFER_SIZE)
 
 
-class _Answer(http.client.HTTPResponse):
+class _HTTPResponse(http.client.HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(_Timed(sock), *args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(_ReadableSocket(sock), *args, **kwargs)  # type: ignore[arg-type]
 
     def begin(self) -> None:
-        """Read the head as `http.client` does, without its parser of e-mails, a sixth of the time of a call."""
+        """Read the head like `http.client`, but without its email parser, which takes a sixth of a call's time."""
         if self.headers is not None:
             return
         status = http.client.CONTINUE.value
@@ -156,7 +166,7 @@ class _Answer(http.client.HTTPResponse):
         length = self.headers.get("Content-Length")
         if length is not None and not self.chunked:
             if not length.isdecimal():
-                raise http.client.HTTPException(f"a Content-Length of {length[:20]!r}")
+                raise http.client.HTTPException(f"invalid Content-Length {length[:20]!r}")
             self.length = int(length)
         if status in (204, 304) or 100 <= status < 200 or self._method == "HEAD":
             self.length = 0
@@ -176,83 +186,83 @@ class _Answer(http.client.HTTPResponse):
                 return message
             name, colon, value = text.partition(":")
             if not colon or not name or name[0] in " \t":
-                raise http.client.HTTPException(f"a header line that begins with {text[:20]!r}")
+                raise http.client.HTTPException(f"invalid header line {text[:20]!r}")
             message.set_raw(name, value.strip(" \t"))
         raise http.client.HTTPException(f"more than {MAX_HEADERS} headers")
 
 
-class _Bounded:
-    """A connection that sends small requests in one packet and never waits longer than the call may."""
+class _DeadlineConnection:
+    """A connection that sends small requests in one packet and observes the call's deadline."""
 
     open: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
     sock: Any
-    _held: bytes | None = None
+    _pending: bytes | None = None
 
     def connect(self) -> None:
-        # Tunnels and handshakes may fail too, and then a repeat is safe for every call.
-        current.patience.sent = False
+        # If the tunnel or the TLS handshake fails, any call can be sent again.
+        current.deadline.sent = False
         super().connect()  # type: ignore[misc]
-        _Bounded.open.add(self)
+        _DeadlineConnection.open.add(self)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        self._held = b""
+        self._pending = b""
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
             self._flush()
         finally:
-            self._held = None
+            self._pending = None
 
     def putheader(self, header: Any, *values: Any) -> None:
-        # Without the checks of http.client: the transport and the configuration have made them.
+        # Without the checks of http.client, which the transport and the configuration have already made.
         for value in values:
             text = value if isinstance(value, bytes) else str(value).encode("latin-1")
             self._output(b"%b: %b" % (header.encode("ascii"), text))  # type: ignore[attr-defined]
 
     def send(self, data: Any) -> None:
-        if self._held is None:
+        if self._pending is None:
             self._send_now(data)
-        elif len(self._held) + len(data) <= GATHERED:
-            self._held += data
+        elif len(self._pending) + len(data) <= BUFFER_SIZE:
+            self._pending += data
         else:
             self._flush()
             self._send_now(data)
 
     def _flush(self) -> None:
-        held, self._held = self._held, b""
-        if held:
-            self._send_now(held)
+        pending, self._pending = self._pending, b""
+        if pending:
+            self._send_now(pending)
 
     def _send_now(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        if self._held is not None:
-            current.patience.sent = True
-        self.sock.settimeout(current.patience.next_wait())
+        if self._pending is not None:
+            current.deadline.sent = True
+        self.sock.settimeout(current.deadline.next_wait())
         super().send(data)  # type: ignore[misc]
 
 
-class _HTTP(_Bounded, HTTPConnection):
-    response_class = _Answer
+class _HTTP(_DeadlineConnection, HTTPConnection):
+    response_class = _HTTPResponse
 
 
-class _HTTPS(_Bounded, HTTPSConnection):
-    response_class = _Answer
+class _HTTPS(_DeadlineConnection, HTTPSConnection):
+    response_class = _HTTPResponse
 
 
-class _BoundedPool:
-    """A pool that waits for a free connection as long as the call may, not forever."""
+class _DeadlinePool:
+    """A pool that waits for a free connection until the call's deadline."""
 
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:
-        # An absent time-out means forever here, and a client of forgotten streams would never answer again.
-        kwargs["pool_timeout"] = current.patience.left
+        # Without it, a client whose streams were never closed would block forever.
+        kwargs["pool_timeout"] = current.deadline.left
         return super().urlopen(*args, **kwargs)  # type: ignore[misc]
 
 
-class _HTTPPool(_BoundedPool, HTTPConnectionPool):
+class _HTTPPool(_DeadlinePool, HTTPConnectionPool):
     ConnectionCls = _HTTP
 
 
-class _HTTPSPool(_BoundedPool, HTTPSConnectionPool):
+class _HTTPSPool(_DeadlinePool, HTTPSConnectionPool):
     ConnectionCls = _HTTPS
 
 
@@ -260,7 +270,7 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 class _Response(requests.Response):
-    """An answer without the jar for cookies that requests makes for each."""
+    """A response without the cookie jar that requests creates for each."""
 
     def __init__(self) -> None:
         self._content: Any = False
@@ -272,28 +282,28 @@ class _Response(requests.Response):
 
 
 class _NoCookies(RequestsCookieJar):
-    """LakeFS needs none, and a login's cookie would be a second credential."""
+    """An empty cookie jar: lakeFS needs no cookies, and that of a login would be a second credential."""
 
     def extract_cookies(self, response: Any, request: Any) -> None:
-        """Take nothing."""
+        """Ignore the response's cookies."""
 
 
 _no_cookies = _NoCookies()
 
 
 class _Adapter(HTTPAdapter):
-    """Keeps the one pool of its server, instead of computing its key for each request.
+    """Keeps the connection pool of its server, where requests would compute the pool's key for each request.
 
     Args:
-        origin: scheme, host and port of the server; other addresses, or all when empty, take the usual way.
-        pool_size: connections at most.
-        hosts: pools at most.
+        origin: scheme, host and port of the server; requests to other servers use the default lookup. Empty for none.
+        pool_size: maximum number of connections per pool.
+        hosts: maximum number of pools.
     """
 
     def __init__(self, origin: str, pool_size: int, hosts: int) -> None:
         self._origin = f"{origin}/" if origin else "nowhere:"
         self._pool: Any = None
-        self._direct = True
+        self._proxied = False
         super().__init__(hosts, pool_size, pool_block=True)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -303,24 +313,24 @@ class _Adapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs, socket_options=SOCKET_OPTIONS)
         manager.pool_classes_by_scheme = _POOLS
-        self._direct = False
+        self._proxied = True
         return manager
 
     def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
-        ours = request.url.startswith(self._origin)
-        if ours and self._pool is not None:
+        direct = request.url.startswith(self._origin)
+        if direct and self._pool is not None:
             return self._pool
         pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
         super().cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
-        if ours:
+        if direct:
             self._pool = pool
         return pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing: done when the pool was made."""
+        """Do nothing: it is called when the pool is created."""
 
     def request_url(self, request: Any, proxies: Any) -> str:
-        if self._direct and request.url.startswith(self._origin):
+        if not self._proxied and request.url.startswith(self._origin):
             return str(request.url[len(self._origin) - 1 :])
         return super().request_url(request, proxies)
 
@@ -335,7 +345,7 @@ class _Adapter(HTTPAdapter):
 
 
 class _HideSignatures(logging.Filter):
-    """Cuts the query off presigned addresses."""
+    """Removes the query from presigned URLs."""
 
     _SIGNED = re.compile(r"\?[^\s\"']*(?:[Ss]ignature|[?&]sig)=[^\s\"']*")
 
@@ -351,11 +361,11 @@ _hide_signatures = _HideSignatures()
 
 
 class _Session(requests.Session):
-    """Leaves redirects to the transport, which knows where credentials may go."""
+    """Does not follow redirects: the transport does, since it knows where credentials may be sent."""
 
     def send(self, request: Any, **kwargs: Any) -> requests.Response:
         if not self.trust_env:
-            # Known since the session was made.
+            # Determined when the session was created.
             kwargs["proxies"] = self.proxies
         return super().send(request, **kwargs)
 
@@ -364,7 +374,7 @@ class _Session(requests.Session):
 
 
 def lakefs_session(config: Config) -> requests.Session:
-    """Make the session for the server itself; its proxy is looked up now, not for each request."""
+    """Create the session for the server; its proxy is determined now, not for each request."""
     parts = urlsplit(config.endpoint)
     origin = f"{parts.scheme}://{parts.netloc}"
     session = _session(config, _Adapter(origin, config.pool_size, 1))
@@ -378,10 +388,10 @@ def lakefs_session(config: Config) -> requests.Session:
 
 
 def store_session(config: Config) -> requests.Session:
-    """Make a session for the stores behind presigned addresses: no credentials, no client certificate."""
-    session = _session(config, _Adapter("", config.pool_size, STORES))
+    """Create the session for object stores at presigned URLs, without credentials or client certificate."""
+    session = _session(config, _Adapter("", config.pool_size, MAX_STORES))
     session.verify = config.verify
-    # Presigned addresses are credentials, and urllib3 logs addresses when it debugs.
+    # Presigned URLs are credentials, and urllib3 logs URLs at debug level.
     logging.getLogger("urllib3.connectionpool").addFilter(_hide_signatures)
     return session
 
@@ -398,10 +408,10 @@ def _session(config: Config, adapter: _Adapter) -> requests.Session:
 
 
 def forget_inherited() -> None:
-    """Close, in a forked child, the sockets it shares with its parent; the parent's stay open."""
-    for connection in list(_Bounded.open):
+    """Close the inherited sockets in a forked child; those of the parent stay open."""
+    for connection in list(_DeadlineConnection.open):
         sock = getattr(connection, "sock", None)
         if sock is not None:
             with contextlib.suppress(OSError):
                 os.close(sock.detach())
-    _Bounded.open.clear()
+    _DeadlineConnection.open.clear()

@@ -1,6 +1,6 @@
-"""Who we are to the server: the value of the header ``Authorization``, renewed where it ends.
+"""The value of the ``Authorization`` header, renewed before it expires.
 
-Nothing here speaks to a server; what does is handed in by the transport.
+This module sends no requests: the transport passes in the function that logs in.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ from lakefs_ops.errors import ConfigurationError
 if TYPE_CHECKING:
     from lakefs_ops.api.auth.models import AuthenticationToken
 
-EARLY = 60.0
-"""A token is renewed so many seconds before its end, or when a tenth of its life is left, whichever is later."""
-
+RENEWAL_MARGIN = 60.0
+"""Seconds before its expiry at which a token is renewed, or a tenth of its lifetime if that is less."""
 
 Login = Callable[[str, str], "AuthenticationToken"]
-"""Exchanges an access key ID and its secret for a token."""
+"""A function that exchanges an access key ID and its secret for a token."""
 
 
 class Credentials:
-    """Gives the header's value; may be shared by threads.
+    """Provides the header's value; can be shared by threads.
 
-    A key pair or a token is sent as it is. A login or a callable gives a token that is kept until shortly before
-    its end (a JWT says when), and once more after the server refused it.
+    A key pair or a token is sent unchanged. The token of a login or a callable is kept until shortly before its
+    expiry (for a callable, the one in the JWT), or until the server rejects it.
 
     Args:
-        config: the credentials.
+        config: the configuration with the credentials.
     """
 
     def __init__(self, config: Config) -> None:
@@ -41,19 +40,19 @@ class Credentials:
         self._token = config.token if callable(config.token) else None
         self._login = config.login
         self.renewable = self._login or self._token is not None
-        self._header: str | None = None if self.renewable else _fixed(config)
+        self._header: str | None = None if self.renewable else _static_header(config)
         self._renew_at: float | None = None
         self.reset_lock()
 
     def reset_lock(self) -> None:
-        """Forget who holds the lock, in a forked child."""
+        """Replace the lock, which another thread of the parent may have held at the fork."""
         self._lock = threading.Lock()
 
     def header(self, login: Login) -> str | None:
         """Return the header's value, None for an anonymous client.
 
         Args:
-            login: asks the server for a token.
+            login: the function that requests a token.
         """
         header = self._header
         if not self.renewable or (header is not None and not self._due()):
@@ -63,8 +62,8 @@ class Credentials:
                 self._renew(login)
             return self._header
 
-    def refused(self, header: str) -> bool:
-        """Take note that the server refused a value; return whether another one may be had."""
+    def invalidate(self, header: str) -> bool:
+        """Discard a value that the server rejected; return whether a new one can be requested."""
         if not self.renewable:
             return False
         with self._lock:
@@ -78,23 +77,23 @@ class Credentials:
     def _renew(self, login: Login) -> None:
         end: float | None = None
         if self._token is not None:
-            token, giver = self._token(), "the callable given as token"
+            token, source = self._token(), "the callable passed as token"
         else:
-            giver = "the login"
-            answer = login(*self._pair)
-            token, end = answer.token, answer.token_expiration
+            source = "the login"
+            result = login(*self._pair)
+            token, end = result.token, result.token_expiration
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-            raise ConfigurationError(f"{giver} did not return one line of text")
-        now, end = time.time(), end or _end_of(token)
-        # A token that is over by our clock was made by a server whose clock is behind: its 401 will tell.
-        self._renew_at = None if end is None or end <= now else end - min(EARLY, (end - now) / 10)
+            raise ConfigurationError(f"{source} did not return one line of text; it must return a token")
+        now, end = time.time(), end or _expiry(token)
+        # If it has expired by the local clock, the clocks differ; the server rejects it once it really expires.
+        self._renew_at = None if end is None or end <= now else end - min(RENEWAL_MARGIN, (end - now) / 10)
         self._header = f"Bearer {token}"
 
     def __repr__(self) -> str:
-        return f"<Credentials {'login' if self._login else 'callable' if self._token else 'fixed'}>"
+        return f"<Credentials {'login' if self._login else 'callable' if self._token else 'static'}>"
 
 
-def _fixed(config: Config) -> str | None:
+def _static_header(config: Config) -> str | None:
     if config.token:
         return f"Bearer {config.token}"
     if config.access_key_id:
@@ -103,8 +102,8 @@ def _fixed(config: Config) -> str | None:
     return None
 
 
-def _end_of(token: str) -> float | None:
-    """Return when a JWT ends, in Unix seconds; None when it does not say, or is none."""
+def _expiry(token: str) -> float | None:
+    """Return the expiry of a JWT in Unix seconds; None if it has no expiry or is not a JWT."""
     try:
         payload = token.split(".")[1]
         end = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]

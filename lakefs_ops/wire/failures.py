@@ -1,4 +1,4 @@
-"""What came instead of an answer, as an error of ours: refusals, broken connections, strangers."""
+"""Translate failed exchanges (error responses, broken connections, other servers) into this package's errors."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ import urllib3
 from lakefs_ops import errors
 from lakefs_ops.call import Call
 from lakefs_ops.config import Config
-from lakefs_ops.wire.connections import OutOfTime, Patience
+from lakefs_ops.wire.connections import Deadline, DeadlineExceeded
 
 MAX_ERROR_BODY = 1 << 16
-"""How much of an error's body is read, in bytes."""
-SHOWN_OF_STRANGERS = 200
-"""How much a message repeats of what is no lakeFS, in characters."""
-LONGEST_RETRY_AFTER = 3600.0
-"""The longest pause that a server's ``Retry-After`` is believed, in seconds."""
-UNKNOWN = "it may have taken effect: look at the state before sending it again"
+"""Longest part of an error response's body that is read, in bytes."""
+MAX_QUOTED = 200
+"""Longest part of a response of another server that an error message quotes, in characters."""
+MAX_RETRY_AFTER = 3600.0
+"""Longest ``Retry-After`` that is honored, in seconds."""
+UNKNOWN_OUTCOME = "it may have taken effect: check the state before sending it again"
 
 _PRESIGNED = dict.fromkeys(
     (errors.AuthenticationFailed, errors.PermissionDenied),
-    "the presigned address may be over, so ask lakeFS for another one",
+    "the presigned URL may have expired, so request a new one from lakeFS",
 )
 
 LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
-"""What requests, urllib3 and the sockets below them raise."""
+"""Exceptions of requests, urllib3 and the socket."""
+READ_ERRORS = (*LIBRARY_ERRORS, ValueError, LookupError)
+"""Exceptions while a response is read; the last two are raised for malformed responses."""
 
 
-def refusal(
+def api_error(
     call: Call[Any],
     response: requests.Response,
     endpoint: str,
@@ -41,48 +43,50 @@ def refusal(
     store: bool = False,
     authorization: str | None = None,
 ) -> errors.LakeFSError:
-    """Turn an answer that is no success into an error.
+    """Return the error for a response that is not a success.
 
     Args:
-        call: what was asked.
-        response: the answer; of its body only the beginning is read.
-        endpoint: who was asked.
-        store: it was the store behind a presigned address.
-        authorization: the header of this name that was sent.
+        call: the call that was sent.
+        response: the response; only the start of its body is read.
+        endpoint: the address of the server or the object store.
+        store: the response is from an object store, at a presigned URL.
+        authorization: the ``Authorization`` header that was sent.
     """
     try:
         body = response.raw.read(MAX_ERROR_BODY, decode_content=True)
-    except (*LIBRARY_ERRORS, ValueError, LookupError):
+    except READ_ERRORS:
         body = b""
-    status, kind = response.status_code, response.headers.get("Content-Type") or ""
+    status, content_type = response.status_code, response.headers.get("Content-Type") or ""
     if status < 400 and status != 304:
         target = origin(response.headers.get("Location") or "")
-        return stranger(call, f"it answered {status} and sends us to {target or 'nowhere'}", endpoint)
+        return not_lakefs(call, f"it redirects to {target or 'an unusable URL'} ({status})", endpoint)
     if status == 407:
-        return _proxy_wants_credentials(call, endpoint)
-    reason, familiar = _reason(status, kind, body)
-    expected = familiar or (store and "html" not in kind)
-    # What stands before a lakeFS may say in its own words that it is not to be had now, or takes no more.
+        return _proxy_requires_credentials(call, endpoint)
+    reason, is_lakefs = _reason(status, content_type, body)
+    expected = is_lakefs or (store and "html" not in content_type)
+    # A proxy in front of lakeFS may report in its own format that it is overloaded or that a request is too large.
     if not expected and status < 500 and errors.error_class(status, "") not in (errors.Busy, errors.TooLarge):
-        return stranger(call, f"it answered {status} with {reason[:SHOWN_OF_STRANGERS]}", endpoint)
+        return not_lakefs(call, f"it answered {status} with {reason[:MAX_QUOTED]}", endpoint)
     return errors.from_answer(
         status,
         reason,
         operation=call.operation,
         endpoint=endpoint,
-        names=call.context,
+        context=call.context,
         request_id=response.headers.get("X-Request-ID"),
         retry_after=_retry_after(response.headers.get("Retry-After")),
         advice=_PRESIGNED if store else _credentials_advice(call, authorization) | _outcome_advice(call),
     )
 
 
-def broken(
-    call: Call[Any], error: Exception, patience: Patience, endpoint: str, config: Config
+def transport_error(
+    call: Call[Any], error: Exception, deadline: Deadline, endpoint: str, config: Config
 ) -> errors.TransportError:
-    """Turn an exception of the HTTP library into one of ours."""
+    """Return the error for an exception of the HTTP library."""
+    if not isinstance(error, LIBRARY_ERRORS):
+        return not_lakefs(call, f"its response cannot be read ({type(error).__name__})", endpoint)
     cause = _root_cause(error)
-    # Some of urllib3's texts begin with the connection, as Python would write it.
+    # Some messages of urllib3 start with the repr of the connection.
     why = str(cause).removeprefix(f"{getattr(cause, 'conn', '')}: ") or type(cause).__name__
     context = {"operation": call.operation, "endpoint": endpoint}
     timeouts = config.timeouts
@@ -93,9 +97,9 @@ def broken(
         )
         return errors.TimedOut(text, **context, sent=False)
     if "Tunnel connection failed: 407" in why:
-        return _proxy_wants_credentials(call, endpoint)
+        return _proxy_requires_credentials(call, endpoint)
     if isinstance(error, requests.exceptions.ProxyError):
-        text = f"{call} did not get through the proxy to {endpoint}: {why}; check the proxy"
+        text = f"{call} cannot reach {endpoint} through the proxy: {why}; check the proxy"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(cause, ConnectionRefusedError) or "refused" in str(cause):
         text = f"{call} found nothing listening at {endpoint}; is lakeFS running there, and is the endpoint right?"
@@ -108,53 +112,32 @@ def broken(
         text = f"{call} got no connection to {endpoint} within {seconds}; check the endpoint and the network"
         return errors.TimedOut(text, **context, sent=False)
     if isinstance(error, requests.exceptions.SSLError):
-        text = f"{call} found no trusted TLS at {endpoint}: {why}; check the certificate, `verify` and the scheme"
+        text = f"{call} found no trusted TLS at {endpoint}: {why}; check the certificate, `verify` and the URL scheme"
         return errors.ConnectionFailed(text, **context, sent=False)
-    if isinstance(cause, OutOfTime | TimeoutError | urllib3.exceptions.TimeoutError) or patience.left == 0:
-        silence = timeouts.read if patience.sent else timeouts.connect
-        limit = f"{timeouts.total:g} s in all" if patience.left == 0 else f"{silence:g} s"
-        advice = UNKNOWN if patience.sent and not call.reads else "try again, or wait longer (`timeouts`)"
-        text = f"{call} got no answer from {endpoint} within {limit}; {advice}"
-        return errors.TimedOut(text, **context, sent=patience.sent)
+    if isinstance(cause, DeadlineExceeded | TimeoutError | urllib3.exceptions.TimeoutError) or deadline.left == 0:
+        idle = timeouts.read if deadline.sent else timeouts.connect
+        limit = f"{timeouts.total:g} s in total" if deadline.left == 0 else f"{idle:g} s"
+        advice = UNKNOWN_OUTCOME if deadline.sent and not call.reads else "try again, or raise `timeouts`"
+        text = f"{call} got no response from {endpoint} within {limit}; {advice}"
+        return errors.TimedOut(text, **context, sent=deadline.sent)
     if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in why:
-        text = f"{call}: the proxy on the way to {endpoint} needs PySocks: pip install 'requests[socks]'"
+        text = f"{call}: the proxy for {endpoint} needs PySocks: pip install 'requests[socks]'"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return stranger(call, "it names an address that cannot be used", endpoint)
-    advice = UNKNOWN if patience.sent and not call.reads else "try again"
+        return not_lakefs(call, "it returned a URL that cannot be used", endpoint)
+    advice = UNKNOWN_OUTCOME if deadline.sent and not call.reads else "try again"
     text = f"{call}: the connection to {endpoint} broke: {why}; {advice}"
-    return errors.ConnectionFailed(text, **context, sent=patience.sent)
+    return errors.ConnectionFailed(text, **context, sent=deadline.sent)
 
 
-def _proxy_wants_credentials(call: Call[Any], endpoint: str) -> errors.ConnectionFailed:
-    text = f"{call}: the proxy on the way to {endpoint} wants credentials (407): http://user:password@proxy:3128"
-    return errors.ConnectionFailed(text, operation=call.operation, endpoint=endpoint, sent=False)
-
-
-def _credentials_advice(call: Call[Any], authorization: str | None) -> dict[type[errors.ApiError], str]:
-    """Say what to do about a 401, by what was sent."""
-    if not call.authenticated or (authorization or "").startswith("Basic"):
-        return {}
-    if authorization is None:
-        text = "the client has no credentials: give it access_key_id and secret_access_key, or a token"
-    else:
-        text = "check the token, which may be over"
-    return {errors.AuthenticationFailed: text}
-
-
-def _outcome_advice(call: Call[Any]) -> dict[type[errors.ApiError], str]:
-    """Say what to do when what stands before the server gave up on a call that may be at work behind it."""
-    return {} if call.repeatable else {errors.Unavailable: UNKNOWN}
-
-
-def stranger(call: Call[Any], what: str, endpoint: str) -> errors.NotALakeFS:
-    """Return the error for an answer that no lakeFS gives."""
-    text = f"{call}: {endpoint} does not answer as a lakeFS: {what}; check the endpoint"
+def not_lakefs(call: Call[Any], detail: str, endpoint: str) -> errors.NotALakeFS:
+    """Return the error for a response that lakeFS would not send."""
+    text = f"{call}: {endpoint} does not respond like lakeFS: {detail}; check the endpoint"
     return errors.NotALakeFS(text, operation=call.operation, endpoint=endpoint)
 
 
 def origin(url: str) -> str:
-    """Return the part of an address that may be shown: no credentials, no path, no signature."""
+    """Return scheme, host and port of a URL, without credentials, path or signature, so that it can be shown."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -163,28 +146,52 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}" if host else ""
 
 
-def _reason(status: int, kind: str, body: bytes) -> tuple[str, bool]:
-    """Return the server's words, and whether they can be a lakeFS's."""
+def _proxy_requires_credentials(call: Call[Any], endpoint: str) -> errors.ConnectionFailed:
+    text = (
+        f"{call}: the proxy for {endpoint} requires credentials (407);"
+        " set proxy to http://user:password@proxy.example.com:3128"
+    )
+    return errors.ConnectionFailed(text, operation=call.operation, endpoint=endpoint, sent=False)
+
+
+def _credentials_advice(call: Call[Any], authorization: str | None) -> dict[type[errors.ApiError], str]:
+    """Return advice for a 401, by the credentials that were sent."""
+    if not call.authenticated or (authorization or "").startswith("Basic"):
+        return {}
+    if authorization is None:
+        text = "the client has no credentials: pass access_key_id and secret_access_key, or a token"
+    else:
+        text = "check the token, which may have expired"
+    return {errors.AuthenticationFailed: text}
+
+
+def _outcome_advice(call: Call[Any]) -> dict[type[errors.ApiError], str]:
+    """Return advice for a gateway that gave up on a call which lakeFS may still complete."""
+    return {} if call.repeatable else {errors.Unavailable: UNKNOWN_OUTCOME}
+
+
+def _reason(status: int, content_type: str, body: bytes) -> tuple[str, bool]:
+    """Return the server's message, and whether the response may be from lakeFS."""
     text = body.decode("utf-8", "replace").strip()
-    if "html" in kind and not text.startswith("{"):
-        return f"a page ({kind})", False
+    if "html" in content_type and not text.startswith("{"):
+        return f"a page ({content_type})", False
     try:
-        # Some answers hold two JSON values (lakeFS 1.84, recorded); the first is the error.
+        # Some error responses hold two JSON values (lakeFS 1.84, recorded); the first is the error.
         value, _ = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         value = None
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         return value["message"], True
     if isinstance(value, dict) and (not value or "reference" in value):
-        # A merge in conflict answers with an empty result.
+        # A merge conflict is reported with an empty merge result.
         return "", True
-    # Plain words of a lakeFS are about parameters, not about what is missing; its JSON may have been cut off.
-    alien = isinstance(value, dict | list) or text.startswith("<") or (status == 404 and text[:1] not in ("", "{"))
-    return text[:1000], not alien
+    # lakeFS uses plain text for invalid parameters, never for a 404; its JSON may be truncated.
+    foreign = isinstance(value, dict | list) or text.startswith("<") or (status == 404 and text[:1] not in ("", "{"))
+    return text[:1000], not foreign
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Read a pause in seconds, or until a date; None when there is none."""
+    """Return ``Retry-After`` (seconds or a date) in seconds; None if it is missing or malformed."""
     if not value:
         return None
     try:
@@ -194,11 +201,11 @@ def _retry_after(value: str | None) -> float | None:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
         except (ValueError, OverflowError, OSError):
             return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if seconds == seconds else None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if seconds == seconds else None
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """Return the innermost exception that says something."""
+    """Return the innermost exception."""
     while True:
         inner = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, BaseException)), None)
         if isinstance(inner, tuple):

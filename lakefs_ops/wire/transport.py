@@ -1,19 +1,19 @@
-"""Send a `Call`, repeat it where a repeat is safe, and parse the response or raise.
+"""Send a `Call`, retry it where that is safe, and parse the response or raise.
 
 No exception of requests, urllib3 or pydantic leaves this package.
 
 =====================================  =========================================================================
-what a server or a network does        what becomes of it
+the server or the network              the transport
 =====================================  =========================================================================
-is silent, or drips                    `TimedOut`, by `Timeouts`: to connect, between two signs of life, in all
-answers without end                    an error at `MAX_JSON`, `MAX_UNSIZED`; of an error `MAX_ERROR_BODY` is read
-cuts a body short                      an error: lengths and chunks are checked, in streams too
-sends a page, or no model              `NotALakeFS`
-redirects                              `NotALakeFS`; only a presigned ``getObject`` goes on to the store, without
-                                       credentials
-loses the connection; 420, 423, 429,   repeated with exponential back-off and full jitter, if the call may be
-502, 503, 504, "currently locked"      repeated; any other call only when it surely was never sent
-refuses a token that can be renewed    renewed and sent again, once
+is silent or slow                      raises `TimedOut`, by `Timeouts`: to connect, between reads, in total
+sends an endless response              raises at `MAX_JSON` or `MAX_UNSIZED`; reads `MAX_ERROR_BODY` of an error
+truncates a body                       raises: lengths and chunks are checked, in streams too
+sends HTML, or JSON of another shape   raises `NotALakeFS`
+redirects                              raises `NotALakeFS`; only a presigned ``getObject`` follows the redirect,
+                                       to the object store and without credentials
+breaks the connection; sends 420, 423, retries with exponential backoff and full jitter, if the call is repeatable
+429, 502-504 or "currently locked"     or was certainly not sent
+rejects a renewable token              renews it and sends the call again, once
 =====================================  =========================================================================
 """
 
@@ -40,7 +40,7 @@ from lakefs_ops.config import API, Config
 from lakefs_ops.version import __version__
 from lakefs_ops.wire import connections, failures
 from lakefs_ops.wire.bodies import StreamedBody, prepare_body
-from lakefs_ops.wire.connections import Patience
+from lakefs_ops.wire.connections import Deadline
 from lakefs_ops.wire.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -48,20 +48,21 @@ if TYPE_CHECKING:
     from lakefs_ops.model import Model
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 logger = logging.getLogger("lakefs_ops")
 
 USER_AGENT = f"lakefs-ops/{__version__}"
-CHUNK = 1 << 19
-"""Bytes that iterating over a stream gives at once; smaller ones cost more calls, larger ones gain nothing."""
+STREAM_READ_SIZE = 1 << 19
+"""Bytes per iteration over a stream; smaller blocks need more calls, larger ones are not faster."""
 MAX_JSON = 1 << 26
-"""The largest answer that is parsed, in bytes; a page of 1,000 results has less than a hundredth of it."""
+"""Largest response that is parsed, in bytes; a page of 1,000 results has less than a hundredth of it."""
 MAX_UNSIZED = 1 << 28
-"""The largest answer without a length that is kept in memory, in bytes; a stream has no limit."""
-MAX_HOPS = 3
-"""How often a store may redirect."""
+"""Largest response without a length that is kept in memory, in bytes; a stream has no limit."""
+MAX_REDIRECTS = 3
+"""Number of redirects of an object store that are followed."""
 
-_WORTH_A_REPEAT = (
+_RETRYABLE = (
     errors.Busy,
     errors.Unavailable,
     errors.BranchLocked,
@@ -69,16 +70,16 @@ _WORTH_A_REPEAT = (
     errors.TimedOut,
 )
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
-_all: weakref.WeakSet[Transport] = weakref.WeakSet()
+_transports: weakref.WeakSet[Transport] = weakref.WeakSet()
 
 
 class Transport:
-    """Sends calls to one server over a pool of connections; may be shared by threads.
+    """Sends calls to one server over a pool of connections; can be shared by threads.
 
-    After a fork the child makes connections of its own.
+    After a fork, the child process opens its own connections.
 
     Args:
         config: how to reach the server.
@@ -92,7 +93,7 @@ class Transport:
         self._session: requests.Session | None = None
         self._stores: requests.Session | None = None
         self._inherited: list[requests.Session | None] = []
-        _all.add(self)
+        _transports.add(self)
 
     @property
     def endpoint(self) -> str:
@@ -101,7 +102,7 @@ class Transport:
 
     @property
     def session(self) -> requests.Session:
-        """The session for the server, made on first use; adapters may be mounted on it."""
+        """The session for the server, created on first use; adapters can be mounted on it."""
         if self._session is None:
             with self._lock:
                 if self._session is None:
@@ -110,7 +111,7 @@ class Transport:
 
     @property
     def stores(self) -> requests.Session:
-        """The session for stores behind presigned addresses; it carries no credentials."""
+        """The session for object stores at presigned URLs; it sends no credentials."""
         if self._stores is None:
             with self._lock:
                 if self._stores is None:
@@ -118,28 +119,25 @@ class Transport:
         return self._stores
 
     def send(self, call: Call[T]) -> T:
-        """Send the call and return its typed answer.
+        """Send the call and return its parsed result.
 
         Raises:
-            LakeFSError: see `lakefs_ops.errors`; nothing else.
+            LakeFSError: the call failed; no other exception is raised. See `lakefs_ops.errors`.
         """
-        patience = self._patience(call)
-        return self._repeat(call, patience, lambda response: self._result(call, response, patience))
+        return self._send_with_retries(call, self._result)
 
     def open(self, call: Call[bytes]) -> ResponseStream:
-        """Send the call and return the body of its answer as a stream, to be closed by the caller."""
-        patience = self._patience(call)
-        return self._repeat(call, patience, lambda response: ResponseStream(self.config, call, response, patience))
+        """Send the call and return the response's body as a stream, which the caller must close."""
+        return self._send_with_retries(call, self._stream)
 
     def open_at(self, url: str, call: Call[bytes]) -> ResponseStream:
-        """Send the call to a store, at an address that the server handed out, without credentials.
+        """Send the call to an object store at a presigned URL, without credentials.
 
         Args:
-            url: the presigned address; it is a secret and never shown whole.
-            call: what to send there; its path and query are only for messages.
+            url: the presigned URL; it is a secret, so messages have only its origin.
+            call: the call to send; its path and query are not used.
         """
-        patience = self._patience(call)
-        return self._repeat(call, patience, lambda r: ResponseStream(self.config, call, r, patience), url=url)
+        return self._send_with_retries(call, self._stream, url)
 
     def close(self) -> None:
         """Close all connections; the next call opens new ones."""
@@ -153,32 +151,33 @@ class Transport:
         if getattr(self, "_session", None) is not None or getattr(self, "_stores", None) is not None:
             endpoint = self.config.endpoint
             warnings.warn(
-                f"a client of {endpoint} was forgotten, not closed: use it in `with`, or close() it",
+                f"a client of {endpoint} was not closed: use it in `with`, or call close()",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
             self.close()
 
-    def _forget_parent(self) -> None:
-        """Begin anew in a forked child: another thread of the parent may have held the locks."""
+    def _reset_after_fork(self) -> None:
+        """Replace locks and sessions in a forked child, since another thread of the parent may have held the locks."""
         self._lock = threading.Lock()
         self._credentials.reset_lock()
-        # Kept, not closed: closing would take locks of the pool, which may be held for ever.
+        # Kept, not closed: closing takes locks of the pool, which may never be released.
         self._inherited += [self._session, self._stores]
         self._session = self._stores = None
 
     # one call ------------------------------------------------------------------------------------------
 
-    def _patience(self, call: Call[Any]) -> Patience:
+    def _deadline(self, call: Call[Any]) -> Deadline:
         timeouts = self.config.timeouts
         sized = call.body is None or isinstance(call.body, bytes)
-        return Patience(timeouts.connect, timeouts.read, timeouts.total if sized else None)
+        return Deadline(timeouts.connect, timeouts.read, timeouts.total if sized else None)
 
-    def _repeat(
-        self, call: Call[Any], patience: Patience, finish: Callable[[requests.Response], T], url: str = ""
+    def _send_with_retries(
+        self, call: Call[R], finish: Callable[[Call[R], requests.Response, Deadline], T], url: str = ""
     ) -> T:
-        """Send the call until it succeeds, fails for good, or count, budget or time are used up."""
+        """Send the call until it succeeds or must not be sent again, or retries or time are used up."""
+        deadline = self._deadline(call)
         retries = self.config.retries
         body = prepare_body(call.body)
         attempts, waited, renewed = 0, 0.0, False
@@ -187,35 +186,33 @@ class Transport:
             try:
                 if call.authenticated and not url:
                     authorization = self._credentials.header(self._login)
-                return finish(self._once(call, body, authorization, patience, url))
+                return finish(call, self._send_once(call, body, authorization, deadline, url), deadline)
             except errors.AuthenticationFailed:
-                # Without one it was the login itself, or a call that needs none.
-                if renewed or authorization is None or not self._credentials.refused(authorization):
+                # Without a header, the call was the login itself or needs no credentials.
+                if renewed or authorization is None or not self._credentials.invalidate(authorization):
                     raise
-                if not _again(body):
+                if not _can_resend(body):
                     raise
                 renewed, wait = True, 0.0
-            except _WORTH_A_REPEAT as error:
+            except _RETRYABLE as error:
                 wait = max(retries.backoff(attempts), getattr(error, "retry_after", None) or 0.0)
-                surely_unsent = getattr(error, "sent", True) is False
-                if not (call.repeatable or surely_unsent) or attempts >= retries.count:
+                certainly_unsent = getattr(error, "sent", True) is False
+                if not (call.repeatable or certainly_unsent) or attempts >= retries.count:
                     raise
-                if waited + wait > retries.budget or not _again(body):
+                if waited + wait > retries.budget or not _can_resend(body):
                     raise
-                if patience.left is not None and wait >= patience.left:
+                if deadline.left is not None and wait >= deadline.left:
                     raise
                 attempts, waited = attempts + 1, waited + wait
-                logger.warning(
-                    "%s: repeat %d of %d in %.1f s: %s", call.operation, attempts, retries.count, wait, error
-                )
+                logger.warning("%s: retry %d of %d in %.1f s: %s", call.operation, attempts, retries.count, wait, error)
             time.sleep(wait)
 
-    def _once(
-        self, call: Call[Any], body: Any, authorization: str | None, patience: Patience, url: str
+    def _send_once(
+        self, call: Call[Any], body: Any, authorization: str | None, deadline: Deadline, url: str
     ) -> requests.Response:
-        """Send the call once; return the answer of a success, its body unread."""
+        """Send the call once and return a successful response, its body unread."""
         if url:
-            return self._at_store(call, body, patience, url)
+            return self._send_to_store(call, body, deadline, url)
         try:
             url = self._base + call.address + (f"?{urlencode(call.query)}" if call.query else "")
         except UnicodeError:
@@ -223,38 +220,33 @@ class Transport:
         headers: dict[str, Any] = {"User-Agent": USER_AGENT}
         if authorization:
             headers["Authorization"] = authorization
-        response = self._exchange(self.session, call, url, headers, body, patience)
+        response = self._exchange(self.session, call, url, headers, body, deadline)
         if 200 <= response.status_code < 300:
             return response
         target = response.headers.get("Location")
         if target and response.status_code in _REDIRECTS and ("presign", "true") in call.query:
             response.close()
-            return self._at_store(call, body, patience, urljoin(url, target))
-        try:
-            refusal = failures.refusal(call, response, self.config.endpoint, authorization=authorization)
-        finally:
-            response.close()
-        raise refusal
+            return self._send_to_store(call, body, deadline, urljoin(url, target))
+        with response:
+            raise failures.api_error(call, response, self.config.endpoint, authorization=authorization)
 
-    def _at_store(self, call: Call[Any], body: Any, patience: Patience, url: str) -> requests.Response:
-        """Send the call to a store; follow its redirects, for there is nothing to give away but the address."""
-        for _ in range(MAX_HOPS + 1):
+    def _send_to_store(self, call: Call[Any], body: Any, deadline: Deadline, url: str) -> requests.Response:
+        """Send the call to an object store and follow its redirects; no credentials are sent but the URL itself."""
+        for _ in range(MAX_REDIRECTS + 1):
             endpoint = failures.origin(url)
-            response = self._exchange(self.stores, call, url, {"User-Agent": USER_AGENT}, body, patience)
+            response = self._exchange(self.stores, call, url, {"User-Agent": USER_AGENT}, body, deadline)
             if 200 <= response.status_code < 300:
                 return response
             target = response.headers.get("Location")
-            try:
-                refusal = failures.refusal(call, response, endpoint, store=True)
-            finally:
-                response.close()
-            if not target or response.status_code not in _REDIRECTS or not _again(body):
-                raise refusal
+            with response:
+                error = failures.api_error(call, response, endpoint, store=True)
+            if not target or response.status_code not in _REDIRECTS or not _can_resend(body):
+                raise error
             next_url = urljoin(url, target)
             if url.startswith("https:") and not next_url.startswith("https:"):
-                raise refusal
+                raise error
             url = next_url
-        raise refusal
+        raise error
 
     def _exchange(
         self,
@@ -263,9 +255,9 @@ class Transport:
         url: str,
         headers: dict[str, Any],
         body: bytes | StreamedBody | None,
-        patience: Patience,
+        deadline: Deadline,
     ) -> requests.Response:
-        """Send one request; return the head of its answer."""
+        """Send one request and return the response, its body unread."""
         for name, value in call.headers.items():
             _check_header(call, name, value)
             headers[name] = value
@@ -284,22 +276,17 @@ class Transport:
             headers["Transfer-Encoding"] = "chunked"
         request.headers = CaseInsensitiveDict(headers)
         request.hooks = {"response": []}
-        connections.current.patience = patience
-        patience.sent = True
+        connections.current.deadline = deadline
+        deadline.sent = True
         try:
             return session.send(
-                request, stream=True, timeout=(_connect_wait(patience), patience.next_wait()), allow_redirects=False
+                request, stream=True, timeout=(deadline.next_connect(), deadline.next_wait()), allow_redirects=False
             )
-        except failures.LIBRARY_ERRORS as error:
-            failure = failures.broken(call, error, patience, failures.origin(url), self.config)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            # The HTTP library stumbled over the answer; an error of the body's source is raised as it is.
-            failure = failures.stranger(
-                call, f"its answer cannot be read ({type(error).__name__})", failures.origin(url)
-            )
+        except (*failures.READ_ERRORS, TypeError, AttributeError) as error:
+            failure = failures.transport_error(call, error, deadline, failures.origin(url), self.config)
         if isinstance(body, StreamedBody) and body.failure is not None:
             raise body.failure
-        # Outside the except clauses, so that the library's exception is not even the context of ours.
+        # Raised outside the except clause, so that the library's exception is not its context.
         raise failure
 
     def _login(self, access_key_id: str, secret_access_key: str) -> AuthenticationToken:
@@ -307,50 +294,40 @@ class Transport:
 
         return Login(self).login(access_key_id=access_key_id, secret_access_key=secret_access_key)
 
-    def _result(self, call: Call[T], response: requests.Response, patience: Patience) -> T:
-        try:
-            body = self._read(call, response, patience)
-            return self._parse(call, response, body)
-        finally:
-            response.close()
+    def _stream(self, call: Call[bytes], response: requests.Response, deadline: Deadline) -> ResponseStream:
+        return ResponseStream(self.config, call, response, deadline)
 
-    def _read(self, call: Call[Any], response: requests.Response, patience: Patience) -> bytes:
-        """Read the body, no more than is reasonable for the call."""
+    def _result(self, call: Call[T], response: requests.Response, deadline: Deadline) -> T:
+        with response:
+            return self._parse(call, response, self._read(call, response, deadline))
+
+    def _read(self, call: Call[Any], response: requests.Response, deadline: Deadline) -> bytes:
+        """Read the body, up to a limit for its kind of call."""
         raw, length = response.raw, response.headers.get("Content-Length")
         limit = MAX_UNSIZED if call.result is bytes else MAX_JSON
         if length is not None and length.isdecimal() and not response.headers.get("Content-Encoding"):
             limit = -1 if call.result is bytes or int(length) <= limit else limit
         try:
             body = cast("bytes", raw.read(None if limit < 0 else limit + 1, decode_content=True))
-        except failures.LIBRARY_ERRORS as error:
-            failure: errors.LakeFSError = failures.broken(call, error, patience, self.config.endpoint, self.config)
-        except (ValueError, LookupError) as error:
-            failure = failures.stranger(
-                call, f"its answer cannot be read ({type(error).__name__})", self.config.endpoint
-            )
+        except failures.READ_ERRORS as error:
+            failure = failures.transport_error(call, error, deadline, self.config.endpoint, self.config)
         else:
             if limit < 0 or len(body) <= limit:
                 return body
-            failure = failures.stranger(
-                call, f"its answer has more than {limit} bytes and no end in sight", self.config.endpoint
-            )
+            failure = self._not_lakefs(call, f"its response exceeds {limit} bytes")
         raise failure
 
     def _parse(self, call: Call[T], response: requests.Response, body: bytes) -> T:
         result: Any = call.result
         if result is bytes:
             return cast("T", body)
-        kind = response.headers.get("Content-Type", "no content type")
+        content_type = response.headers.get("Content-Type", "no content type")
         if result is NoneType or result is str:
             first = body.lstrip()[:1]
-            if "html" in kind and first == b"<":
-                raise failures.stranger(
-                    call, f"it answered {response.status_code} with a page ({kind})", self.config.endpoint
-                )
+            if "html" in content_type and first == b"<":
+                raise self._not_lakefs(call, f"it answered {response.status_code} with a page ({content_type})")
             if result is str and first in (b"{", b"[", b"<"):
-                raise failures.stranger(
-                    call, f"it answered {response.status_code} with {kind} instead of a text", self.config.endpoint
-                )
+                raise self._not_lakefs(call, f"it answered {response.status_code} with {content_type}, not plain text")
             return cast("T", None if result is NoneType else body.decode("utf-8", "replace"))
         model: type[Model] = result
         try:
@@ -358,24 +335,27 @@ class Transport:
         except errors.LakeFSError:
             raise
         except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
-            text = f"the answer ({response.status_code}, {kind}, {len(body)} bytes) is no {model.__name__}"
-        raise failures.stranger(call, text, self.config.endpoint)
+            received = f"{response.status_code}, {content_type}, {len(body)} bytes"
+        raise self._not_lakefs(call, f"its response ({received}) is not a valid {model.__name__}")
+
+    def _not_lakefs(self, call: Call[Any], detail: str) -> errors.NotALakeFS:
+        return failures.not_lakefs(call, detail, self.config.endpoint)
 
 
 class ResponseStream:
-    """The body of an answer, read in pieces of constant memory; a context manager.
+    """The body of a response, read in blocks; a context manager.
 
-    It holds one connection of the pool until it is read to its end or closed.
+    It occupies one connection of the pool until it is read to the end or closed.
 
     Attributes:
-        headers: the answer's headers, case-insensitive.
+        headers: the response's headers, case-insensitive.
         status: the HTTP status, 200 or 206.
     """
 
-    def __init__(self, config: Config, call: Call[bytes], response: requests.Response, patience: Patience) -> None:
-        # From here on the caller decides how long it takes; the server still has to say something.
-        patience.deadline = None
-        self._config, self._call, self._response, self._patience = config, call, response, patience
+    def __init__(self, config: Config, call: Call[bytes], response: requests.Response, deadline: Deadline) -> None:
+        # The caller decides how long the whole stream takes; each read stays limited.
+        deadline.remove_total()
+        self._config, self._call, self._response, self._deadline = config, call, response, deadline
         self.headers: Mapping[str, str] = response.headers
         self._encoded = "Content-Encoding" in response.headers
         self.status = response.status_code
@@ -387,26 +367,21 @@ class ResponseStream:
         self.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        while chunk := self.read(CHUNK):
+        while chunk := self.read(STREAM_READ_SIZE):
             yield chunk
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes, all that is left when negative; empty at the end.
+        """Return up to ``size`` bytes, or all remaining bytes if it is negative; empty at the end.
 
         Raises:
             ConnectionFailed: the connection broke before the end.
-            TimedOut: the server fell silent.
+            TimedOut: the server stopped sending.
         """
         try:
             raw = self._response.raw
             return cast("bytes", raw.read(None if size < 0 else size, decode_content=self._encoded))
-        except failures.LIBRARY_ERRORS as error:
-            failure: errors.LakeFSError = failures.broken(
-                self._call, error, self._patience, self._endpoint, self._config
-            )
-        except (ValueError, LookupError) as error:
-            what = f"its answer cannot be read ({type(error).__name__})"
-            failure = failures.stranger(self._call, what, self._endpoint)
+        except failures.READ_ERRORS as error:
+            failure = failures.transport_error(self._call, error, self._deadline, self._endpoint, self._config)
         self.close()
         raise failure
 
@@ -415,7 +390,7 @@ class ResponseStream:
         return failures.origin(self._response.url or "")
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
         self._response.close()
 
     def __del__(self) -> None:
@@ -424,32 +399,27 @@ class ResponseStream:
             response.close()
 
 
-def _again(body: bytes | StreamedBody | None) -> bool:
-    """Return whether the body can be sent again, rewound if need be."""
+def _can_resend(body: bytes | StreamedBody | None) -> bool:
+    """Return whether the body can be sent again; rewind it if necessary."""
     return body is None or isinstance(body, bytes) or body.rewind()
 
 
-def _connect_wait(patience: Patience) -> float:
-    left = patience.left
-    return patience.connect if left is None else min(patience.connect, left) or patience.connect
-
-
 def _check_header(call: Call[Any], name: str, value: str) -> None:
-    """Refuse what would end the header early, or cannot be sent at all.
+    """Reject a header that would end early or cannot be sent.
 
     Raises:
-        InvalidArgument: the name is no token, or the value is not one line of Latin-1.
+        InvalidArgument: the name is not an HTTP token, or the value is not one line of Latin-1.
     """
-    if not _TOKEN.fullmatch(name):
+    if not _HEADER_NAME.fullmatch(name):
         raise errors.InvalidArgument(f"{call}: {name!r} cannot be the name of a header; use letters, digits and -_.")
-    if not _LINE.fullmatch(value):
-        raise errors.InvalidArgument(f"{call}: the value of {name!r} holds a control character, or is not Latin-1")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise errors.InvalidArgument(f"{call}: the header {name!r} must be Latin-1 text without control characters")
 
 
 def _after_fork() -> None:
     connections.forget_inherited()
-    for transport in list(_all):
-        transport._forget_parent()
+    for transport in list(_transports):
+        transport._reset_after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -14,8 +14,8 @@ from lakefs_ops.flows.conditions import NewCommit
 NOWHERE = "http://127.0.0.1:9"
 
 
-PAGE = (200, "text/html", b"<html></html>", "does not answer as a lakeFS")
-OTHER_API = (404, "application/json", b'{"detail":"Not Found"}', "does not answer as a lakeFS")
+PAGE = (200, "text/html", b"<html></html>", "does not respond like lakeFS")
+OTHER_API = (404, "application/json", b'{"detail":"Not Found"}', "does not respond like lakeFS")
 SIMILAR_API = (404, "application/json", b'{"message":"Not Found"}', "is not a lakeFS server")
 
 

@@ -138,6 +138,6 @@ def main() -> None:
         try:
             repositories(client)
         except NotFound as missing:
-            assert_type(missing.names.get("repository"), str | None)
+            assert_type(missing.context.get("repository"), str | None)
         except ApiError as refused:
             assert_type(refused.request_id, str | None)

@@ -188,7 +188,7 @@ def test_every_error_is_in_the_tree_and_explained(cls: type[errors.LakeFSError])
 
 def refused(status: int, reason: str, operation: str = "commit", **names: str) -> errors.ApiError:
     return errors.from_answer(
-        status, reason, operation=operation, endpoint="http://lake", names=names, request_id="id-1", retry_after=3.0
+        status, reason, operation=operation, endpoint="http://lake", context=names, request_id="id-1", retry_after=3.0
     )
 
 
@@ -199,7 +199,7 @@ def test_a_message_says_what_was_asked_of_whom_what_came_back_and_what_to_do() -
         " write to another branch and merge it (request id-1)"
     )
     assert (error.status, error.request_id, error.retry_after) == (403, "id-1", 3.0)
-    assert error.names == {"repository": "lake", "branch": "main"}
+    assert error.context == {"repository": "lake", "branch": "main"}
 
 
 SAMPLES = [
@@ -247,7 +247,7 @@ def test_the_validators_echo_of_what_was_sent_is_cut_off() -> None:
 
 def test_a_long_text_does_not_drown_the_message() -> None:
     error = refused(500, "x" * 100_000)
-    assert len(str(error)) < errors.SHOWN_REASON + 300
+    assert len(str(error)) < errors.MAX_REASON + 300
     assert len(error.reason) == 100_000
 
 

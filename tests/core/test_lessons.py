@@ -248,11 +248,11 @@ def test_an_error_names_what_is_in_the_body_and_in_the_query(client: Any, player
         errors.RefNotFound, match=r"createBranch\(repository 'lake', name 'new', source 'dev'\)"
     ) as told:
         client.branches.create("lake", name="new", source="dev")
-    assert told.value.names == {"repository": "lake", "name": "new", "source": "dev"}
+    assert told.value.context == {"repository": "lake", "name": "new", "source": "dev"}
     player.answers.append((404, JSON, b'{"message":"not found"}'))
     with pytest.raises(errors.ObjectNotFound, match=r"copyObject\(.* dest_path 'b', src_path 'a'\)"):
         client.objects.copy("lake", "main", "b", src_path="a")
     player.answers.append((400, JSON, b'{"message":"no"}'))
     with pytest.raises(errors.BadRequest) as told:
         client.objects.upload("lake", "main", "a.json", b'{"name": "hush"}', content_type="application/json")
-    assert told.value.names == {"repository": "lake", "branch": "main", "path": "a.json"}
+    assert told.value.context == {"repository": "lake", "branch": "main", "path": "a.json"}

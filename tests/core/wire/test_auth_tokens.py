@@ -69,7 +69,7 @@ def test_a_refusal_says_what_to_do_about_the_credentials_that_were_sent(connect,
     for settings, advice in (
         ({}, "check the access key and the secret"),
         ({"token": "a.b.c"}, "check the token"),
-        ({"token": None}, "the client has no credentials: give it access_key_id"),
+        ({"token": None}, "the client has no credentials: pass access_key_id"),
     ):
         with pytest.raises(errors.AuthenticationFailed, match=advice):
             get(connect(**settings))

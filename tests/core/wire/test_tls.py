@@ -157,7 +157,7 @@ def test_a_store_cannot_lead_from_tls_to_plain_http(connect, secure, certificate
     other.say(answer(302, Location=f"{store}/a?sig=1"))
     wire.say(answer(307, Location=f"{other.endpoint}/a?sig=1"))
     client = connect(other.endpoint, verify=str(certificates / "authority.crt"))
-    with pytest.raises(errors.NotALakeFS, match="sends us to http:"):
+    with pytest.raises(errors.NotALakeFS, match="redirects to http:"):
         client.objects.get("lake", "main", "a", presign=True)
     assert len(other.requests) == 1
 
@@ -245,7 +245,7 @@ def test_a_tunnel_in_parallel(connect, secure, certificates, tunnel, wire):
 def test_a_proxy_that_makes_no_tunnel(connect, secure, certificates, tunnel, wire):
     endpoint, verify = secure(), str(certificates / "authority.crt")
     client = connect(endpoint, verify=verify, proxy=tunnel.endpoint, retries=Retries(count=0))
-    with pytest.raises(errors.ConnectionFailed, match="wants credentials") as caught:
+    with pytest.raises(errors.ConnectionFailed, match="requires credentials") as caught:
         get(client)
     assert not caught.value.sent
     tunnel.refusal = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"

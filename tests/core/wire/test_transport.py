@@ -57,7 +57,7 @@ def test_cookies_are_not_kept(client, wire, answer):
 def test_a_silent_connection_is_not_forgotten_by_gateways(client, wire):
     get(client)
     port = int(wire.endpoint.rpartition(":")[2])
-    (sock,) = [c.sock for c in connections._Bounded.open if c.sock and c.sock.getpeername()[1] == port]
+    (sock,) = [c.sock for c in connections._DeadlineConnection.open if c.sock and c.sock.getpeername()[1] == port]
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     if sys.platform == "linux":
@@ -334,7 +334,7 @@ def test_a_limit_of_what_stands_before(client, wire, answer):
 def test_a_gateway_that_gives_up_leaves_the_outcome_open(connect, wire, answer, status):
     client = connect(retries=Retries(count=0))
     wire.say(answer(status, b"<html>", Content_Type="text/html"))
-    with pytest.raises(errors.Unavailable, match="it may have taken effect: look"):
+    with pytest.raises(errors.Unavailable, match="it may have taken effect: check"):
         client.commits.create("lake", "main", message="m")
     with pytest.raises(errors.Unavailable, match="try again later"):
         get(client)
@@ -448,7 +448,7 @@ def test_a_proxy_that_is_down(connect):
 @pytest.mark.parametrize("page", ["text/html", "application/json"])
 def test_a_proxy_that_wants_credentials(connect, wire, answer, page):
     wire.say(answer(407, b"<html>", Content_Type=page))
-    with pytest.raises(errors.ConnectionFailed, match="wants credentials") as caught:
+    with pytest.raises(errors.ConnectionFailed, match="requires credentials") as caught:
         get(connect("http://lake.example.com", proxy=wire.endpoint))
     assert not caught.value.sent
 
