@@ -1,8 +1,7 @@
-"""`LakeFSClient`: configuration in, groups of operations out."""
+"""`LakeFSClient`: a configured client with one attribute per group of operations."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -32,29 +31,29 @@ if TYPE_CHECKING:
 class LakeFSClient:
     """A client of one lakeFS server.
 
-    Operations are grouped by the noun of their address: ``client.branches.get("lake", "main")``. A group is
-    imported when it is first used. One client may be shared by threads; after a fork each process makes its
-    own connections. Close it with `close()` or ``with``; one that is forgotten warns (`ResourceWarning`).
+    Operations are grouped by resource: ``client.branches.get("lake", "main")``. Each group is imported on first
+    use. Threads can share a client; after a fork, each process opens its own connections. Close the client with
+    `close()` or ``with``; otherwise it issues a `ResourceWarning`.
 
-    What is not given comes from the environment, else from lakectl's file, as `lakefs_ops.config` describes;
-    ``client.config.describe()`` tells where each setting came from.
+    Settings that are not passed come from the environment or lakectl's file, see `lakefs_ops.config`.
+    ``client.config.describe()`` lists the source of each setting.
 
     Args:
         endpoint: the server's address, with or without scheme and ``/api/v1``.
-        access_key_id: the access key.
+        access_key_id: the access key ID.
         secret_access_key: its secret.
         token: a bearer token instead of a key pair, or a callable that returns one.
-        login: exchange the key pair for a token, and renew it before it ends.
-        verify: check the server's certificate; or the path of a bundle of authorities.
+        login: exchange the key pair for a token, and renew it before it expires.
+        verify: verify the server's certificate; or the path of a CA bundle to verify it with.
         client_certificate: the path of a certificate with its key (PEM), or the paths of both.
-        proxy: the address of a proxy; empty for none; by default as the environment says.
-        timeouts: how long to wait for a connection, an answer, and a whole call.
-        retries: how often and how long to repeat calls that may be repeated.
-        pool_size: connections at most, 32 by default.
-        config: everything at once, instead of the arguments above.
+        proxy: the URL of a proxy; empty for no proxy; by default the one of the environment.
+        timeouts: timeouts for a connection, a response, and a whole call.
+        retries: retries of calls that are safe to repeat.
+        pool_size: maximum number of connections, 32 by default.
+        config: a complete configuration, instead of all arguments above.
 
     Raises:
-        ConfigurationError: no endpoint, or a value that cannot be used.
+        ConfigurationError: there is no endpoint, or a value is invalid.
 
     Example:
         >>> with LakeFSClient("http://127.0.0.1:8000") as client:  # doctest: +SKIP
@@ -92,22 +91,14 @@ class LakeFSClient:
         )
         self._transport = Transport(self.config)
 
-    def with_timeouts(
-        self, *, connect: float | None = None, read: float | None = None, total: float | None = None
-    ) -> LakeFSClient:
-        """Return a client with other time-outs, in seconds; it has connections of its own, to be closed."""
-        given = {"connect": connect, "read": read, "total": total}
-        timeouts = replace(self.config.timeouts, **{name: value for name, value in given.items() if value})
-        return LakeFSClient(config=replace(self.config, timeouts=timeouts))
-
     @property
     def transport(self) -> Transport:
-        """The wire, to send calls of your own; its ``session`` is a `requests.Session` that takes adapters."""
+        """The transport, to send your own calls; its ``session`` is a `requests.Session` that accepts adapters."""
         return self._transport
 
     @property
     def links(self) -> Links:
-        """Addresses of the server's pages."""
+        """URLs of the server's web pages."""
         return Links(self.config.endpoint)
 
     def close(self) -> None:
@@ -125,49 +116,49 @@ class LakeFSClient:
 
     @cached_property
     def actions(self) -> Actions:
-        """Runs of actions, their hooks, and what these wrote."""
+        """Action runs, their hooks, and the output of the hooks."""
         from lakefs_ops.api.actions import Actions
 
         return Actions(self._transport)
 
     @cached_property
     def auth(self) -> Auth:
-        """Who may do what: the current user, login, users, groups, policies, key pairs."""
+        """Authentication and authorization: current user, login, users, groups, policies, key pairs."""
         from lakefs_ops.api.auth import Auth
 
         return Auth(self._transport)
 
     @cached_property
     def branches(self) -> Branches:
-        """Branches: create, move, reset, revert, and their uncommitted changes."""
+        """Branches: create, move, reset, revert, and list uncommitted changes."""
         from lakefs_ops.api.branches import Branches
 
         return Branches(self._transport)
 
     @cached_property
     def commits(self) -> Commits:
-        """Commits: make one, read one."""
+        """Commits: create and read."""
         from lakefs_ops.api.commits import Commits
 
         return Commits(self._transport)
 
     @cached_property
     def garbage_collection(self) -> GarbageCollection:
-        """Garbage collection: rules, and what a collector needs to know."""
+        """Garbage collection: rules, and data for an external collector."""
         from lakefs_ops.api.garbage_collection import GarbageCollection
 
         return GarbageCollection(self._transport)
 
     @cached_property
     def imports(self) -> Imports:
-        """Imports of objects that are in the store already."""
+        """Imports of objects that are already in the object store."""
         from lakefs_ops.api.imports import Imports
 
         return Imports(self._transport)
 
     @cached_property
     def metadata(self) -> Metadata:
-        """Ranges and meta-ranges, the files that lakeFS keeps its listings in."""
+        """Ranges and metaranges, the files in which lakeFS keeps its listings."""
         from lakefs_ops.api.metadata import Metadata
 
         return Metadata(self._transport)
@@ -202,21 +193,21 @@ class LakeFSClient:
 
     @cached_property
     def server(self) -> Server:
-        """The server: health, version, storage, set-up."""
+        """The server: health, version, storage, setup."""
         from lakefs_ops.api.server import Server
 
         return Server(self._transport)
 
     @cached_property
     def staging(self) -> Staging:
-        """Bytes that go to the store directly, linked afterwards; uploads in parts."""
+        """Uploads directly to the object store, also in parts, which are linked afterwards."""
         from lakefs_ops.api.staging import Staging
 
         return Staging(self._transport)
 
     @cached_property
     def tags(self) -> Tags:
-        """Tags: names that never move."""
+        """Tags: immutable names of commits."""
         from lakefs_ops.api.tags import Tags
 
         return Tags(self._transport)

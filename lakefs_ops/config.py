@@ -1,14 +1,14 @@
-"""How to reach a lakeFS: endpoint, credentials, TLS, proxy, time-outs, retries.
+"""Client configuration: endpoint, credentials, TLS, proxy, timeouts, retries.
 
-`Config.load` takes each setting from the first place that has it:
+`Config.load` takes each setting from the first source that has it:
 
 1. the arguments;
-2. the environment: ``LAKEFS_...``, then the ``LAKECTL_...`` that lakectl and the ``lakefs`` package read;
-3. lakectl's file, ``~/.lakectl.yaml`` or the one that ``LAKECTL_CONFIG_FILE`` names.
+2. the environment: ``LAKEFS_*`` variables, then the ``LAKECTL_*`` variables of lakectl and the ``lakefs`` package;
+3. lakectl's configuration file: the path in ``LAKECTL_CONFIG_FILE``, or ``~/.lakectl.yaml``.
 
-Credentials are one setting: a key and its secret, or a token, always come from the same place. Those of the file
-are for the server that the file or the environment names, never for one that an argument names.
-`Config.sources` tells what came from where, and ``lakefs-ops config`` prints it.
+Credentials count as one setting: a key and its secret, or a token, always come from the same source. Credentials
+in lakectl's file are used only if the endpoint comes from the file or the environment, or is the file's endpoint.
+`Config.sources` has the source of each setting, and ``lakefs-ops config`` prints it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "timeouts": ("LAKEFS_TIMEOUTS",),
     "retries": ("LAKEFS_RETRIES",),
 }
-"""Which environment variables are read for what; the first that is set and not empty counts.
+"""Environment variables by setting; the first that is set and not empty is used.
 
-Time-outs and retries are written as ``connect=5,read=60,total=600`` and ``count=2,budget=10``; what is left out is as
-by default, and ``total=none`` is no limit.
+Timeouts and retries have the form ``connect=5,read=60,total=600`` and ``count=2,budget=10``. Omitted values keep their
+defaults, and ``total=none`` means no limit.
 """
 
 FILE: Mapping[str, str] = {
@@ -54,51 +54,53 @@ FILE: Mapping[str, str] = {
     "secret_access_key": "credentials.secret_access_key",
     "token": "credentials.session_token",
 }
-"""Which keys of lakectl's file are read for what."""
+"""Keys of lakectl's configuration file by setting."""
 
 DEFAULT_TOTAL = 900.0
+"""Lowest default of `Timeouts.total`, in seconds."""
 FILE_VARIABLE = "LAKECTL_CONFIG_FILE"
 SECRETS = frozenset({"secret_access_key", "token"})
 _CREDENTIALS = ("token", "access_key_id", "secret_access_key")
-_WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_DERIVED: Any = object()  # the default of Timeouts.total, replaced by a number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long to wait, in seconds.
+    """Timeouts, in seconds.
 
     Attributes:
-        connect: until a connection stands.
-        read: between two signs of life. Commits and merges of large changes take lakeFS minutes.
-        total: for one call, with its repeats and the waits between them, however slowly a server drips; None for
-            no limit; 900 by default, or three times ``read`` if that is more. The body of a stream that the caller
-            reads, and a body that is streamed up, are bounded by ``read`` alone: their length is the caller's affair.
+        connect: maximum time to open a connection.
+        read: maximum time without data from the server. Commits and merges of large changes take lakeFS minutes.
+        total: maximum time for one call with its retries and the waits between them; None for no limit. The default
+            is 900, or three times ``read`` if that is more. Streams that the caller reads and bodies that are
+            streamed to the server are limited by ``read`` only, because their duration depends on the caller.
     """
 
     connect: float = 10.0
     read: float = 300.0
-    total: float | None = DEFAULT_TOTAL
+    total: float | None = _DERIVED
 
     def __post_init__(self) -> None:
         for name in ("connect", "read", "total"):
             value = getattr(self, name)
-            if name == "total" and value is None:
+            if name == "total" and (value is None or value is _DERIVED):
                 continue
             if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ConfigurationError(f"the {name} time-out must be above 0 seconds, got {value!r}")
-        if self.total == DEFAULT_TOTAL:
+                raise ConfigurationError(f"the {name} timeout must be above 0 seconds, got {value!r}")
+        if self.total is _DERIVED:
             object.__setattr__(self, "total", max(DEFAULT_TOTAL, 3 * self.read))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How often and how long calls that may be repeated are repeated.
+    """Retries of calls that are safe to repeat.
 
     Attributes:
-        count: repeats of one call at most; 0 for none.
-        budget: seconds that the waits of one call may take together.
-        first_wait: the longest first wait, in seconds; it doubles with each repeat (full jitter).
-        longest_wait: the longest single wait, in seconds; a server's ``Retry-After`` may exceed it, not the budget.
+        count: maximum number of retries of one call; 0 for none.
+        budget: maximum total wait of one call, in seconds.
+        first_wait: upper bound of the first wait, in seconds; it doubles with each retry (full jitter).
+        longest_wait: upper bound of each wait, in seconds; ``Retry-After`` may exceed it, but not the budget.
     """
 
     count: int = 4
@@ -107,10 +109,10 @@ class Retries:
     longest_wait: float = 10.0
 
     def backoff(self, attempt: int) -> float:
-        """Return the seconds to wait before a repeat: exponential, with full jitter.
+        """Return the seconds to wait before a retry: exponential backoff with full jitter.
 
         Args:
-            attempt: how many repeats there were before, from 0.
+            attempt: the number of earlier retries.
         """
         return random.uniform(0, min(self.longest_wait, self.first_wait * 2**attempt))  # noqa: S311
 
@@ -120,32 +122,36 @@ class Retries:
             if not isinstance(value, int | float) or not value >= 0:
                 raise ConfigurationError(f"{name} of the retries must not be negative, got {value!r}")
         if not isinstance(self.count, int):
-            raise ConfigurationError(f"count of the retries must be a whole number, got {self.count!r}")
+            raise ConfigurationError(f"count of the retries must be an integer, got {self.count!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything a client needs to know, validated.
+    """The validated configuration of a client.
 
     Attributes:
-        endpoint: the server's address without ``/api/v1``; given with or without scheme, ``/api/v1`` or a
-            slash at the end. Without a scheme, ``https`` is meant, or ``http`` for this machine.
-        access_key_id: the access key.
+        endpoint: the server's address. A trailing slash and ``/api/v1`` are removed; the default scheme is ``http``
+            for the local host and ``https`` otherwise.
+        access_key_id: the access key ID.
         secret_access_key: its secret; never shown.
-        token: a bearer token, instead of a key pair; or a callable that returns one, asked again shortly before
-            a JWT ends and after the server refused it. Never shown.
-        login: exchange the key pair for a token first, and renew it before it ends; the pair then travels once
-            a token, not with each call.
-        verify: check certificates; or the path of a bundle of authorities to check them by.
+        token: a bearer token instead of a key pair, or a callable that returns one. The callable is called again
+            shortly before a JWT expires and after the server rejected the token. Never shown.
+        login: exchange the key pair for a token and renew it before it expires, so that the pair is not sent with
+            each call.
+        verify: verify the server's certificate; or the path of a CA bundle to verify it with.
         client_certificate: the path of a certificate with its key (PEM), or the paths of both.
-        proxy: the address of a proxy; empty for none; when None, as the environment says (``HTTPS_PROXY`` ...).
-        timeouts: how long to wait.
-        retries: how often to repeat.
-        pool_size: connections at most; further threads wait for a free one.
-        sources: where `load` found each setting.
+        proxy: the URL of a proxy; empty for no proxy; None to use ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``ALL_PROXY``.
+        timeouts: timeouts of each call.
+        retries: retries of calls that are safe to repeat.
+        pool_size: maximum number of connections; further threads wait for a free one.
+        sources: the source of each setting that `load` found.
 
     Raises:
-        ConfigurationError: a value cannot be used; the message names it, never the secret.
+        ConfigurationError: a value is invalid; the message names the setting and never contains a secret.
+
+    Example:
+        >>> config = Config.load()  # doctest: +SKIP
+        >>> patient = dataclasses.replace(config, timeouts=Timeouts(read=600))  # doctest: +SKIP
     """
 
     endpoint: str
@@ -168,70 +174,72 @@ class Config:
             given, missing = ("access_key_id", "secret_access_key")
             if self.secret_access_key:
                 given, missing = missing, given
-            raise ConfigurationError(f"{self._named(given)} is given without {missing}; give both, or a token")
+            raise ConfigurationError(f"{self._describe(given)} is set without {missing}; set both, or a token")
         if self.token and self.access_key_id:
-            raise ConfigurationError("both a token and an access key are given; give one of them")
+            raise ConfigurationError("token and access_key_id are both set; set only one of them")
         if self.login and not self.access_key_id:
-            raise ConfigurationError("login needs access_key_id and secret_access_key")
+            raise ConfigurationError("login needs a key pair; set access_key_id and secret_access_key")
         for name in ("access_key_id", "secret_access_key", "token"):
             value = getattr(self, name)
-            # Control characters would end the header that carries it.
+            # A control character would end the HTTP header that contains the value.
             if isinstance(value, str) and not value.isprintable():
-                raise ConfigurationError(f"{self._named(name)} holds a line break or another control character")
+                raise ConfigurationError(
+                    f"{self._describe(name)} contains a control character, such as a line break; remove it"
+                )
         if isinstance(self.token, str) and not self.token.isascii():
-            raise ConfigurationError(f"{self._named('token')} holds a character outside ASCII")
+            raise ConfigurationError(f"{self._describe('token')} must contain only ASCII characters")
         if self.pool_size < 1:
-            raise ConfigurationError(f"{self._named('pool_size')} must be at least 1, got {self.pool_size!r}")
+            raise ConfigurationError(f"{self._describe('pool_size')} must be at least 1, got {self.pool_size!r}")
         self._check_files()
         if self.proxy and urlsplit(self.proxy).hostname is None:
-            raise ConfigurationError(f"{self._named('proxy')} must look like http://proxy.example.com:3128")
+            raise ConfigurationError(f"{self._describe('proxy')} must look like http://proxy.example.com:3128")
 
     def _check_types(self) -> None:
         types: dict[str, tuple[type | UnionType, str]] = {
-            "access_key_id": (str | None, "a text"),
-            "secret_access_key": (str | None, "a text"),
-            "token": (str | Callable | None, "a text, or a callable that returns one"),
+            "access_key_id": (str | None, "a string"),
+            "secret_access_key": (str | None, "a string"),
+            "token": (str | Callable | None, "a string, or a callable that returns one"),
             "login": (bool, "True or False"),
-            "verify": (bool | str, "True, False, or the path of a bundle as a text"),
+            "verify": (bool | str, "True, False, or the path of a CA bundle as a string"),
             "client_certificate": (
                 str | tuple | None,
-                "a path as a text, or a tuple of the paths of certificate and key",
+                "a path as a string, or a tuple of the paths of certificate and key",
             ),
-            "proxy": (str | None, "a text"),
+            "proxy": (str | None, "a string"),
             "timeouts": (Timeouts, "Timeouts(connect=..., read=..., total=...)"),
             "retries": (Retries, "Retries(count=..., budget=...)"),
-            "pool_size": (int, "a whole number"),
+            "pool_size": (int, "an integer"),
         }
-        for name, (wanted, words) in types.items():
+        for name, (wanted, description) in types.items():
             value = getattr(self, name)
             if not isinstance(value, wanted):
-                # Without the value, which may be a secret at the wrong place.
-                raise ConfigurationError(f"{name} must be {words}, got {type(value).__name__}")
+                # The message does not repeat the value, which may be a misplaced secret.
+                raise ConfigurationError(f"{name} must be {description}, got {type(value).__name__}")
 
     def _check_files(self) -> None:
         certificate = self.client_certificate
-        named = [("verify", self.verify)] if isinstance(self.verify, str) else []
-        named += [
+        paths = [("verify", self.verify)] if isinstance(self.verify, str) else []
+        paths += [
             ("client_certificate", c) for c in ((certificate,) if isinstance(certificate, str) else certificate or ())
         ]
-        for name, path in named:
+        for name, path in paths:
             if not Path(path).exists():
-                raise ConfigurationError(f"{self._named(name)} names {path!r}, and there is no such file")
+                raise ConfigurationError(f"{self._describe(name)}: the file {path!r} does not exist; correct the path")
 
-    def _named(self, name: str) -> str:
+    def _describe(self, name: str) -> str:
         source = self.sources.get(name, "argument")
         return name if source == "argument" else f"{name} ({source})"
 
     @classmethod
     def load(cls, *, env: Mapping[str, str] | None = None, **given: object) -> Self:
-        """Take each setting from the arguments, else from the environment, else from lakectl's file.
+        """Take each setting from the arguments, the environment or lakectl's file, in this order.
 
         Args:
-            env: the environment, ``os.environ`` by default; ``HOME`` in it says where lakectl's file is.
-            **given: the attributes of `Config`; None counts as not given.
+            env: the environment, ``os.environ`` by default; its ``HOME`` is the directory of lakectl's file.
+            **given: attributes of `Config`; None counts as not given.
 
         Raises:
-            ConfigurationError: no endpoint anywhere, or a value that cannot be used.
+            ConfigurationError: no source has an endpoint, or a value is invalid.
 
         Example:
             >>> config = Config.load(env={"LAKEFS_ENDPOINT": "lake.example.com", "HOME": "/nowhere"})
@@ -241,7 +249,7 @@ class Config:
         env = os.environ if env is None else env
         unknown = given.keys() - {f.name for f in fields(cls)}
         if unknown:
-            raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
+            raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}; use the attributes of Config")
         values = {name: value for name, value in given.items() if value is not None}
         sources = dict.fromkeys(values, "argument")
         explicit = not values.keys().isdisjoint(_CREDENTIALS)
@@ -260,10 +268,9 @@ class Config:
         return cls(**values, sources=MappingProxyType(sources))  # type: ignore[arg-type]
 
     def describe(self) -> str:
-        """Return one line a setting: its value and where it came from; secrets only as being there.
+        """Return one line per setting with its value and source; the value of a secret is ``(set)``.
 
-        What requests takes from the environment of this process, for all its users, is told as well: a proxy, a
-        bundle of authorities.
+        The proxy and the CA bundle that requests takes from the environment of this process are included.
         """
         lines, ambient = [], _ambient(self)
         for item in fields(self):
@@ -286,8 +293,8 @@ class Config:
 
 
 def _ambient(config: Config) -> dict[str, tuple[str, str]]:
-    """Return what requests takes from the environment by itself: the value and where it is from."""
-    from urllib.request import getproxies, proxy_bypass  # costs more to import than all of this module
+    """Return the settings that requests takes from the environment, with value and source."""
+    from urllib.request import getproxies, proxy_bypass  # its import takes longer than the rest of this module
 
     found = {}
     bundle = next((v for v in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(v)), None)
@@ -320,11 +327,12 @@ def _typed(name: str, text: str, source: str) -> Any:
         try:
             return int(text)
         except ValueError:
-            raise ConfigurationError(f"{source}: {text!r} is no whole number") from None
-    if name == "login" and text.lower() not in _WORDS:
-        raise ConfigurationError(f"{source}: {text!r} is neither true nor false")
+            raise ConfigurationError(f"{source}: {text!r} is not an integer") from None
     if name in ("login", "verify"):
-        return _WORDS.get(text.lower(), text)
+        value = parse_bool(text)
+        if value is None and name == "login":
+            raise ConfigurationError(f"{source}: {text!r} must be true or false")
+        return text if value is None else value
     if name == "client_certificate" and os.pathsep in text:
         certificate, _, key = text.partition(os.pathsep)
         return certificate, key
@@ -343,16 +351,21 @@ def _numbers(kind: type[T], text: str, source: str) -> T:
         raise ConfigurationError(f"{source}: {error}") from None
     except (TypeError, ValueError):
         names = ", ".join(f"{f.name}=NUMBER" for f in fields(kind))
-        raise ConfigurationError(f"{source}: {text!r} is not of the form {names}") from None
+        raise ConfigurationError(f"{source}: {text!r} must have the form {names}") from None
+
+
+def parse_bool(text: str) -> bool | None:
+    """Return the boolean that a text stands for: true or false, yes or no, on or off, 1 or 0; else None."""
+    return _BOOLEANS.get(text.strip().lower())
 
 
 def _from_environment(env: Mapping[str, str], name: str) -> tuple[str, str] | None:
-    """Return the value and where it is from."""
+    """Return a setting's value and source."""
     return next(((env[v], f"environment {v}") for v in ENVIRONMENT[name] if env.get(v)), None)
 
 
 def _credentials_from_environment(values: dict[str, Any], sources: dict[str, str], env: Mapping[str, str]) -> bool:
-    """Take a token or a whole pair from one family of variables; return whether there was any."""
+    """Take a token or a key pair from one family of variables; return whether any of them is set."""
     for family in ("LAKEFS_", "LAKECTL_"):
         found = {
             name: (env[variable], f"environment {variable}")
@@ -361,7 +374,7 @@ def _credentials_from_environment(values: dict[str, Any], sources: dict[str, str
             if variable.startswith(family) and env.get(variable)
         }
         if "token" in found:
-            # As in the lakefs package: a session's token counts before a key pair beside it.
+            # A session token takes precedence over a key pair, as in the lakefs package.
             found = {"token": found["token"]}
         for name, value in found.items():
             _take(values, sources, name, value)
@@ -371,25 +384,28 @@ def _credentials_from_environment(values: dict[str, Any], sources: dict[str, str
 
 
 def _fill_from_file(values: dict[str, Any], sources: dict[str, str], env: Mapping[str, str], *, wanted: bool) -> None:
-    """Take endpoint and credentials from lakectl's file, as far as they are wanted."""
-    named = env.get(FILE_VARIABLE)
+    """Take the endpoint, if still missing, and the credentials, if wanted, from lakectl's file."""
+    configured = env.get(FILE_VARIABLE)
     home = env.get("HOME") or env.get("USERPROFILE")
-    if not named and not home:
+    if not configured and not home:
         return
-    path = Path(named).expanduser() if named else Path(str(home)) / ".lakectl.yaml"
+    path = Path(configured).expanduser() if configured else Path(str(home)) / ".lakectl.yaml"
     entries = lakectl.read(path)
     if entries is None:
-        if named:
-            raise ConfigurationError(f"{FILE_VARIABLE} names {named!r}, and there is no such file")
+        if configured:
+            raise ConfigurationError(f"{FILE_VARIABLE}: the file {configured!r} does not exist; correct or unset it")
         return
     found = {name: entries[key] for name, key in FILE.items() if entries.get(key)}
-    theirs = found.pop("endpoint", None)
-    if "endpoint" not in values and theirs:
-        values["endpoint"], sources["endpoint"] = theirs, str(path)
+    endpoint = found.pop("endpoint", None)
+    if "endpoint" not in values and endpoint:
+        values["endpoint"], sources["endpoint"] = endpoint, str(path)
     if not wanted or not found:
         return
-    ours = values.get("endpoint")
-    if sources.get("endpoint") == "argument" and theirs and normalize_endpoint(theirs) != normalize_endpoint(str(ours)):
+    if (
+        sources.get("endpoint") == "argument"
+        and endpoint
+        and normalize_endpoint(endpoint) != normalize_endpoint(str(values["endpoint"]))
+    ):
         sources["credentials"] = f"those in {path} are for another server"
         return
     if "token" in found:
@@ -399,14 +415,14 @@ def _fill_from_file(values: dict[str, Any], sources: dict[str, str], env: Mappin
 
 
 def normalize_endpoint(text: str) -> str:
-    """Return the server's address without ``/api/v1`` and trailing slashes.
+    """Return a server's address with a scheme, and without ``/api/v1`` and trailing slashes.
 
     Raises:
-        ConfigurationError: no host, another scheme than http and https, credentials or a query in it.
+        ConfigurationError: it has no host, another scheme than http or https, credentials or a query.
     """
     address = text.strip() if isinstance(text, str) else ""
     if not address.isprintable() or " " in address:
-        raise ConfigurationError("the lakeFS endpoint holds a blank or a control character")
+        raise ConfigurationError("the lakeFS endpoint contains a space or a control character; remove it")
     if "://" not in address:
         try:
             host = urlsplit(f"//{address}").hostname or ""
@@ -418,23 +434,25 @@ def normalize_endpoint(text: str) -> str:
         parts = urlsplit(address)
         port = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"the lakeFS endpoint {_shown(address)!r} cannot be read: {error}") from None
+        raise ConfigurationError(f"the lakeFS endpoint {_shown(address)!r} is not a valid URL: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(
             f"the lakeFS endpoint {_shown(address)!r} must look like https://lakefs.example.com or http://127.0.0.1:8000"
         )
     if parts.username or parts.password:
         raise ConfigurationError(
-            "the lakeFS endpoint must not hold credentials; pass access_key_id and secret_access_key"
+            "the lakeFS endpoint must not contain credentials; pass access_key_id and secret_access_key"
         )
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"the lakeFS endpoint {_shown(address)!r} must not have a query or a fragment")
+        raise ConfigurationError(
+            f"the lakeFS endpoint {_shown(address)!r} must not have a query or a fragment; remove it"
+        )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = parts.path.rstrip("/").removesuffix(API).rstrip("/")
     return f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{path}"
 
 
 def _shown(address: str) -> str:
-    """Return the address without what may be a password in it."""
+    """Return the address without user and password."""
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,4 +1,4 @@
-"""From an Airflow connection to the client's configuration."""
+"""Create a client configuration from an Airflow connection."""
 
 from __future__ import annotations
 
@@ -6,30 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakefs_ops.config import Config, Timeouts
+from lakefs_ops.config import Config, Timeouts, parse_bool
 from lakefs_ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-_TRUE = frozenset({"true", "1", "yes", "on"})
-_FALSE = frozenset({"false", "0", "no", "off"})
-
 
 def read_config(connection: Connection, extra: Mapping[str, Any]) -> Config:
-    """Return the configuration that a connection describes.
+    """Return the client configuration for a connection.
 
-    The endpoint is the host, with or without scheme, port and ``/api/v1``. Without a scheme, ``http`` is meant for
-    connections of type ``http`` and where a port is given, as lakeFS itself listens; else ``https``, and ``http``
-    for this machine. The access key is login and password, or ``access_key_id`` and ``secret_access_key`` of the
-    extra. Numbers and booleans of the extra may be texts, as they are in a connection given by URI.
+    The endpoint is the host, with or without scheme, port and ``/api/v1``. The default scheme is ``http`` for
+    connections of type ``http``, for ports other than 443 (lakeFS itself serves plain HTTP), and for the local host;
+    otherwise it is ``https``. The key pair is login and password, or ``access_key_id`` and ``secret_access_key`` of
+    the extra. Numbers and booleans of the extra may be strings, as in a connection that is defined by a URI.
 
     Args:
         connection: the connection, of type ``lakefs`` or ``http``.
         extra: its extra, as a mapping.
 
     Raises:
-        ConfigurationError: a value cannot be used; the message names the connection and the field.
+        ConfigurationError: a value is invalid; the message names the connection and the field.
     """
     try:
         key, secret = connection.login, connection.password
@@ -52,7 +49,7 @@ def read_config(connection: Connection, extra: Mapping[str, Any]) -> Config:
 
 
 def _endpoint(connection: Connection) -> str:
-    """Put together what Airflow may have taken apart: a URI's port and path are fields of their own."""
+    """Join host, port and schema, into which Airflow splits the URI of a connection."""
     host, port, schema = connection.host, connection.port, connection.schema
     if not host:
         raise ConfigurationError("it has no host; enter the lakeFS endpoint, such as https://lakefs.example.com")
@@ -72,21 +69,20 @@ def _endpoint(connection: Connection) -> str:
 
 
 def _verify(extra: Mapping[str, Any]) -> bool | str:
-    if not _truth(extra, "verify_ssl", default=True):
+    if not _boolean(extra, "verify_ssl", default=True):
         return False
     bundle = extra.get("ca_bundle")
     if bundle and not Path(bundle).exists():
-        raise ConfigurationError(f"there is no file {str(bundle)!r}, which its extra ca_bundle names")
+        raise ConfigurationError(f"its extra ca_bundle: the file {str(bundle)!r} does not exist; correct the path")
     return str(bundle) if bundle else True
 
 
-def _truth(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:
+def _boolean(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:
     value = extra.get(name)
-    word = str(value).strip().lower()
-    if value is None or word == "":
+    if value is None or not str(value).strip():
         return default
-    if word in _TRUE | _FALSE:
-        return word in _TRUE
+    if (parsed := parse_bool(str(value))) is not None:
+        return parsed
     raise ConfigurationError(f"its extra {name} must be true or false, got {value!r}")
 
 

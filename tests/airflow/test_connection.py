@@ -107,14 +107,14 @@ def test_token_instead_of_keys() -> None:
     [
         ({}, "no host"),
         ({"host": "ftp://x"}, "'ftp://x' must look like"),
-        ({"host": "https://x", "password": ""}, "access_key_id is given without secret_access_key"),
+        ({"host": "https://x", "password": ""}, "access_key_id is set without secret_access_key"),
         ({"host": "https://x", "extra": {"verify_ssl": "maybe"}}, "verify_ssl must be true or false, got 'maybe'"),
         (
             {"host": "https://x", "extra": {"read_timeout": "soon"}},
             "read_timeout must be a number of seconds, got 'soon'",
         ),
-        ({"host": "https://x", "extra": {"connect_timeout": -1}}, "connect time-out must be above 0"),
-        ({"host": "https://x", "extra": {"ca_bundle": "/no/such.pem"}}, "no file '/no/such.pem'"),
+        ({"host": "https://x", "extra": {"connect_timeout": -1}}, "connect timeout must be above 0"),
+        ({"host": "https://x", "extra": {"ca_bundle": "/no/such.pem"}}, "the file '/no/such.pem' does not exist"),
     ],
 )
 def test_what_cannot_be_used_is_named_without_the_secret(fields: dict, text: str) -> None:

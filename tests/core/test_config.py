@@ -1,12 +1,13 @@
-"""Where settings come from, and which are refused."""
+"""Sources of settings, and rejected values."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lakefs_ops import Config, Timeouts
-from lakefs_ops.config import Retries
+from lakefs_ops.config import Retries, parse_bool
 from lakefs_ops.errors import ConfigurationError
 
 PAIR = {"access_key_id": "key", "secret_access_key": "our-secret"}
@@ -54,7 +55,7 @@ def test_a_file_elsewhere(load, tmp_path):
     path = tmp_path / "other.yaml"
     path.write_text(FILE)
     assert load({"LAKECTL_CONFIG_FILE": str(path)}).access_key_id == "AKIA-FILE"
-    with pytest.raises(ConfigurationError, match="no such file"):
+    with pytest.raises(ConfigurationError, match="does not exist"):
         load({"LAKECTL_CONFIG_FILE": str(tmp_path / "none.yaml")})
 
 
@@ -128,7 +129,7 @@ def test_the_other_settings_of_the_environment(load, tmp_path):
             load({**env, variable: "/nowhere"})
 
 
-def test_time_outs_and_repeats_of_the_environment(load):
+def test_timeouts_and_retries_of_the_environment(load):
     env = {"LAKEFS_ENDPOINT": "h", "LAKEFS_TIMEOUTS": "read=60, total=none", "LAKEFS_RETRIES": "count=2,budget=1.5"}
     config = load(env)
     assert config.timeouts == Timeouts(read=60, total=None)
@@ -153,13 +154,13 @@ def test_time_outs_and_repeats_of_the_environment(load):
         {"proxy": "nonsense"},
     ],
 )
-def test_a_refused_setting_says_where_it_is_from(load, settings):
+def test_a_rejected_setting_names_its_source(load, settings):
     env = {f"LAKEFS_{name.upper()}": value for name, value in settings.items()}
     with pytest.raises(ConfigurationError, match=f"environment LAKEFS_{next(iter(settings)).upper()}"):
         load({"LAKEFS_ENDPOINT": "h", **env})
 
 
-def test_describe_tells_everything_but_secrets(load):
+def test_describe_shows_everything_but_secrets(load):
     text = load({"LAKEFS_PROXY": "http://u:our-secret@p:1"}, endpoint="h", **PAIR).describe()
     assert "our-secret" not in text
     assert "secret_access_key    (set)" in text
@@ -167,7 +168,7 @@ def test_describe_tells_everything_but_secrets(load):
     assert "default" in text
 
 
-def test_describe_tells_what_requests_takes_from_the_environment(load, tmp_path, monkeypatch):
+def test_describe_shows_what_requests_takes_from_the_environment(load, tmp_path, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -297,13 +298,33 @@ def test_numbers_that_cannot_be_used():
     for name in ("count", "budget", "first_wait", "longest_wait"):
         with pytest.raises(ConfigurationError):
             Retries(**{name: -1})
-    with pytest.raises(ConfigurationError, match="whole number"):
+    with pytest.raises(ConfigurationError, match="integer"):
         Retries(count=float("inf"))
     with pytest.raises(ConfigurationError, match="unknown settings: pool"):
         Config.load(endpoint="h", pool=3)
 
 
-def test_a_long_read_time_out_is_not_cut_by_the_default_total():
+@pytest.mark.parametrize("text", ["true", "False", " yes ", "OFF", "1", "0"])
+def test_booleans(text):
+    assert parse_bool(text) is (text.strip().lower() in ("true", "yes", "1"))
+
+
+@pytest.mark.parametrize("text", ["", "none", "2", "/path/to/ca.pem"])
+def test_texts_that_are_not_booleans(text):
+    assert parse_bool(text) is None
+
+
+def test_an_explicit_total_is_kept_even_if_it_is_the_default():
+    assert Timeouts(read=600).total == 1800
+    explicit = Timeouts(read=600, total=900)
+    assert explicit.total == 900
+    assert pickle.loads(pickle.dumps(explicit)) == explicit != Timeouts(read=600)
+    assert pickle.loads(pickle.dumps(Timeouts())) == Timeouts() == Timeouts(total=900)
+    assert hash(Timeouts()) == hash(Timeouts(total=900))
+    assert replace(explicit, read=30) == Timeouts(read=30, total=900)
+
+
+def test_a_long_read_timeout_raises_the_default_total():
     assert Timeouts().total == 900
     assert Timeouts(read=3600).total == 3 * 3600
     assert Timeouts(read=3600, total=60).total == 60
