@@ -1,6 +1,6 @@
-"""lakeFS for data pipelines: a typed client, pipeline verbs, and an embedded lakeFS to test on.
+"""lakeFS for data pipelines: a typed client, pipeline verbs, and an embedded lakeFS server for tests.
 
-Names load on first use, so ``import lakefs_ops`` costs next to nothing.
+Names are imported on first use, so ``import lakefs_ops`` is fast.
 """
 
 from __future__ import annotations

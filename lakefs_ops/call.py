@@ -1,7 +1,7 @@
-"""One request as a value: what an operation asks for, before anything is sent.
+"""One API request as a value, before it is sent.
 
-A group's method builds a `Call` and hands it to a `Sender`; so a test can look at every operation without
-a server, and the transport is the only place that knows HTTP.
+The method of a group builds a `Call` and passes it to a `Sender`. So tests can check every operation without a
+server, and only the transport deals with HTTP.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ QueryValue = str | int | bool | Iterable[str] | None
 
 _NEGATIVE_MODIFIER = re.compile(r"[~^]-")
 _REF_NOUNS = frozenset({"ref", "sourceRef", "leftRef", "rightRef", "commitId", "destinationBranch"})
-_NAMING = frozenset(
+_CONTEXT_FIELDS = frozenset(
     {
         "after", "branch", "commit", "commit_id", "default_branch", "dest_path", "destination_branch", "id", "location",
         "name", "path", "pattern", "prefix", "principalId", "ref", "source", "source_branch", "source_metarange",
         "src_path", "src_ref", "stop_at", "storage_namespace", "task_id", "username",
     }
 )  # fmt: skip
-"""What a message repeats of a query and a body."""
+"""Fields of a query or a body that error messages repeat."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T_co]):
-    """One request to the lakeFS API and the type of its answer.
+    """One request to the lakeFS API and the type of its result.
 
     Attributes:
         operation: the operation's name in the lakeFS specification, such as ``getBranch``.
         method: the HTTP method.
-        path: the address below ``/api/v1`` as in the specification, with names in braces.
-        path_params: values of the parameters in braces, such as repository and branch.
-        result: what a success is parsed into: a `Model`, ``str``, ``bytes`` or ``NoneType``.
-        query: names and values of the query, in order, not yet quoted.
+        path: the path below ``/api/v1`` as in the specification, with parameters in braces.
+        path_params: values of the path parameters, such as repository and branch.
+        result: the type of the parsed response: a `Model`, ``str``, ``bytes`` or ``NoneType``.
+        query: names and values of the query parameters, in order and unquoted.
         body: bytes, an open binary file, or an iterator of bytes.
-        headers: further headers.
-        idempotent: whether sending it twice leaves the same state as sending it once; reads always are.
-        authenticated: whether credentials go along.
+        headers: additional headers.
+        idempotent: whether sending the call twice leaves the same state as sending it once; reads always do.
+        authenticated: whether to send credentials.
     """
 
     operation: str
@@ -66,38 +66,40 @@ class Call(Generic[T_co]):
 
     @property
     def address(self) -> str:
-        """The address below ``/api/v1``, quoted, without the query.
+        """The quoted path below ``/api/v1``, without the query.
 
         Raises:
-            InvalidArgument: a name that cannot be sent.
+            InvalidArgument: a path parameter is invalid.
         """
         return self.path.format_map({noun: _segment(noun, name) for noun, name in self.path_params.items()})
 
     @property
     def repeatable(self) -> bool:
-        """Whether the transport may send it again when no answer came."""
+        """Whether the transport may send the call again after a failure."""
         return self.idempotent or self.reads
 
     @property
     def reads(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether the call only reads."""
         return self.method in ("GET", "HEAD")
 
     @property
     def context(self) -> dict[str, str]:
-        """What error messages name: the path parameters, and names in the query and in the body."""
+        """The path parameters, and the names in the query and the body; error messages contain them."""
         context = dict(self.path_params)
-        context |= {name: value for name, value in self.query if name in _NAMING}
+        context |= {name: value for name, value in self.query if name in _CONTEXT_FIELDS}
         body = None
         if isinstance(self.body, bytes) and "Content-Type" not in self.headers:
             with suppress(ValueError, RecursionError):
                 body = json.loads(self.body)
         if isinstance(body, dict):
-            context |= {name: value for name, value in body.items() if name in _NAMING and isinstance(value, str)}
+            context |= {
+                name: value for name, value in body.items() if name in _CONTEXT_FIELDS and isinstance(value, str)
+            }
         return context
 
     def with_query(self, **values: QueryValue) -> Call[T_co]:
-        """Return the same call with further query parameters."""
+        """Return the call with additional query parameters."""
         return replace(self, query=self.query + query(**values))
 
     def __str__(self) -> str:
@@ -105,24 +107,24 @@ class Call(Generic[T_co]):
 
 
 class Sender(Protocol):
-    """What a group needs of the transport."""
+    """The part of the transport that groups use."""
 
     @property
     def endpoint(self) -> str:
-        """The server's address, for messages."""
+        """The server's address, for error messages."""
         ...
 
     def send(self, call: Call[T]) -> T:
-        """Send the call and return its typed answer."""
+        """Send the call and return its parsed result."""
         ...
 
     def open(self, call: Call[bytes]) -> Stream:
-        """Send the call and return the answer's body as a stream."""
+        """Send the call and return the response's body as a stream."""
         ...
 
 
 class Stream(Protocol):
-    """The body of an answer, read in pieces; a context manager."""
+    """The body of a response, read in blocks; a context manager."""
 
     headers: Mapping[str, str]
 
@@ -131,59 +133,58 @@ class Stream(Protocol):
     def __iter__(self) -> Iterator[bytes]: ...
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes, all that is left when negative."""
+        """Return up to ``size`` bytes, or all remaining bytes if it is negative."""
         ...
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
         ...
 
 
 def reference(noun: str, name: str) -> str:
-    """Return a ref that may be sent.
+    """Return the ref if it can be sent.
 
     Raises:
-        InvalidArgument: it counts backwards (``main^-1``), at which lakeFS 1.84 drops the connection.
+        InvalidArgument: a number after ~ or ^ is negative (``main^-1``), for which lakeFS 1.84 drops the connection.
     """
     if isinstance(name, str) and _NEGATIVE_MODIFIER.search(name):
-        raise InvalidArgument(f"{noun} {name!r} counts backwards; a number after ~ or ^ must not be negative")
+        raise InvalidArgument(f"{noun} {name!r} must not have a negative number after ~ or ^")
     return name
 
 
 def _segment(noun: str, name: str) -> str:
-    """Quote one name for its place in the address.
+    """Quote the value of a path parameter.
 
-    The server decodes names in an address twice (lakeFS 1.84, recorded), so a percent sign is quoted twice.
+    lakeFS decodes the path twice (lakeFS 1.84, recorded), so a percent sign is quoted twice.
 
     Raises:
-        InvalidArgument: the name is empty or no text, so it would address something else; or a ref counts
-            backwards.
+        InvalidArgument: the value is empty or not a string, so the path would be another one; or a ref is invalid.
     """
     if not isinstance(name, str) or not name:
-        raise InvalidArgument(f"{noun} must be a text that is not empty, got {name!r}")
+        raise InvalidArgument(f"{noun} must be a non-empty string, got {name!r}")
     if noun in _REF_NOUNS:
         reference(noun, name)
-    _unicode(noun, name)
+    _valid_unicode(noun, name)
     quoted = quote(name, safe="~") if name.strip(".") else name.replace(".", "%2E")
     return quote(quoted, safe="") if "%" in name else quoted
 
 
-def _unicode(noun: str, text: str) -> str:
-    """Return the text, unless it holds halves of characters that UTF-8 cannot write."""
+def _valid_unicode(noun: str, text: str) -> str:
+    """Return the text unless it has unpaired surrogates, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidArgument(f"{noun} {text!r} is no Unicode text") from None
+        raise InvalidArgument(f"{noun} {text!r} must be valid Unicode, without unpaired surrogates") from None
     return text
 
 
 def query(**values: QueryValue) -> tuple[tuple[str, str], ...]:
-    """Turn arguments into query parameters: ``None`` is left out, lists are repeated, booleans are words.
+    """Convert arguments into query parameters: omit ``None``, repeat lists, write booleans as true and false.
 
-    A trailing underscore (``from_``) belongs to Python, not to the name.
+    A trailing underscore (``from_``) is removed from the name.
 
     Raises:
-        InvalidArgument: a text that is no Unicode.
+        InvalidArgument: a value is not valid Unicode.
     """
     pairs: list[tuple[str, str]] = []
     for name, value in values.items():
@@ -193,20 +194,20 @@ def query(**values: QueryValue) -> tuple[tuple[str, str], ...]:
         if isinstance(value, bool):
             pairs.append((name, "true" if value else "false"))
         elif isinstance(value, str | int):
-            pairs.append((name, _unicode(name, str(value))))
+            pairs.append((name, _valid_unicode(name, str(value))))
         else:
-            pairs.extend((name, _unicode(name, item)) for item in value)
+            pairs.extend((name, _valid_unicode(name, item)) for item in value)
     return tuple(pairs)
 
 
 def headers(values: Mapping[str, str | None]) -> dict[str, str]:
-    """Turn arguments into headers: ``None`` is left out, and what is not Latin-1 goes as UTF-8.
+    """Convert arguments into headers: omit ``None``, and encode text as UTF-8.
 
     Raises:
-        InvalidArgument: a value holds a line break or another control character, or is no Unicode.
+        InvalidArgument: a value contains a line break or another control character, or is not valid Unicode.
     """
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in given.items():
-        if _CONTROL.search(_unicode(name, value)):
-            raise InvalidArgument(f"{name} must not hold line breaks or other control characters")
+        if _CONTROL.search(_valid_unicode(name, value)):
+            raise InvalidArgument(f"{name} must not contain line breaks or other control characters")
     return {name: value.encode().decode("latin-1") for name, value in given.items()}

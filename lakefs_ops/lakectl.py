@@ -1,8 +1,8 @@
-"""Reads the file of ``lakectl``, ``~/.lakectl.yaml``, without a YAML library.
+"""Read lakectl's configuration file, ``~/.lakectl.yaml``, without a YAML library.
 
-Only the sections ``server`` and ``credentials`` are read, and there only what lakectl itself writes: nested
-``key: value`` lines, plain or quoted. Anything cleverer in them (anchors, tags, lists, braces, text over several
-lines) is refused with its line, instead of being guessed at; other sections are not looked into.
+Only the sections ``server`` and ``credentials`` are read, and only the YAML that lakectl writes: nested ``key: value``
+lines with plain or quoted values. Other YAML in these sections (anchors, tags, lists, braces, multi-line text) raises
+an error with the line number. Other sections are ignored.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def read(path: Path) -> dict[str, str] | None:
     """Read the file.
 
     Args:
-        path: the file.
+        path: the path of the file.
 
     Returns:
-        Dotted keys and their values, such as ``credentials.access_key_id``; None when there is no such file.
+        Values by dotted key, such as ``credentials.access_key_id``; None if the file does not exist.
 
     Raises:
-        ConfigurationError: the file cannot be read or is not understood; the message never holds a value.
+        ConfigurationError: the file cannot be read or parsed; the message never contains a value.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -40,12 +40,12 @@ def read(path: Path) -> dict[str, str] | None:
         return None
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(f"{path} cannot be read: {reason}") from None
+        raise ConfigurationError(f"{path} cannot be read: {reason}; correct or remove it") from None
     return dict(_entries(text, path))
 
 
 def _entries(text: str, path: Path) -> Iterator[tuple[str, str]]:
-    above: list[tuple[int, str]] = []
+    parents: list[tuple[int, str]] = []
     section = ""
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#") or line.rstrip() in ("---", "..."):
@@ -53,7 +53,7 @@ def _entries(text: str, path: Path) -> Iterator[tuple[str, str]]:
         match = _LINE.match(line)
         if line[0] not in " \t":
             section = match["key"].strip("\"'") if match else ""
-            above = []
+            parents = []
         if section not in SECTIONS and match:
             continue
         if not match:
@@ -61,18 +61,18 @@ def _entries(text: str, path: Path) -> Iterator[tuple[str, str]]:
                 raise _not_understood(path, number)
             continue
         indent, key = len(match["indent"]), match["key"].strip("\"'")
-        while above and above[-1][0] >= indent:
-            above.pop()
+        while parents and parents[-1][0] >= indent:
+            parents.pop()
         value = _scalar((match["value"] or "").strip(), path, number)
-        name = ".".join([*(name for _, name in above), key])
+        name = ".".join([*(name for _, name in parents), key])
         if value is None:
-            above.append((indent, key))
+            parents.append((indent, key))
         else:
             yield name, value
 
 
 def _scalar(text: str, path: Path, number: int) -> str | None:
-    """Return a value, None when there is none on the line."""
+    """Return the value of a line, None if the line has only a key."""
     if not text or text.startswith("#"):
         return None
     if match := _SINGLE.match(text):
@@ -90,6 +90,6 @@ def _scalar(text: str, path: Path, number: int) -> str | None:
 
 def _not_understood(path: Path, number: int) -> ConfigurationError:
     return ConfigurationError(
-        f"line {number} of {path} is not understood; in {' and '.join(SECTIONS)} write one `key: value` a line,"
+        f"line {number} of {path} is not understood; in {' and '.join(SECTIONS)}, write one `key: value` per line,"
         " or pass the values as arguments or environment variables"
     )

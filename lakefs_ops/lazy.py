@@ -1,4 +1,4 @@
-"""Names of a package that load on first use."""
+"""Lazily loaded names of a package."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a package's ``__getattr__``, so that importing it costs only what is used.
+    """Return a ``__getattr__`` for a package that imports each name on first use.
 
     Args:
         package: the package's full name.
-        homes: the module below the package that defines each name.
+        homes: the submodule that defines each name.
 
     Example:
         >>> __getattr__ = lazy_names("lakefs_ops", {"LakeFSClient": "client"})

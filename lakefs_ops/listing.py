@@ -15,20 +15,20 @@ from lakefs_ops.model import Model
 T = TypeVar("T")
 
 PAGE_SIZE = 1000
-"""The largest page that lakeFS 1.84 returns (parameter ``amount``); its default is 100."""
+"""Largest page that lakeFS 1.84 returns (parameter ``amount``); its default is 100."""
 
 BUSY_CONSUMER = 0.005
-"""Seconds a consumer must spend on a page for the next one to be prefetched in a thread."""
+"""Seconds that a consumer must spend on a page before the next one is prefetched in a thread."""
 
 
 class Pagination(Model):
-    """Where a page stands in its listing.
+    """The position of a page in its listing.
 
     Attributes:
         has_more: whether another page follows.
-        next_offset: what to pass as ``after`` for it; empty on the last page.
-        results: how many results this page holds.
-        max_per_page: the largest page the server gives.
+        next_offset: the value of ``after`` for the next page; empty on the last page.
+        results: number of results on this page.
+        max_per_page: maximum number of results per page.
     """
 
     has_more: bool
@@ -41,7 +41,7 @@ class Page(Model, Generic[T]):
     """One page of a listing.
 
     Attributes:
-        pagination: where the page stands.
+        pagination: the position of the page in its listing.
         results: the page's results, in the server's order.
     """
 
@@ -53,18 +53,18 @@ class Page(Model, Generic[T]):
 
 
 class Listing(Generic[T]):
-    """All results of a listing, fetched a page of 1,000 at a time while they are consumed.
+    """All results of a listing, fetched in pages of 1,000 while they are consumed.
 
-    Iterating twice asks twice. A listing does not ask before it is iterated. To a consumer who takes his time the
-    next page comes ahead: from the second page on, a thread fetches it while he is busy with one. The thread ends
-    with its one request, and what it fails with is raised where the page is wanted.
+    No request is sent before the first iteration, and each iteration fetches the pages again. For slow consumers, a
+    thread prefetches the next page from the second page on. The thread ends with its request, and an error is raised
+    when the consumer needs that page.
 
     Args:
-        sender: sends the calls.
+        sender: the sender of the calls.
         call: the listing's call, without ``after`` and ``amount``.
-        after: list only what sorts behind this.
-        limit: give at most so many results; all when None.
-        page_size: how many results a page holds, at most 1,000.
+        after: only results that sort after this.
+        limit: maximum number of results; no limit if None.
+        page_size: number of results per page, at most 1,000.
 
     Example:
         >>> for branch in client.branches.list("lake", prefix="run-"):  # doctest: +SKIP
@@ -93,15 +93,15 @@ class Listing(Generic[T]):
         """Fetch one page.
 
         Args:
-            after: list only what sorts behind this; the listing's own start when None.
-            amount: the page's size, the listing's own when None.
+            after: only results that sort after this; the listing's ``after`` if None.
+            amount: number of results on the page; the listing's ``page_size`` if None.
         """
         start = self._after if after is None else after
         size = self._page_size if amount is None else amount
         return self._sender.send(self._call.with_query(after=start, amount=size))
 
     def pages(self) -> Iterator[Page[T]]:
-        """Go through the listing page by page, up to ``limit``."""
+        """Iterate over the pages, up to ``limit`` results."""
         after, left, busy = self._after, self._limit, 0.0
         fetch = self._fetch(after, left) if left != 0 else None
         while fetch is not None:
@@ -122,7 +122,7 @@ class Listing(Generic[T]):
             yield from page.results
 
     def first(self) -> T | None:
-        """Return the first result, or None when there is none."""
+        """Return the first result, or None if the listing is empty."""
         results = self.page(amount=1).results
         return results[0] if results else None
 
@@ -131,13 +131,13 @@ class Listing(Generic[T]):
         return lambda: self.page(after=after, amount=amount)
 
     def _following(self, page: Page[T], after: str | None) -> str:
-        """Return where the next page begins; a server that stands still would keep us for ever."""
+        """Return the offset of the next page; guards against a server that repeats the same offset."""
         offset = page.pagination.next_offset
         if not offset or offset == after:
             endpoint = self._sender.endpoint
             text = (
-                f"{self._call}: {endpoint} does not respond like lakeFS: it says that more follows, but only behind"
-                f" {offset!r} again; check the endpoint"
+                f"{self._call}: {endpoint} does not respond like lakeFS: it reports that more follows, but repeats"
+                f" the offset {offset!r}; check the endpoint"
             )
             raise NotALakeFS(text, operation=self._call.operation, endpoint=endpoint)
         return offset
@@ -147,14 +147,14 @@ class Listing(Generic[T]):
 
 
 class _Prefetch(Generic[T]):
-    """A page that is fetched while another is consumed."""
+    """A page that a thread fetches while another page is consumed."""
 
     def __init__(self, fetch: Callable[[], T]) -> None:
         self._fetch = fetch
         self._done: list[T] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(
-            target=copy_context().run, args=(self._run,), name="lakefs-ops page ahead", daemon=True
+            target=copy_context().run, args=(self._run,), name="lakefs-ops prefetch", daemon=True
         )
         self._thread.start()
 
@@ -168,5 +168,5 @@ class _Prefetch(Generic[T]):
         self._thread.join()
         if self._error is not None:
             raise self._error
-        # After a fork the child has the listing but not the thread, so it asks itself.
+        # A forked child inherits the listing but not the thread, so it fetches the page itself.
         return self._done[0] if self._done else self._fetch()

@@ -1,7 +1,7 @@
-"""The bases of all models: frozen, tolerant of a newer server, built on first use.
+"""Base classes of all models: frozen, tolerant of a newer server, schemas built on first use.
 
-There are two. `Model` is a pydantic model. `Entry` is a slim dataclass with the same methods, for what is listed
-by the hundred thousand (docs/decisions/models.md has the figures).
+`Model` is a pydantic model. `Entry` is a slim dataclass with the same methods, for listings with hundreds of thousands
+of results (docs/decisions/models.md has the figures).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ E_ = TypeVar("E_", bound="Entry")
 
 
 class Checked(BaseModel):
-    """The base of what callers may make themselves: wrong fields are told as an error of this package.
+    """Base of models that callers can create; invalid fields raise an error of this package.
 
     Raises:
-        InvalidArgument: a field is missing, unknown or of the wrong type; no value is repeated, it may be a secret.
+        InvalidArgument: a field is missing, unknown or of the wrong type; the message has no values, which may be
+            secrets.
     """
 
-    if not TYPE_CHECKING:  # there it would hide the fields' own signature
+    if not TYPE_CHECKING:  # for type checkers, it would hide the signature with the fields
 
         def __init__(self, /, **fields: Any) -> None:
             try:
@@ -34,22 +35,22 @@ class Checked(BaseModel):
             except ValidationError as error:
                 raise InvalidArgument(f"{type(self).__name__}: {problems(error)}") from None
 
-        # pydantic's mark of a constructor that parsing need not call.
+        # Lets pydantic skip this constructor when it parses.
         __init__.__pydantic_base_init__ = True
 
 
 class Model(Checked):
-    """A value as the lakeFS API writes it.
+    """A value of the lakeFS API.
 
-    Models are frozen. Fields that this version does not know are kept (``model_extra``), so a newer server
-    does not break an older client, and enumerations are plain strings, because servers send values outside
-    their own specification (``skipped`` as a hook's status, lakeFS 1.84). Dates stay the numbers or texts of
-    the wire; properties turn them into aware ``datetime`` objects when asked.
+    Models are frozen. Unknown fields are kept in ``model_extra``, so a newer server does not break an older client.
+    Enumerations are plain strings, because servers send values outside their specification (``skipped`` as the status
+    of a hook, lakeFS 1.84). Dates keep the number or text of the API; properties return them as aware ``datetime``
+    objects.
 
     Schemas are built at the first parse (``defer_build``), which keeps the import of a group cheap.
     """
 
-    # Values hardly repeat, so a memory of them costs a third of the time of a page and saves little.
+    # cache_strings: values rarely repeat, so caching them would take a third of the time of a page.
     model_config = ConfigDict(
         frozen=True,
         extra="allow",
@@ -61,38 +62,37 @@ class Model(Checked):
 
     @classmethod
     def from_answer(cls, body: bytes, headers: Mapping[str, str]) -> Self:
-        """Read the model from an answer; models that live in headers override this.
+        """Create the model from a response; models that are sent in headers override this.
 
         Args:
-            body: the answer's body, JSON in UTF-8.
-            headers: the answer's headers, case-insensitive.
+            body: the response's body, JSON in UTF-8.
+            headers: the response's headers, case-insensitive.
         """
         return cls.model_validate_json(body)
 
     @classmethod
     def body(cls, **values: Any) -> bytes:
-        """Check the values and return the JSON to send; what is None is left out.
+        """Validate the values and return them as JSON, without those that are None.
 
         Raises:
-            InvalidArgument: a value has the wrong type; the message names each.
+            InvalidArgument: a value has the wrong type; the message names all such fields.
         """
         try:
             return cls.model_validate(values).model_dump_json(by_alias=True, exclude_none=True).encode()
         except ValidationError as error:
-            wrong = problems(error)
+            problem = problems(error)
         except PydanticSerializationError:
-            wrong = "a text that is no Unicode"
-        raise InvalidArgument(f"{cls.__name__}: {wrong}")
+            problem = "a text must be valid Unicode, without unpaired surrogates"
+        raise InvalidArgument(f"{cls.__name__}: {problem}")
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return [(name, value) for name, value in super().__repr_args__() if value is not None]
 
 
 class Entry:
-    """One of very many results of a listing: a slim, frozen value with the methods of a `Model`.
+    """A result of a large listing: a slim, frozen value with the methods of a `Model`.
 
-    A subclass is a ``dataclass(frozen=True, slots=True, kw_only=True)``. Fields that this version does not know are
-    kept here as well (``model_extra``).
+    A subclass is a ``dataclass(frozen=True, slots=True, kw_only=True)``. Unknown fields are kept in ``model_extra``.
     """
 
     __slots__ = ("_extra",)
@@ -102,22 +102,22 @@ class Entry:
 
     @property
     def model_extra(self) -> dict[str, Any]:
-        """The fields that this version does not know; empty as a rule."""
+        """Fields that this version does not know; usually empty."""
         return getattr(self, "_extra", {})
 
     @classmethod
     def from_answer(cls, body: bytes, headers: Mapping[str, str]) -> Self:
-        """Read the entry from an answer."""
+        """Create the entry from a response."""
         return cls.model_validate_json(body)
 
     @classmethod
     def model_validate(cls, value: Any) -> Self:
-        """Read the entry from a mapping."""
+        """Create the entry from a mapping."""
         return _adapter(cls).validate_python(value)
 
     @classmethod
     def model_validate_json(cls, text: str | bytes) -> Self:
-        """Read the entry from JSON."""
+        """Create the entry from JSON."""
         return _adapter(cls).validate_json(text)
 
     def model_dump(self, *, mode: Literal["json", "python"] = "python", exclude_none: bool = False) -> dict[str, Any]:
@@ -137,19 +137,19 @@ class Entry:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).model_validate, (self.model_dump(exclude_none=True),)
 
-    # A schema that forbids unknown fields costs nothing where there are none; where there are, the second choice
-    # sets them aside. Keeping them the usual way would cost a set and two dictionaries for every entry.
+    # The first choice forbids unknown fields, which is fast. If it fails, the second one moves them to `_extra`.
+    # Pydantic's own way to keep them would cost a set and two dictionaries per entry.
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         known = handler(source)
         return core_schema.union_schema(
-            [known, core_schema.no_info_wrap_validator_function(cls._set_aside, known)],
+            [known, core_schema.no_info_wrap_validator_function(cls._validate_with_extra, known)],
             mode="left_to_right",
             serialization=core_schema.wrap_serializer_function_ser_schema(cls._with_extra, schema=known),
         )
 
     @classmethod
-    def _set_aside(cls, value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    def _validate_with_extra(cls, value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Any:
         if not isinstance(value, dict):
             return validate(value)
         names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -171,30 +171,30 @@ def _adapter(cls: type[E_]) -> TypeAdapter[E_]:
 
 
 def problems(error: ValidationError) -> str:
-    """Say which fields are wrong and why, without their values, which may be secrets."""
+    """Describe which fields are invalid and why, without their values, which may be secrets."""
     return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
 
 
 def utc(seconds: float) -> datetime:
-    """Turn a wire time (Unix seconds) into an aware ``datetime`` in UTC.
+    """Convert Unix seconds into an aware ``datetime`` in UTC.
 
     Raises:
-        InvalidArgument: it is outside the years 1 to 9999.
+        InvalidArgument: the time is outside the years 1 to 9999.
     """
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
-        raise InvalidArgument(f"{seconds!r} seconds since 1970 is no date that Python can hold") from None
+        raise InvalidArgument(f"{seconds!r} seconds since 1970 must be a date in the years 1 to 9999") from None
 
 
 def moment(text: str) -> datetime:
-    """Turn a wire time (RFC 3339) into an aware ``datetime``; digits behind the microseconds are cut.
+    """Convert an RFC 3339 time into an aware ``datetime``, truncated to microseconds.
 
     Raises:
-        InvalidArgument: it is no such time.
+        InvalidArgument: the text is not an RFC 3339 time.
     """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidArgument(f"{text!r} is no time as lakeFS writes it (RFC 3339)") from None
+        raise InvalidArgument(f"{text!r} must be a time in RFC 3339 format") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)

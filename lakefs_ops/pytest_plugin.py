@@ -1,21 +1,21 @@
-"""Fixtures for test suites: a lakeFS to test on, without Docker and without a network.
+"""Pytest fixtures with a lakeFS server, which needs neither Docker nor a network.
 
-Installed with the extra ``local``, any test may ask for them::
+They need the extra ``local``::
 
     def test_publish(lakefs, lakefs_repository):
         lakefs.client.objects.upload(lakefs_repository, "main", "a.txt", b"1")
         assert lakefs.client.commits.create(lakefs_repository, "main", message="one")
 
-The server starts with the first test that asks, once a session, on a free port of the loopback interface. It fails on
-demand, so that a test can see whether a pipeline survives that::
+The server starts once per session, with the first test that uses it, on a free port of the loopback interface. Tests
+can inject faults to check that a pipeline survives them::
 
     def test_a_lost_reply(lakefs, lakefs_repository):
         lakefs.faults.add(Fault("commit", when="after", action="reset"))  # from lakefs_ops.local.faults
         ...
 
-With ``LAKEFS_OPS_SERVER=URL``, ``LAKEFS_OPS_ACCESS_KEY_ID`` and ``LAKEFS_OPS_SECRET_ACCESS_KEY`` the same tests run on
-that lakeFS. Its repositories are made below ``LAKEFS_OPS_STORAGE_NAMESPACE``, by default where the server proposes,
-and deleted at the end; tests that ask for faults are skipped.
+With ``LAKEFS_OPS_SERVER=URL``, ``LAKEFS_OPS_ACCESS_KEY_ID`` and ``LAKEFS_OPS_SECRET_ACCESS_KEY``, the same tests run
+against that server. Repositories are created below ``LAKEFS_OPS_STORAGE_NAMESPACE``, or else below the server's default
+namespace prefix, and deleted at the end. Tests that inject faults are skipped.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ EMBEDDED = pytest.StashKey["LocalLakeFS"]()
 
 @dataclass(frozen=True, slots=True)
 class LakeFS:
-    """A lakeFS to test on.
+    """The lakeFS server of the tests.
 
     Attributes:
-        endpoint: its address.
-        access_key_id: the access key.
+        endpoint: the server's address.
+        access_key_id: the access key ID.
         secret_access_key: its secret.
-        client: a client of it.
-        server: the embedded server, None when ``LAKEFS_OPS_SERVER`` names another.
+        client: a client of the server.
+        server: the embedded server; None if ``LAKEFS_OPS_SERVER`` is set.
     """
 
     endpoint: str
@@ -58,15 +58,15 @@ class LakeFS:
 
     @property
     def faults(self) -> Faults:
-        """What fails on demand, cleared after each test; a test that asks a real lakeFS for it is skipped."""
+        """Faults to inject, cleared after each test; a test that uses them on another server is skipped."""
         if self.server is None:
-            pytest.skip(f"faults on demand are of the embedded server, and LAKEFS_OPS_SERVER is {self.endpoint}")
+            pytest.skip(f"faults need the embedded server, but LAKEFS_OPS_SERVER is {self.endpoint}")
         return self.server.faults
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Clear the faults of a test before its fixtures clean up."""
+    """Clear the faults of a test before its fixtures are torn down."""
     server = item.config.stash.get(EMBEDDED, None)
     if server is not None:
         server.faults.clear()
@@ -74,14 +74,14 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def lakefs(pytestconfig: pytest.Config) -> Iterator[LakeFS]:
-    """A running lakeFS, shared by the session's tests; take `lakefs_repository` for a repository of your own."""
+    """A running lakeFS server, shared by the tests of the session; see `lakefs_repository` for a fresh repository."""
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.local import LocalLakeFS
 
     with ExitStack() as stack:
         server = None
         if endpoint := os.environ.get("LAKEFS_OPS_SERVER"):
-            key, secret = (_needed(f"LAKEFS_OPS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
+            key, secret = (_require_env(f"LAKEFS_OPS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
         else:
             server = stack.enter_context(LocalLakeFS())
             endpoint, key, secret = server.endpoint, server.access_key_id, server.secret_access_key
@@ -90,33 +90,33 @@ def lakefs(pytestconfig: pytest.Config) -> Iterator[LakeFS]:
         yield LakeFS(endpoint, key, secret, client, server)
 
 
-def _needed(name: str) -> str:
+def _require_env(name: str) -> str:
     if not (value := os.environ.get(name)):
-        raise pytest.UsageError(f"LAKEFS_OPS_SERVER is set, so {name} is needed too")
+        raise pytest.UsageError(f"LAKEFS_OPS_SERVER is set, so {name} must be set too")
     return value
 
 
 @pytest.fixture(scope="session")
 def lakefs_repository_factory(lakefs: LakeFS) -> Iterator[Callable[[], str]]:
-    """Makes repositories; each call returns the id of a fresh one."""
+    """A function that creates a repository and returns its ID."""
     numbers, session = itertools.count(1), uuid.uuid4().hex[:8]
     base = os.environ.get("LAKEFS_OPS_STORAGE_NAMESPACE") if lakefs.server is None else "local://"
-    made: list[str] = []
+    created: list[str] = []
 
-    def make() -> str:
+    def create() -> str:
         name = f"test-{session}-{next(numbers)}"
-        below = base or lakefs.client.server.storage().default_namespace_prefix or ""
-        namespace = below + name if below.endswith("/") else f"{below}/{name}"
-        made.append(lakefs.client.repositories.create(name=name, storage_namespace=namespace).id)
+        prefix = base or lakefs.client.server.storage().default_namespace_prefix or ""
+        namespace = prefix + name if prefix.endswith("/") else f"{prefix}/{name}"
+        created.append(lakefs.client.repositories.create(name=name, storage_namespace=namespace).id)
         return name
 
-    yield make
+    yield create
     if lakefs.server is None:
-        for name in made:
+        for name in created:
             lakefs.client.repositories.delete(name, force=True)
 
 
 @pytest.fixture
 def lakefs_repository(lakefs_repository_factory: Callable[[], str]) -> str:
-    """The id of a fresh repository with the branch ``main``."""
+    """The ID of a fresh repository with the branch ``main``."""
     return lakefs_repository_factory()

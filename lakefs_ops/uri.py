@@ -1,4 +1,4 @@
-"""Addresses: ``lakefs://repository/ref/path`` and links into the lakeFS UI."""
+"""``lakefs://repository/ref/path`` URIs, and links to the lakeFS web UI."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SCHEME = "lakefs://"
 
 @dataclass(frozen=True, slots=True)
 class LakeFSURI:
-    """An address in a lakeFS.
+    """A lakeFS URI.
 
     Attributes:
-        repository: the repository's id.
-        ref: a branch, tag, commit id or ref expression; empty for the repository itself.
+        repository: the repository's ID.
+        ref: a branch, tag, commit ID or ref expression; empty for the repository itself.
         path: an object's path or a prefix; empty for the ref itself.
 
     Example:
@@ -31,21 +31,19 @@ class LakeFSURI:
 
     def __post_init__(self) -> None:
         if not self.repository:
-            raise InvalidArgument("a lakeFS address needs a repository: lakefs://repository/ref/path")
+            raise InvalidArgument("a lakeFS URI needs a repository: lakefs://repository/ref/path")
         if self.path and not self.ref:
-            raise InvalidArgument(
-                f"a lakeFS address with a path needs a ref: lakefs://{self.repository}/REF/{self.path}"
-            )
+            raise InvalidArgument(f"a lakeFS URI with a path needs a ref: lakefs://{self.repository}/REF/{self.path}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``lakefs://repository[/ref[/path]]``.
+        """Parse ``lakefs://repository[/ref[/path]]``.
 
         Raises:
-            InvalidArgument: another scheme, or no repository.
+            InvalidArgument: the text has another scheme, or no repository.
         """
         if not text.startswith(SCHEME):
-            raise InvalidArgument(f"not a lakeFS address: {text!r}; write {SCHEME}repository/ref/path")
+            raise InvalidArgument(f"not a lakeFS URI: {text!r}; write {SCHEME}repository/ref/path")
         repository, _, rest = text.removeprefix(SCHEME).partition("/")
         ref, _, path = rest.partition("/")
         return cls(repository, ref, path)
@@ -56,7 +54,7 @@ class LakeFSURI:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Addresses of the pages of a lakeFS server.
+    """URLs of the pages of the lakeFS web UI.
 
     Attributes:
         base: the server's address without ``/api/v1``.
@@ -69,37 +67,37 @@ class Links:
         return f"{address}?{urlencode(query)}" if query else address
 
     def repository(self, repository: str) -> str:
-        """Return the page of a repository."""
+        """Return the URL of a repository's page."""
         return self._page(repository, "objects")
 
     def objects(self, repository: str, ref: str, path: str = "") -> str:
-        """Return the page of an object or a prefix at a ref."""
+        """Return the URL of the page of an object or a prefix at a ref."""
         return self._page(repository, "objects", ref=ref, **({"path": path} if path else {}))
 
     def commit(self, repository: str, commit_id: str) -> str:
-        """Return the page of a commit."""
+        """Return the URL of a commit's page."""
         return self._page(repository, "commits", commit_id)
 
     def commits(self, repository: str, ref: str) -> str:
-        """Return the page of a ref's log."""
+        """Return the URL of the page with a ref's log."""
         return self._page(repository, "commits", ref=ref)
 
     def compare(self, repository: str, base: str, compare: str) -> str:
-        """Return the page that shows what ``compare`` would bring to ``base``."""
+        """Return the URL of the page with the changes that merging ``compare`` into ``base`` would make."""
         return self._page(repository, "compare", ref=base, compare=compare)
 
     def uncommitted(self, repository: str, branch: str) -> str:
-        """Return the page of a branch's uncommitted changes."""
+        """Return the URL of the page with a branch's uncommitted changes."""
         return self._page(repository, "changes", ref=branch)
 
     def branches(self, repository: str) -> str:
-        """Return the page of a repository's branches."""
+        """Return the URL of the page with a repository's branches."""
         return self._page(repository, "branches")
 
     def action_run(self, repository: str, run_id: str) -> str:
-        """Return the page of an action's run."""
+        """Return the URL of an action run's page."""
         return self._page(repository, "actions", run_id)
 
     def pull(self, repository: str, pull_request: str) -> str:
-        """Return the page of a pull request."""
+        """Return the URL of a pull request's page."""
         return self._page(repository, "pulls", pull_request)

@@ -361,7 +361,7 @@ def no_threads_left() -> Iterator[None]:
     """The test leaves no thread that fetches pages."""
     yield
     end = time.monotonic() + 5
-    while any("page ahead" in t.name for t in threading.enumerate()):
+    while any("lakefs-ops prefetch" in t.name for t in threading.enumerate()):
         assert time.monotonic() < end, threading.enumerate()
         time.sleep(0.01)
 

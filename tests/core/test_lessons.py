@@ -51,7 +51,7 @@ def test_refs_that_count_backwards_are_not_sent(
         needed = {n for n, p in method.parameters.items() if p.default is p.empty}
         given = {n: v for n, v in (BESIDE | REFS_IN[asked]).items() if n in needed}
         assert method.call(**given).address
-        with pytest.raises(errors.InvalidArgument, match="counts backwards"):
+        with pytest.raises(errors.InvalidArgument, match="negative number"):
             assert method.call(**given | {argument: backwards}).address
 
 

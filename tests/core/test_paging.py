@@ -165,7 +165,7 @@ def test_the_third_page_is_fetched_while_the_second_is_consumed() -> None:
     assert len(shelf.asked) == 1, "who stops at the first page costs the server one page"
     next(pages)
     for thread in shelf.threads + threading.enumerate():
-        if "page ahead" in thread.name:
+        if "lakefs-ops prefetch" in thread.name:
             thread.join(5)
     assert len(shelf.asked) == 3
     assert [t is threading.current_thread() for t in shelf.threads] == [True, True, False]
@@ -177,7 +177,7 @@ def test_at_most_one_page_is_ahead() -> None:
     shelf = Shelf(100)
     ahead = []
     for n, _ in enumerate(shelf.listing(page_size=10).pages(), start=1):
-        while threading.active_count() > 1 and any("page ahead" in t.name for t in threading.enumerate()):
+        while threading.active_count() > 1 and any("lakefs-ops prefetch" in t.name for t in threading.enumerate()):
             pass
         ahead.append(len(shelf.asked) - n)
     assert ahead == [0, 1, 1, 1, 1, 1, 1, 1, 1, 0]
