@@ -1,7 +1,7 @@
-"""How fast a lakeFS is over HTTP: the embedded one, or with ``--url`` any other.
+"""Measure a lakeFS server over HTTP: the embedded one, or another one with ``--url``.
 
-``python benchmarks/embedded.py`` starts the embedded server on repositories of 10,000 and of 100,000 objects and writes
-benchmarks/SERVER.md. Each figure is the median of several calls, one after another, unless it says otherwise.
+``python benchmarks/embedded.py`` starts the embedded server on repositories of 10,000 and 100,000 objects and writes
+benchmarks/SERVER.md. Unless noted, each figure is the median of several sequential calls.
 """
 
 import argparse
@@ -46,7 +46,7 @@ TARGETS = {
     "memory before, MiB": ("", ""),
     "peak memory after up and down, MiB": ("constant", ""),
 }
-"""What is measured, with the target and what a real lakeFS 1.84 needs, both for 100,000 objects on two cores."""
+"""Measurements, each with its target and the figure of a real lakeFS 1.84, for 100,000 objects on two cores."""
 
 
 class Caller:
@@ -71,7 +71,7 @@ class Caller:
 
 
 def milliseconds(work, times):
-    """Return the median time of a work that returns the moment at which what counts began."""
+    """Return the median time of a function, which returns the start of the measured part."""
     taken = []
     for _ in range(times):
         began = work()
@@ -80,7 +80,7 @@ def milliseconds(work, times):
 
 
 def rate(work, seconds):
-    """Return how often a work is done in a second."""
+    """Return how often a function runs per second."""
     done, began = 0, time.perf_counter()
     while (now := time.perf_counter()) < began + seconds:
         work()
@@ -103,7 +103,7 @@ class Bench:
         )
 
     def uploads(self, branch, paths, threads=8):
-        """Upload in threads; return the seconds that it took."""
+        """Upload in threads; return the time in seconds."""
         paths, ready = list(paths), threading.Barrier(threads + 1)
 
         def run(part):
@@ -123,7 +123,7 @@ class Bench:
         return time.perf_counter() - began
 
     def some(self, number):
-        """Return the paths of some objects, anywhere."""
+        """Return the paths of random objects."""
         return [name(at) for at in random.sample(range(self.objects), number)]
 
     def branch(self):
@@ -196,7 +196,7 @@ class Bench:
         return next(int(line.split()[1]) >> 10 for line in lines if line.startswith(name))
 
     def measure(self):
-        """Yield what is measured and its figure."""
+        """Yield each measurement and its figure."""
         yield "commit of one change, ms", milliseconds(self.a_commit(1), 41)
         yield "commit of 1,000 changes, ms", milliseconds(self.a_commit(1000), 3)
         yield "merge of one change, ms", milliseconds(self.a_merge, 41)
@@ -219,7 +219,7 @@ def name(number):
 
 
 def fill(directory, repository, objects):
-    """Put objects straight into the store of an embedded server that does not run."""
+    """Write objects directly to the store of a stopped embedded server."""
     from lakefs_ops.local.handlers.objects import new_address
     from lakefs_ops.local.store.lake import Lake
     from lakefs_ops.local.store.trees import Entry
@@ -239,7 +239,7 @@ def fill(directory, repository, objects):
 
 
 def serve(directory):
-    """Start the embedded server; return its process, its address and the milliseconds until it answered."""
+    """Start the embedded server; return its process, its URL and the milliseconds until its first response."""
     command = [sys.executable, "-m", "lakefs_ops.local", "--data", str(directory), "--port", "0"]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE.parent)
@@ -254,7 +254,7 @@ def stop(process):
 
 
 def disk(directory):
-    """Return how fast the disk takes a large file by itself, in MiB/s: what an upload is measured by."""
+    """Return the write speed of the disk for a large file, in MiB/s, as the reference for uploads."""
 
     def write():
         began = time.perf_counter()
@@ -323,8 +323,8 @@ def show(figure):
 def table(results):
     heads = ["", *(f"{objects:,} objects" for objects in results), "target", "lakeFS 1.84, for orientation"]
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-    for what, told in TARGETS.items():
-        rows.append([what, *(show(found.get(what)) for found in results.values()), *told])
+    for what, targets in TARGETS.items():
+        rows.append([what, *(show(found.get(what)) for found in results.values()), *targets])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
@@ -337,12 +337,12 @@ def installed(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--objects", type=int, action="append", help="how many (default: 10,000 and 100,000)")
-    parser.add_argument("--url", help="measure this lakeFS instead; objects are uploaded first")
+    parser.add_argument("--objects", type=int, action="append", help="number of objects (default: 10,000 and 100,000)")
+    parser.add_argument("--url", help="measure this server instead, after uploading the objects")
     parser.add_argument("--key", default=KEY)
     parser.add_argument("--secret", default=SECRET)
-    parser.add_argument("--namespace", default="local://bench", help="where its repositories go")
-    parser.add_argument("--pid", type=int, help="its process, to see its memory")
+    parser.add_argument("--namespace", default="local://bench", help="storage namespace of the repositories")
+    parser.add_argument("--pid", type=int, help="process ID of the server, to measure its memory")
     parser.add_argument("--print", action="store_true", help="do not write SERVER.md")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
@@ -358,10 +358,10 @@ def main():
         f"""# The embedded server
 
 Measured on {date.today()} with `make bench-server`: lakefs-ops {version("lakefs-ops")}, {os.cpu_count()} cores (load
-{load:.1f} by other work before), {platform.system()} {platform.machine()}, Python {platform.python_version()},
+{load:.1f} before the run), {platform.system()} {platform.machine()}, Python {platform.python_version()},
 {libraries}. Server and client share the machine. Each time is a median, over HTTP.
 
-The changed objects lie anywhere, and of a merge both sides have changed.
+The changed objects are random, and merges have changes on both sides.
 
 {table(results)}
 """

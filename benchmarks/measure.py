@@ -1,4 +1,4 @@
-"""One measurement of one client in a process of its own: ``python measure.py NAME CLIENT ADDRESS``, JSON out."""
+"""Run one measurement of one client: ``python measure.py MEASUREMENT CLIENT URL`` prints the figures as JSON."""
 
 import importlib
 import json
@@ -63,7 +63,7 @@ class Ours:
 
 
 class Checked(Ours):
-    """Ours through flows.transfer: with checksums, resumable, renamed at the end."""
+    """Our client through `lakefs_ops.transfer`: checksums, resumable downloads, atomic rename."""
 
     def download(self, target):
         from lakefs_ops.transfer import download_file
@@ -73,7 +73,7 @@ class Checked(Ours):
     def upload(self, source):
         from lakefs_ops.transfer import upload_file
 
-        # The benchmark's server keeps no bytes, so the MD5 is computed, and there is none to compare it with.
+        # The MD5 is computed but not compared, because the benchmark's server does not keep the bytes.
         upload_file(self.client, "lake", "main", "large", source)
 
 
@@ -157,7 +157,7 @@ class Wrapper:
 
 
 class Socket:
-    """No client at all: what a large body costs this machine at least."""
+    """A bare socket: the minimum time for a large body on this machine."""
 
     def __init__(self, url):
         host, port = url.removeprefix("http://").split(":")
@@ -188,7 +188,7 @@ CLIENTS = {"socket": Socket, "ours": Ours, "checked": Checked, "sdk": Sdk, "lake
 
 
 def first(name, url):
-    """Import and the first parsed call."""
+    """Measure the import and the first parsed call."""
     started = time.perf_counter()
     CLIENTS[name](url).get()
     return {"seconds": time.perf_counter() - started}
@@ -202,7 +202,7 @@ def imported(name, _url):
 
 
 def created(name, url):
-    """Import and create a client, or only import the libraries that clients need."""
+    """Measure the import and the creation of a client, or the import of the libraries that it depends on."""
     started = time.perf_counter()
     if name == "libraries":
         importlib.import_module("requests")
@@ -303,7 +303,7 @@ def small(name, url):
     return {"seconds": seconds, "requests": (requests_of(url) - before - 1) / 2000}
 
 
-def looks(name, url):
+def concurrent(name, url):
     client, count = CLIENTS[name](url), 6000
     client.get()
     cpu, started = time.process_time(), time.perf_counter()
@@ -325,7 +325,7 @@ def scratch():
 
 if __name__ == "__main__":
     measurement, client, url = sys.argv[1:]
-    # Checksums are computed beside the transfer, in what the server leaves of its core.
+    # Checksums are computed in a thread, which uses idle time of the server's core.
     if hasattr(os, "sched_setaffinity") and client != "checked":
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     print(json.dumps(globals()[measurement](client, url)))

@@ -1,8 +1,8 @@
-"""Side by side with the peers, in one run: ``make bench``. Prints the table and writes RESULTS.md.
+"""Compare with the other clients in one run: ``make bench``. Prints the table and writes RESULTS.md.
 
-Each measurement is a process of its own on one core, the server one on the other; clients take turns. Of times the
-shortest is compared, because a busy machine only ever adds to them; of the rest the median. Only the ratios mean
-something on another machine.
+Each measurement runs in its own process on one core, and the server on another; the clients alternate. For times the
+minimum is compared, because other load only makes them longer; for other quantities the median. Only the ratios are
+comparable between machines.
 """
 
 import importlib.metadata
@@ -23,7 +23,7 @@ PACKAGES = ("lakefs-ops", "lakefs-sdk", "lakefs", "requests", "urllib3", "pydant
 
 @dataclass
 class Row:
-    """One row: how many times faster (or smaller) ours is than the peer."""
+    """One row of the table: how many times faster (or smaller) our client is than the peer."""
 
     what: str
     measurement: str
@@ -32,13 +32,13 @@ class Row:
     rounds: int = 3
     ours: str = "ours"
     quantity: str = "seconds"
-    at_most: bool = False  # the goal bounds ours / peer from above
+    at_most: bool = False  # the goal is an upper bound of ours / peer
 
 
 ROWS = [
-    Row("import, of `import requests`", "imported", "requests", 1.2, 9, at_most=True),
+    Row("import, compared to `import requests`", "imported", "requests", 1.2, 9, at_most=True),
     Row("import", "imported", "sdk", 5, 9),
-    Row("create a client, of `import requests, pydantic`", "created", "libraries", 1.2, 15, at_most=True),
+    Row("create a client, compared to importing requests and pydantic", "created", "libraries", 1.2, 15, at_most=True),
     Row("import and the first parsed call", "first", "sdk", 3, 15),
     Row("GET branch", "get", "sdk", 1.3, 7),
     Row("GET branch", "get", "lakefs", 1.3, 7),
@@ -50,20 +50,20 @@ ROWS = [
     Row("download 256 MiB", "read", "sdk", 3, 11),
     Row("download 256 MiB", "read", "lakefs", 1, 5),
     Row("download 256 MiB, CPU of the client", "read", "sdk", 3, 11, quantity="cpu"),
-    Row("download 256 MiB, of a bare socket's time", "read", "socket", 1.2, 11, at_most=True),
+    Row("download 256 MiB, compared to a bare socket", "read", "socket", 1.2, 11, at_most=True),
     Row("download 256 MiB, extra memory", "read", "", 5, 5, quantity="memory", at_most=True),
     Row("download 256 MiB to a file", "download", "sdk", 0, 5),
-    Row("the same in parts, resumable, and its MD5", "download", "sdk", 0, 5, ours="checked"),
+    Row("the same in parts, resumable, with MD5", "download", "sdk", 0, 5, ours="checked"),
     Row("upload 256 MiB from a file", "upload", "sdk", 2.5, 5),
     Row("upload 256 MiB from a file", "upload", "lakefs", 1, 5),
     Row("upload 256 MiB, extra memory", "upload", "", 5, 5, quantity="memory", at_most=True),
-    Row("the same, and its MD5", "upload", "sdk", 0, 5, ours="checked"),
+    Row("the same, with MD5", "upload", "sdk", 0, 5, ours="checked"),
     Row("delete 10,000", "delete", "sdk", 5, 5),
     Row("upload 2,000 small, 16 threads, 10 ms away", "small", "sdk", 0),
     Row("upload 2,000 small, 16 threads, 10 ms away", "small", "lakefs", 1),
     Row("requests for one small upload", "small", "", 1, quantity="requests", at_most=True),
-    Row("looks from 16 threads", "looks", "", 1 / 900, quantity="seconds", at_most=True),
-    Row("CPU of a look", "looks", "", 0.001, quantity="cpu", at_most=True),
+    Row("GET branch from 16 threads", "concurrent", "", 1 / 900, quantity="seconds", at_most=True),
+    Row("GET branch from 16 threads, CPU", "concurrent", "", 0.001, quantity="cpu", at_most=True),
 ]
 
 
@@ -77,7 +77,7 @@ def measure(name, client, url):
 
 
 def measure_all(url):
-    """The figures by measurement, client and quantity; clients take turns."""
+    """Return the figures by measurement, client and quantity; the clients alternate."""
     plan = {}
     for row in ROWS:
         clients, rounds = plan.setdefault(row.measurement, ([], row.rounds))
@@ -133,7 +133,7 @@ def machine(load):
     model = platform.processor() or platform.machine()
     with Path("/proc/cpuinfo").open() as lines:
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    # On a busy machine the rows that fill both cores (download, listing) lose most.
+    # Other load affects the rows that use both cores (download, listing) most.
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {platform.python_implementation()} {platform.python_version()}, "
@@ -155,10 +155,10 @@ def main():
     print(text)
     (HERE / "RESULTS.md").write_text(
         "# Benchmarks\n\n"
-        "Written by `make bench`: interleaved runs, each in a process of its own on one core, with one loopback\n"
-        "server for all on another. Times are each client's shortest, for a busy machine only adds to them; the rest\n"
-        "are medians. Ratios above 1 mean that ours is that many times faster or smaller, where the goal says `>=`.\n"
-        "Only ratios carry over to another machine.\n\n"
+        "Written by `make bench`: alternating runs, each in its own process on one core, against one loopback server\n"
+        "on another core. Times are the minimum of each client, because other load only makes them longer; other\n"
+        "figures are medians. Where the goal is `>=`, the ratio is how many times faster or smaller our client is.\n"
+        "Only ratios are comparable between machines.\n\n"
         f"{machine(load)}\n\n{text}\n"
     )
 

@@ -1,7 +1,7 @@
-"""One fast server for all clients: answers from memory what a benchmark asks, on uvloop.
+"""A fast in-memory server for the benchmarks of all clients, on uvloop.
 
-``python benchmarks/server.py`` prints its address. It is no lakeFS: every repository has the same branch, the same
-100,000 objects and the same large one. In the repository ``slow`` each answer takes ten milliseconds.
+``python benchmarks/server.py`` prints its address. It only imitates lakeFS: every repository has the same branch, the
+same 100,000 objects and the same large object. In the repository ``slow`` each response takes 10 ms.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import uvloop
 OBJECTS = 100_000
 LARGE = 256 << 20
 DELAY = 0.01
-BLOCK = os.urandom(1 << 18)  # small enough to stay in the core's own cache
+BLOCK = os.urandom(1 << 18)  # fits into the cache of a core
 COMMIT = {
     "id": "7" * 64, "parents": ["6" * 64], "committer": "bench", "message": "one", "creation_date": 1_700_000_000,
     "meta_range_id": "5" * 64, "metadata": {"key": "value"}, "generation": 2, "version": 1,
@@ -67,7 +67,7 @@ CONFIG = json.dumps(
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection; bodies are counted, not kept."""
+    """One connection; it counts the bytes of bodies and discards them."""
 
     requests = 0
 
@@ -86,7 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         self.filled += count
         while self.filled:
             if self.chunked:
-                # Nobody pipelines here, so what ends like the last chunk is the last chunk.
+                # No client pipelines requests, so data that ends like the last chunk is the last chunk.
                 if bytes(self.buffer[max(0, self.filled - 5) : self.filled]) != b"0\r\n\r\n":
                     self.length += self.filled - 5
                     self.drop(self.filled - min(5, self.filled))

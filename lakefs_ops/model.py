@@ -72,7 +72,7 @@ class Model(Checked):
 
     @classmethod
     def body(cls, **values: Any) -> bytes:
-        """Validate the values and return them as JSON, without those that are None.
+        """Validate the values and return them as JSON, without None values.
 
         Raises:
             InvalidArgument: a value has the wrong type; the message names all such fields.
