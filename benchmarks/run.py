@@ -32,7 +32,7 @@ class Row:
     rounds: int = 3
     ours: str = "ours"
     quantity: str = "seconds"
-    at_most: bool = False  # the goal is an upper bound of ours / peer
+    at_most: bool = False  # the goal is an upper bound of the ratio
 
 
 ROWS = [
