@@ -228,7 +228,7 @@ class ResumingReader:
             reason="",
             operation="getObject",
             endpoint=self._client.config.endpoint,
-            path_params={"repository": self._repository, "ref": self._ref},
+            context={"repository": self._repository, "ref": self._ref},
             request_id=None,
             retry_after=None,
         )
