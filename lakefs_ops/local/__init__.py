@@ -1,6 +1,6 @@
-"""A lakeFS to try and to test on: it keeps real branches, commits and merges, and answers as lakeFS 1.84 does.
+"""An embedded lakeFS for development and tests: real branches, commits and merges, with the answers of lakeFS 1.84.
 
-It shares no code with the client, so that a bug of one cannot hide in the other. It needs the extra ``local``.
+It shares no code with the client, so a bug in one cannot hide in the other. It needs the extra ``local``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The ASGI application: from a request on the wire to a handler, and back.
 
-In the order of lakeFS: the address, the request's shape, the credentials, the handler.
+Checks run in the order of lakeFS: the address, the shape of the request, the credentials, the handler.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lakefs_ops.local.actions.runner import Runner
 from lakefs_ops.local.decoding import decode
 from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
 from lakefs_ops.local.faults import Broken, Faults, administer, break_off, strike
-from lakefs_ops.local.handlers import ASKING_LATER, HANDLERS, INLINE
+from lakefs_ops.local.handlers import CHECK_USER_LATER, HANDLERS, INLINE
 from lakefs_ops.local.http import Answer, Request, as_json, as_text
 from lakefs_ops.local.identity import REFUSED, Identity
 from lakefs_ops.local.pages import answer as answer_page
@@ -51,31 +51,32 @@ logger = logging.getLogger("lakefs_ops.local")
 
 API = "/api/v1"
 FAULTS = "/_faults"
-"""Where faults are set from outside, when that is allowed."""
+"""Address of the faults, if the endpoint is enabled."""
 
 TRANSPORT = "transport"
-"""Under which name a connection's state holds its transport."""
+"""Key of the transport in the state of a connection."""
 
 WORKERS = 16
 MAX_BODY = 64 << 20
-"""How large a JSON body may be, in bytes."""
+"""Largest JSON body, in bytes."""
 
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 METRICS = "text/plain; version=0.0.4; charset=utf-8; escaping=values"
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-UPLOADS = frozenset({"uploadObject"})
+UPLOAD = "uploadObject"
+"""The only operation whose body is not JSON."""
 
 
 class Application:
     """An embedded lakeFS as an ASGI application.
 
     Args:
-        lake: its state.
-        identity: who may use it.
-        allow_import: folders that may be imported from.
-        faults: what fails on demand.
-        faults_endpoint: whether `FAULTS` answers.
+        lake: the state.
+        identity: the user and its credentials.
+        allow_import: folders that imports may read.
+        faults: the faults on demand.
+        faults_endpoint: serve `FAULTS`.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Application:
         self.actions = Runner(lake, self.answer_hook)
 
     def close(self) -> None:
-        """Wait for what is at work, and end the threads."""
+        """Wait for running work, and end the threads."""
         self.actions.close()
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.tasks.close()
@@ -114,7 +115,7 @@ class Application:
         return routes
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one connection's event."""
+        """Serve one request."""
         if scope["type"] != "http":
             return
         now = time.gmtime()
@@ -133,7 +134,7 @@ class Application:
         await _send(answer, send, self.pool, head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> tuple[Answer, bool]:
-        """Return the answer, and whether the request had passed the validator."""
+        """Return the answer, and whether the request passed validation."""
         raw = scope.get("raw_path") or scope["path"].encode()
         path = raw.partition(b"?")[0].decode("latin-1")
         if scope["method"] not in METHODS:
@@ -153,9 +154,9 @@ class Application:
         except Refusal as refusal:
             return _refused(refusal), False
         names, unnamed = read_names(path, parts)
-        request = Request(self.lake, names, values, None, headers, "", self)
+        request = Request(self, names, values, None, headers, "")
         try:
-            if operation.name not in UPLOADS:
+            if operation.name != UPLOAD:
                 request.body = await _read_json(operation, headers, receive)
             if not operation.anonymous:
                 request.user = self.identity.authenticate(headers)
@@ -166,13 +167,12 @@ class Application:
         if not fits(operation.body, request.body):
             name = operation.name[0].upper() + operation.name[1:]
             return as_text(f"Error unmarshalling body '{name}' as JSON\n", 400), True
-        unread = unnamed or unbound
-        if unread is not None:
+        if unread := unnamed or unbound:
             return _refused(unread), True
-        if not request.user and not operation.anonymous and operation.name not in ASKING_LATER:
+        if not request.user and not operation.anonymous and operation.name not in CHECK_USER_LATER:
             return _refused(Unauthenticated(REFUSED)), True
         try:
-            if operation.name in UPLOADS:
+            if operation.name == UPLOAD:
                 await receive_upload(request, receive, self.pool)
             rules = self.faults.call(operation.name, names)
             answer = await strike(rules, "before") or await self._handle(operation, request)
@@ -191,14 +191,14 @@ class Application:
             return _refused(refusal)
 
     def answer_hook(self, user: str, method: str, path: str, query: Mapping[str, str], body: Any) -> Answer:
-        """Answer what a hook asks for, as if it came over the network.
+        """Answer a request of a hook as if it came over the network.
 
         Args:
-            user: who asks.
-            method: the method.
-            path: the address below the API's.
-            query: the parameters in the query.
-            body: the JSON body, None for none.
+            user: the id of the caller.
+            method: the HTTP method.
+            path: the path below ``/api/v1``.
+            query: the query parameters.
+            body: the JSON body, None without one.
         """
         try:
             operation, parts = self._match(method, path)
@@ -206,10 +206,9 @@ class Application:
             names, unnamed = read_names(f"{API}/{path}", parts)
             if body is not None:
                 check_body(operation, body)
-            unread = unnamed or unbound
-            if unread is not None:
+            if unread := unnamed or unbound:
                 raise unread
-            return HANDLERS[operation.name](Request(self.lake, names, values, body, {}, user, self))
+            return HANDLERS[operation.name](Request(self, names, values, body, {}, user))
         except Refusal as refusal:
             return _refused(refusal)
 
@@ -224,7 +223,7 @@ class Application:
             return _refused(refusal)
 
     def _match(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
-        """Return the operation of an address, and the names in it as they were sent."""
+        """Return the operation of a path, and its path parameters as sent."""
         parts = path.split("/")
         for operation in self._routes.get((method, len(parts)), ()):
             names = {}
@@ -249,7 +248,8 @@ class Application:
         return await loop.run_in_executor(self.pool, answer_page, self, scope["method"], path, query, headers, body)
 
     def _outside(self, method: str, path: str) -> Answer | None:
-        name = path.split("/")[1]  # lakeFS takes what is below these as it takes them
+        """Answer an address outside of the API; None for a page."""
+        name = path.split("/")[1]  # lakeFS answers paths below these like these
         if name == "_health":
             return as_text(f"alive! {self.identity.installation}")
         if name == "metrics":
@@ -271,11 +271,11 @@ class Application:
             return _refused(Missing("invalid API endpoint"))
         if path.endswith("/"):
             return as_text("404 page not found\n", 404)
-        return None  # a page, as in lakeFS: lakectl knows by it that an endpoint is wrong
+        return None  # a page, as in lakeFS: lakectl recognizes a wrong endpoint by it
 
 
 def _headers(scope: MutableMapping[str, Any]) -> dict[str, str]:
-    """Return the headers, names in lower case; the first of a name counts."""
+    """Return the headers, names in lower case; the first of a name wins."""
     pairs = reversed(list(scope["headers"]))
     return {key.decode("latin-1"): value.decode("latin-1").strip(" \t") for key, value in pairs}
 
@@ -288,7 +288,7 @@ def _paths() -> dict[str, dict[str, Any]]:
 
 
 async def _read_json(operation: Operation, headers: dict[str, str], receive: Receive) -> Any:
-    """Read, decode and check a body; None without one."""
+    """Read, decode and check a body; return None without one."""
     body = await _read(receive)
     if operation.body is None:
         return None
@@ -305,7 +305,7 @@ async def _read_json(operation: Operation, headers: dict[str, str], receive: Rec
 
 
 async def _read(receive: Receive) -> bytes:
-    """Read a body that is small enough to keep."""
+    """Read a body of limited size."""
     data, size, more = [], 0, True
     while more:
         message = await receive()
@@ -314,7 +314,7 @@ async def _read(receive: Receive) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY:
-            raise Invalid("request body has an error: it is too large")
+            raise Invalid("request body has an error: too large")
         data.append(chunk)
         more = message.get("more_body", False)
     return b"".join(data)
@@ -332,21 +332,16 @@ async def _send(answer: Answer, send: Send, pool: ThreadPoolExecutor, *, head: b
         (key.lower().encode("latin-1"), _CONTROL.sub(b" ", value.encode("latin-1", "replace")).strip())
         for key, value in answer.headers.items()
     ]
-    body = answer.body
-    whole = isinstance(body, bytes)
-    if (
-        isinstance(body, bytes)
-        and (body or not head)
-        and "Content-Length" not in answer.headers
-        and answer.status not in (204, 304)
-    ):
-        headers.append((b"content-length", str(len(body)).encode()))
+    whole = answer.body if isinstance(answer.body, bytes) else None
+    measured = whole is not None and (whole or not head) and answer.status not in (204, 304)
+    if measured and "Content-Length" not in answer.headers:
+        headers.append((b"content-length", str(len(whole or b"")).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    if isinstance(body, bytes) or head:
-        await send({"type": "http.response.body", "body": body if whole and not head else b""})
+    if whole is not None or head:
+        await send({"type": "http.response.body", "body": b"" if head else whole})
         return
     loop = asyncio.get_running_loop()
-    pieces = iter(body)
+    pieces = iter(answer.body)
     while chunk := await loop.run_in_executor(pool, next, pieces, b""):
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -1,20 +1,22 @@
-"""What the server refuses, and with which status.
+"""Refusals: the errors that the server answers, each with its status.
 
-The texts and statuses are those that a lakeFS 1.84 answers (contract recordings).
+The texts and statuses are those of lakeFS 1.84 (contract recordings).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
 class Refusal(Exception):
-    """The root: a request that is answered by an error.
+    """Base class: a request that is answered with an error.
 
     Attributes:
         status: the HTTP status.
         message: the text of the answer.
-        headers: further headers of the answer.
+        headers: additional headers of the answer.
     """
 
     status = 500
@@ -27,7 +29,7 @@ class Refusal(Exception):
 
 
 class Invalid(Refusal):
-    """400: the request cannot be carried out as it is."""
+    """400: the request is not valid."""
 
     status = 400
 
@@ -43,25 +45,25 @@ class Unauthenticated(Refusal):
 
 
 class Forbidden(Refusal):
-    """403: known, and refused."""
+    """403: not permitted."""
 
     status = 403
 
 
 class Missing(Refusal):
-    """404: it does not exist."""
+    """404: not found."""
 
     status = 404
 
 
 class Conflicting(Refusal):
-    """409: it contradicts what is there."""
+    """409: conflicts with the current state."""
 
     status = 409
 
 
 class DataGone(Refusal):
-    """410: the record is there, its bytes are not."""
+    """410: the record exists, but its bytes do not."""
 
     status = 410
 
@@ -73,18 +75,36 @@ class Unmet(Refusal):
 
 
 class Unsatisfiable(Refusal):
-    """416: not a part of the object."""
+    """416: the range lies outside the object."""
 
     status = 416
 
 
 class Contended(Refusal):
-    """429: too many writers at once."""
+    """429: too many concurrent writers."""
 
     status = 429
 
 
 class Unimplemented(Refusal):
-    """501: this edition does not have it."""
+    """501: not part of the open-source edition."""
 
     status = 501
+
+
+@contextmanager
+def prefixed(prefix: str) -> Iterator[None]:
+    """Prepend a text to the message of a refusal raised inside; its class stays."""
+    try:
+        yield
+    except Refusal as refused:
+        raise type(refused)(prefix + refused.message) from None
+
+
+@contextmanager
+def as_server_error(kind: type[Refusal] = Refusal) -> Iterator[None]:
+    """Turn a refusal of a class into 500, where lakeFS does not map it to a status."""
+    try:
+        yield
+    except kind as refused:
+        raise Refusal(refused.message) from None

@@ -1,7 +1,7 @@
-"""Faults on demand: how a test suite makes sure that its pipeline survives a server that fails.
+"""Faults on demand, to test that a pipeline survives a failing server.
 
-A rule strikes calls of one operation, before or after they take effect. A call that is struck before never happened;
-one that is struck after did, and only its caller does not learn of it.
+A rule applies to calls of one operation, before or after they take effect. A call that fails before never happened; one
+that fails after did happen, but its caller does not learn of it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Action = Literal["status", "reset", "truncate", "reset-in-body", "delay"]
 Message = MutableMapping[str, Any]
 
 ANY = "*"
-"""Stands for every operation."""
+"""Matches every operation."""
 
 POLL = 0.01
-"""How often a delay looks whether its rule was cleared, in seconds."""
+"""Interval at which a delay checks whether its rule was cleared, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,21 +35,21 @@ class Fault:
     """A rule.
 
     Args:
-        operation: which calls it strikes, by the operation's name in the lakeFS specification; ``*`` for all.
+        operation: name of the operation in the lakeFS specification; ``*`` for all.
         when: ``before`` or ``after`` the call takes effect.
         action: ``status`` answers with an error, ``reset`` resets the connection without an answer, ``truncate``
-            ends it after half of the answer's body, ``reset-in-body`` resets it there, ``delay`` waits and goes on.
-            An answer without a body is not sent at all where half of it should be.
-        nth: the first of the matching calls that is struck, from 1, counted from when the rule was added.
-        times: how many calls are struck, None for all from then on.
-        where: only calls with these names in their address, such as ``{"repository": "lake"}``.
-        status: the status of ``status``.
-        message: its text.
-        headers: its further headers, such as ``{"Retry-After": "1"}``.
-        seconds: how long ``delay`` waits, at most; it ends when the rules are cleared.
+            closes it after half of the answer's body, ``reset-in-body`` resets it there, ``delay`` waits and continues.
+            ``truncate`` and ``reset-in-body`` send nothing of an answer without a body.
+        nth: the first matching call that fails, from 1, counted since the rule was added.
+        times: number of calls that fail; None for all from then on.
+        where: only calls with these path parameters, such as ``{"repository": "lake"}``.
+        status: the status for ``status``.
+        message: the message for ``status``.
+        headers: additional headers for ``status``, such as ``{"Retry-After": "1"}``.
+        seconds: maximum wait of ``delay``; clearing the rules ends it.
 
     Raises:
-        ValueError: it makes no sense.
+        ValueError: an argument is not valid.
 
     Example:
         >>> Fault("mergeIntoBranch", when="after", action="reset", nth=2).times
@@ -73,15 +73,15 @@ class Fault:
             raise ValueError(f"lakeFS has no operation {self.operation!r}")
         names = {part[1:-1] for operation in known for part in operation.segments if part.startswith("{")}
         if unknown := sorted(set(self.where) - names):
-            raise ValueError(f"the address of {self.operation} has no {', '.join(unknown)}, only {sorted(names)}")
+            raise ValueError(f"{self.operation} has no path parameter {', '.join(unknown)}, only {sorted(names)}")
         if self.when not in get_args(When) or self.action not in get_args(Action):
-            raise ValueError(f"when is one of {get_args(When)}, and action one of {get_args(Action)}")
+            raise ValueError(f"when must be one of {get_args(When)}, and action one of {get_args(Action)}")
         if self.when == "before" and self.action in ("truncate", "reset-in-body"):
-            raise ValueError(f"{self.action} needs an answer, which there is only after the call took effect")
+            raise ValueError(f'{self.action} cuts an answer, so it needs when="after"')
         if self.nth < 1 or (self.times is not None and self.times < 1) or self.seconds < 0:
-            raise ValueError("nth and times count from 1, and seconds from 0")
+            raise ValueError("nth and times must be at least 1, and seconds at least 0")
         if not 200 <= self.status <= 599:
-            raise ValueError("status is between 200 and 599")
+            raise ValueError("status must be between 200 and 599")
 
 
 class Rule:
@@ -89,8 +89,8 @@ class Rule:
 
     Attributes:
         fault: the fault.
-        seen: how many calls matched.
-        struck: how many of them it struck.
+        seen: number of matching calls.
+        struck: number of calls that it failed.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -101,17 +101,17 @@ class Rule:
         self._changed = threading.Condition()
 
     def wait(self, timeout: float = 10.0, *, times: int = 1) -> bool:
-        """Wait until it struck; return whether it did.
+        """Wait until the fault occurred; return whether it did.
 
         Args:
-            timeout: how long at most, in seconds.
-            times: how often it must have struck.
+            timeout: maximum wait, in seconds.
+            times: number of occurrences to wait for.
         """
         with self._changed:
             return self._changed.wait_for(lambda: self.struck >= times, timeout)
 
     def matches(self, operation: str, names: Mapping[str, str]) -> bool:
-        """Count a call, and return whether it is struck."""
+        """Count a call if it matches, and return whether it fails."""
         fault = self.fault
         if fault.operation not in (operation, ANY) or any(names.get(key) != fault.where[key] for key in fault.where):
             return False
@@ -119,18 +119,18 @@ class Rule:
         return self.seen >= fault.nth and (fault.times is None or self.seen < fault.nth + fault.times)
 
     def strike(self) -> None:
-        """Count a strike, just before it is felt."""
+        """Count an occurrence, just before it takes effect."""
         with self._changed:
             self.struck += 1
             self._changed.notify_all()
 
 
 class Broken(Exception):
-    """The connection ends before the answer does.
+    """The connection ends before the end of the answer.
 
     Attributes:
-        answer: what half is sent of, None for nothing.
-        reset: whether the connection is reset, not closed.
+        answer: the answer to send half of, None for nothing.
+        reset: reset the connection instead of closing it.
     """
 
     def __init__(self, answer: Answer | None, *, reset: bool) -> None:
@@ -140,7 +140,7 @@ class Broken(Exception):
 
 
 class Faults:
-    """The rules of a server; safe to use from any thread.
+    """The rules of a server; thread-safe.
 
     Example:
         >>> faults = Faults()
@@ -156,24 +156,24 @@ class Faults:
 
     @property
     def calls(self) -> Counter[str]:
-        """How many calls of each operation came since the last `clear`; not those without a good key or shape."""
+        """Number of calls of each operation since the last `clear`, without unauthenticated and invalid ones."""
         with self._lock:
             return self._calls.copy()
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules in the order in which they strike."""
+        """The rules, in the order in which they apply."""
         return self._rules
 
     def add(self, fault: Fault) -> Rule:
-        """Add a rule; a call that several strike feels all, until one ends it."""
+        """Add a rule; several rules apply to a call in order, until one ends it."""
         rule = Rule(fault)
         with self._lock:
             self._rules = (*self._rules, rule)
         return rule
 
     def clear(self) -> None:
-        """Remove all rules, end their delays, and count from zero again."""
+        """Remove all rules, end their delays, and reset the counts."""
         with self._lock:
             for rule in self._rules:
                 rule.cleared = True
@@ -181,25 +181,25 @@ class Faults:
             self._calls.clear()
 
     def call(self, operation: str, names: Mapping[str, str]) -> tuple[Rule, ...]:
-        """Count a call, and return the rules that strike it."""
+        """Count a call, and return the rules that apply to it."""
         with self._lock:
             self._calls[operation] += 1
             return tuple([rule for rule in self._rules if rule.matches(operation, names)])
 
 
 async def strike(rules: Iterable[Rule], when: When, answer: Answer | None = None) -> Answer | None:
-    """Let a call feel what strikes it then.
+    """Apply rules to a call.
 
     Args:
-        rules: those that strike it.
-        when: where the call is.
-        answer: its answer, once there is one.
+        rules: the rules that apply to the call.
+        when: the stage of the call.
+        answer: the answer, after the call took effect.
 
     Returns:
-        The answer that it gets; None to go on.
+        The answer to send; None to continue.
 
     Raises:
-        Broken: it gets none, or half of one.
+        Broken: no answer, or half of it, is to be sent.
     """
     for rule in rules:
         fault = rule.fault
@@ -223,13 +223,13 @@ async def break_off(
     receive: Callable[[], Awaitable[Message]],
     send: Callable[[Message], Awaitable[None]],
 ) -> None:
-    """Send half of an answer, or nothing, and end the connection."""
+    """Send half of an answer or nothing, and end the connection."""
     if broken.answer is not None and (half := _half(broken.answer)):
         headers = [(key.lower().encode("latin-1"), value.encode("latin-1")) for key, value in half.headers.items()]
         await send({"type": "http.response.start", "status": half.status, "headers": headers})
         await send({"type": "http.response.body", "body": half.body, "more_body": True})
     if broken.reset:
-        # Closing with nothing left to linger for is what sends RST in place of FIN.
+        # Closing with a linger time of zero sends RST instead of FIN.
         linger = b"\x01\0\0\0\0\0\0\0"
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
@@ -240,7 +240,7 @@ async def break_off(
 
 
 def _half(answer: Answer) -> Answer | None:
-    """Return an answer that says how long it is and holds half of that; None when there is no half."""
+    """Return an answer with its full Content-Length and half of its body; None if half is nothing."""
     size = int(answer.headers.get("Content-Length", len(answer.body) if isinstance(answer.body, bytes) else 0))
     pieces = iter([answer.body] if isinstance(answer.body, bytes) else answer.body)
     body = b""
@@ -257,7 +257,7 @@ def administer(faults: Faults, method: str, body: Any) -> Answer:
     """Answer the admin endpoint: GET shows rules and calls, POST adds a rule, DELETE clears.
 
     Raises:
-        Invalid: it is no rule.
+        Invalid: the rule is not valid.
     """
     if method == "DELETE":
         faults.clear()
@@ -266,8 +266,8 @@ def administer(faults: Faults, method: str, body: Any) -> Answer:
         try:
             faults.add(Fault(**body))
         except (TypeError, ValueError) as wrong:
-            raise Invalid(f"no fault: {wrong}") from None
+            raise Invalid(f"invalid fault: {wrong}") from None
     elif method != "GET":
-        return as_json({"message": "GET, POST or DELETE"}, 405)
+        return as_json({"message": "use GET, POST or DELETE"}, 405)
     rules = [{**asdict(rule.fault), "seen": rule.seen, "struck": rule.struck} for rule in faults.rules]
     return as_json({"calls": faults.calls, "faults": rules}, 201 if method == "POST" else 200)

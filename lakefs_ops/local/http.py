@@ -1,4 +1,4 @@
-"""A request and an answer, as handlers see them."""
+"""Requests and answers as handlers see them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lakefs_ops.local.errors import Unauthenticated
+from lakefs_ops.local.identity import REFUSED
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.addresses import Addresses
 
 if TYPE_CHECKING:
+    from lakefs_ops.local.app import Application
     from lakefs_ops.local.store.blobs import Incoming
     from lakefs_ops.local.store.lake import Lake, Repository
 
@@ -21,33 +24,40 @@ SNIFFED = {"X-Content-Type-Options": "nosniff"}
 FRAMED = {"X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": "default-src 'none'"}
 """Keeps a browser from running what it shows."""
 
+DEFAULT_AMOUNT = 100
+"""Number of results on a page by default."""
+
 
 @dataclass(slots=True)
 class Request:
     """A checked request.
 
     Attributes:
-        lake: the state.
-        path: the names in its address.
-        values: the typed values of its parameters, those that were given.
-        body: its decoded JSON body, None without one.
-        headers: its headers, names in lower case.
-        user: who asks.
+        server: the running server.
+        path: the path parameters.
+        values: the typed values of the parameters that were given.
+        body: the decoded JSON body, None without one.
+        headers: the headers, names in lower case.
+        user: the id of the caller, empty for an anonymous one.
         upload: the received file of an upload.
-        upload_type: the media type that came with it.
-        server: what the handler may need of the running server.
+        upload_type: the media type of the upload.
+        upload_problem: why the body of the upload cannot be read.
     """
 
-    lake: Lake
+    server: Application
     path: Mapping[str, str]
     values: Mapping[str, Any]
     body: Any
     headers: Mapping[str, str]
     user: str
-    server: Any
     upload: Incoming | None = None
     upload_type: str | None = None
     upload_problem: Exception | None = None
+
+    @property
+    def lake(self) -> Lake:
+        """The state of the server."""
+        return self.server.lake
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of a parameter."""
@@ -55,33 +65,57 @@ class Request:
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """The body's fields, none without a body."""
+        """The fields of the body, empty without a body."""
         return self.body or {}
 
     @property
     def repository(self) -> Repository:
-        """The repository in the address."""
+        """The repository of the path."""
         return self.lake.repository(self.path["repository"])
-
-    def check_repository_name(self, argument: str = "repository") -> None:
-        """Judge the form of the repository's name: lakeFS judges all names before it looks for anything.
-
-        Args:
-            argument: how a refusal calls it.
-        """
-        names.check_repository(self.path["repository"], argument)
 
     @property
     def found_repository(self) -> Repository:
-        """The repository in the address, where lakeFS does not look at the name's form."""
+        """The repository of the path, for operations that do not validate its name first."""
         return self.lake.repository(self.path["repository"], checked=False)
 
+    def check_repository_name(self, argument: str = "repository") -> None:
+        """Validate the repository's name: lakeFS validates all names before it looks anything up.
+
+        Args:
+            argument: the name of the argument in a refusal.
+        """
+        names.check_repository(self.path["repository"], argument)
+
+    def check_user(self) -> None:
+        """Refuse an anonymous caller."""
+        if not self.user:
+            raise Unauthenticated(REFUSED)
+
+    def branch(self, argument: str = "branch") -> str:
+        """Return the branch of the path after validating its name and the repository's.
+
+        Args:
+            argument: the name of the argument in a refusal.
+        """
+        self.check_repository_name()
+        names.check_branch(self.path["branch"], argument)
+        return self.path["branch"]
+
     def addresses(self, repository: Repository) -> Addresses:
-        """The physical addresses of a repository."""
+        """Return the physical addresses of a repository."""
         return Addresses(self.lake, repository, self.server.allow_import)
 
-    def writable(self, *, force: bool) -> Repository:
-        """The repository in the address, which must not be read-only unless forced."""
+    def writable(self, *, force: bool | None = None) -> Repository:
+        """Return the repository of the path for a change.
+
+        Args:
+            force: allow on a read-only repository; by default the field or the parameter ``force``.
+
+        Raises:
+            Forbidden: the repository is read-only.
+        """
+        if force is None:
+            force = self.fields.get("force") or self.get("force", False)
         return self.lake.writable(self.path["repository"], force=force)
 
 
@@ -91,8 +125,8 @@ class Answer:
 
     Attributes:
         status: the HTTP status.
-        body: its bytes, or pieces of them.
-        headers: its headers.
+        body: the bytes, whole or in pieces.
+        headers: the headers.
     """
 
     status: int = 200
@@ -101,7 +135,7 @@ class Answer:
 
 
 Handler = Callable[[Request], Answer]
-"""Answers an operation; raises `Refusal` to refuse."""
+"""Answers an operation; raises `Refusal` for an error."""
 
 
 def as_json(value: Any, status: int = 200, **headers: str) -> Answer:
@@ -116,23 +150,23 @@ def as_text(text: str, status: int = 200) -> Answer:
     return Answer(status, text.encode(), headers | (SNIFFED if status >= 400 else {}))
 
 
-def nothing() -> Answer:
-    """Return 204."""
+def nothing(request: Request | None = None) -> Answer:
+    """Return 204; also the handler of operations without a result."""
     return Answer(204)
 
 
 def amount(request: Request) -> int:
-    """Return how many results a page may hold: 100 unless asked otherwise, at most 1,000."""
-    asked: int = request.get("amount", 100)
-    return asked if asked > 0 else 100
+    """Return the maximum number of results on a page: 100 by default, at most 1,000."""
+    wanted: int = request.get("amount", DEFAULT_AMOUNT)
+    return wanted if wanted > 0 else DEFAULT_AMOUNT
 
 
 def page(results: Iterable[tuple[str, Any]], most: int) -> Answer:
     """Return one page of results.
 
     Args:
-        results: pairs of an offset and a result, at least one more than the page holds if there are more.
-        most: how many the page holds.
+        results: pairs of an offset and a result; one more than the page holds if more follow.
+        most: maximum number of results on the page.
     """
     taken: list[Any] = []
     last, more = "", False

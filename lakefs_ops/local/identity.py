@@ -1,4 +1,4 @@
-"""Who may use the server: one user with one key pair, as in open-source lakeFS (contract, part 5)."""
+"""Authentication: one user with one key pair, as in open-source lakeFS (contract, part 5)."""
 
 from __future__ import annotations
 
@@ -12,66 +12,61 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lakefs_ops.local.errors import Unauthenticated
-
-if TYPE_CHECKING:
-    from lakefs_ops.local.store.lake import Lake
-
-SERVER = 0
-"""The number under which the server's own small values are kept."""
+from lakefs_ops.local.store.lake import SERVER, Lake
 
 ACCESS_KEY_ID = "AKIAIOSFOLQUICKSTART"
 SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # noqa: S105
 
 SESSION = 7 * 24 * 3600
-"""How long a token is good, in seconds."""
+"""Lifetime of a token, in seconds."""
 
 SESSION_COOKIE = "internal_auth_session"
 FOREIGN_COOKIES = ("oidc_auth_session", "saml_auth_session")
 REFUSED = "error authenticating request"
 
+_EMAIL = re.compile(r"[^\s@<>,]+@[^\s@<>,.]+(\.[^\s@<>,.]+)+")
 _BASE64 = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
 class Identity:
     """The user, the key pair, and tokens for it.
 
-    Args:
-        lake: where they are kept.
-
     Attributes:
-        installation: the id of this server, for as long as its data are kept.
+        installation: the id of this server, stable for a data directory.
     """
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._key = bytes.fromhex(self._kept("token_key", secrets.token_hex(32)))
-        self.installation = self._kept("installation", str(uuid.uuid4()))
+        self._key = bytes.fromhex(self._stored("token_key", secrets.token_hex(32)))
+        self.installation = self._stored("installation", str(uuid.uuid4()))
 
-    def _kept(self, name: str, made: str) -> str:
-        """Return what is kept under a name, which is what was made first."""
-        kept = self._lake.document(SERVER, name)
-        if kept is None:
-            self._lake.put_document(SERVER, name, made)
-        return kept or made
+    def _stored(self, name: str, default: str) -> str:
+        """Return a stored text; store the default the first time."""
+        stored = self._lake.document(SERVER, name)
+        if stored is None:
+            self._lake.put_document(SERVER, name, default)
+        return stored or default
+
+    def _account(self, name: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self._lake.document(SERVER, name)
+        return found
 
     @property
     def user(self) -> dict[str, Any] | None:
-        """The user: ``id``, ``creation_date``, ``email``; None before the set-up, or when it was deleted."""
-        found: dict[str, Any] | None = self._lake.document(SERVER, "user")
-        return found
+        """The user: ``id``, ``creation_date``, ``email``; None before the setup and after a deletion."""
+        return self._account("user")
 
     @property
     def credentials(self) -> dict[str, Any] | None:
-        """The key pair: ``access_key_id``, ``secret_access_key``, ``creation_date``; None before the set-up."""
-        found: dict[str, Any] | None = self._lake.document(SERVER, "credentials")
-        return found
+        """The key pair: ``access_key_id``, ``secret_access_key``, ``creation_date``; None if there is no user."""
+        return self._account("credentials")
 
     @property
     def installed(self) -> bool:
-        """Whether the server was set up."""
+        """Whether the setup is done."""
         return self._lake.document(SERVER, "installed") is not None
 
     def install(self, name: str, access_key_id: str, secret_access_key: str) -> None:
@@ -87,13 +82,13 @@ class Identity:
             )
 
     def delete_user(self) -> None:
-        """Delete the user, and lock everyone out."""
+        """Delete the user, which locks everyone out."""
         with self._lake.database.writing():
             self._lake.drop_document(SERVER, "user")
             self._lake.drop_document(SERVER, "credentials")
 
     def matches(self, access_key_id: str, secret_access_key: str) -> bool:
-        """Whether it is the key pair."""
+        """Whether this is the key pair."""
         known = self.credentials
         return known is not None and hmac.compare_digest(
             f"{known['access_key_id']}\0{known['secret_access_key']}".encode(),
@@ -101,7 +96,7 @@ class Identity:
         )
 
     def token(self) -> tuple[str, int]:
-        """Return a token for the user, and when it ends, in Unix seconds."""
+        """Return a token for the user, and its expiry in Unix seconds."""
         now = int(time.time())
         user, ends = self.user, now + SESSION
         claims = {
@@ -113,20 +108,20 @@ class Identity:
         return f"{signed}.{_base64(hmac.digest(self._key, signed.encode(), 'sha256'))}", ends
 
     def sign(self, text: str) -> bytes:
-        """Return a signature of a text, as this server makes it."""
+        """Return the server's signature of a text."""
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
     def authenticate(self, headers: Mapping[str, str]) -> str:
-        """Return who asks, by name; empty for one who does not say it, or says it in no way that lakeFS knows.
+        """Return the id of the caller; empty for an anonymous one or a scheme that lakeFS does not know.
 
         Raises:
-            Unauthenticated: nobody the server knows.
+            Unauthenticated: the credentials are wrong.
         """
-        told = headers.get("authorization", "")
-        words = told.split()
+        header = headers.get("authorization", "")
+        words = header.split()
         if len(words) == 2 and words[0].lower() == "bearer":
             return self._by_token(words[1])
-        scheme, _, rest = told.partition(" ")
+        scheme, _, rest = header.partition(" ")
         if scheme.lower() == "basic":
             pair = base64.b64decode(rest).decode("utf-8", "replace") if _BASE64.fullmatch(rest) else ""
             key, colon, secret = pair.partition(":")
@@ -142,18 +137,18 @@ class Identity:
         return ""
 
     def _claims(self, token: str) -> dict[str, Any] | None:
-        """Return what a token says; None if this server did not sign it."""
+        """Return the claims of a token; None if this server did not sign it."""
         try:
             head, claims, signature = token.split(".")
             signed = hmac.digest(self._key, f"{head}.{claims}".encode(), "sha256")
-            said: dict[str, Any] = json.loads(_unbase64(claims))
-            return said if hmac.compare_digest(signed, _unbase64(signature)) else None
+            found: dict[str, Any] = json.loads(_unbase64(claims))
+            return found if hmac.compare_digest(signed, _unbase64(signature)) else None
         except (ValueError, binascii.Error):
             return None
 
     def _by_token(self, token: str) -> str:
-        said = self._claims(token)
-        if said is None or said["exp"] < time.time() or said["sub"] != self._name():
+        claims = self._claims(token)
+        if claims is None or claims["exp"] < time.time() or claims["sub"] != self._name():
             raise Unauthenticated(REFUSED)
         return self._name()
 
@@ -165,13 +160,23 @@ class Identity:
 
     @property
     def committer(self) -> str:
-        """How commits name the user."""
+        """The committer of commits."""
         return str((self.user or {}).get("id", ""))
 
 
+def is_email(text: str) -> bool:
+    """Whether a text has the shape of an e-mail address.
+
+    Example:
+        >>> is_email("a@lakefs.io"), is_email("a@@lakefs.io"), is_email("a@localhost")
+        (True, False, False)
+    """
+    return _EMAIL.fullmatch(text) is not None
+
+
 def _cookies(header: str) -> dict[str, str]:
-    """Read cookies; a browser sends those of all servers on this machine, and some are not as cookies should be."""
-    pairs = (pair.partition("=") for pair in reversed(header.split(";")))  # the first of a name counts
+    """Parse cookies; a browser sends those of every server on this machine, also malformed ones."""
+    pairs = (pair.partition("=") for pair in reversed(header.split(";")))  # the first of a name wins
     return {name.strip(): value.strip().strip('"') for name, equals, value in pairs if equals}
 
 

@@ -1,4 +1,4 @@
-"""Starts and stops the server in this process."""
+"""Runs the server in this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
-    """A connection that lets the application end it as a fault would."""
+    """A connection that the application can break for a fault."""
 
     app_state: dict[str, Any]
 
@@ -38,26 +38,26 @@ class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
 class LocalLakeFS:
     """An embedded lakeFS: real branches, commits and merges, over HTTP, in this process.
 
-    It answers as lakeFS 1.84 does. It is for development and tests, not for production.
+    It answers like lakeFS 1.84. It is for development and tests, not for production.
 
     Args:
-        data: the directory to keep everything in, alive after a restart; a temporary one by default, removed at
-            the end. One server at a time may use it.
+        data: the data directory, which survives restarts; a temporary directory by default. Only one server at a time
+            may use it.
         port: the port, a free one by default.
-        host: the address to listen at, of this machine alone by default.
-        access_key_id: the access key; lakeFS's well-known quickstart pair by default.
-        secret_access_key: its secret.
-        installed: set the server up at once; otherwise it waits for a call of ``setup``.
-        allow_import: folders that imports may read from.
-        faults_endpoint: let faults be set over HTTP too, at ``/_faults``, with the access key.
+        host: the address to listen on, reachable only from this machine by default.
+        access_key_id: the access key; by default of lakeFS's well-known quickstart key pair.
+        secret_access_key: the secret of the key.
+        installed: set the server up; otherwise it waits for a call of ``setup``.
+        allow_import: folders that imports may read.
+        faults_endpoint: also serve faults over HTTP, at ``/_faults``, with the access key.
 
     Attributes:
-        endpoint: its address, once it was started.
-        faults: what fails on demand, for the tests of what must survive it.
+        endpoint: the URL of the started server.
+        faults: the faults on demand.
 
     Raises:
-        ValueError: the well-known key pair, for others than this machine.
-        OSError: the port is taken.
+        ValueError: the well-known key pair is used on an address that other machines can reach.
+        OSError: the port is taken, or another process serves the data directory.
 
     Example:
         >>> with LocalLakeFS() as server:  # doctest: +SKIP
@@ -79,7 +79,7 @@ class LocalLakeFS:
     ) -> None:
         if host not in LOOPBACK and secret_access_key == SECRET_ACCESS_KEY:
             raise ValueError(
-                f"the well-known key pair is only for this machine, not for {host}: choose an access key and a secret"
+                f"other machines can reach {host}: choose an access key and a secret instead of the well-known pair"
             )
         self._data, self._port, self._host = data, port, host
         self.access_key_id = access_key_id
@@ -96,7 +96,7 @@ class LocalLakeFS:
         self._faults_endpoint = faults_endpoint
 
     def start(self) -> Self:
-        """Start the server; it answers when this returns."""
+        """Start the server; it accepts requests when this returns."""
         if self._data is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="lakefs-local-")
         directory = Path(self._temporary.name if self._temporary else self._data or "")
@@ -145,7 +145,7 @@ class LocalLakeFS:
         self.endpoint = f"http://{address}:{listening.getsockname()[1]}"
 
     def load_sample(self, name: str = SAMPLE) -> None:
-        """Make a repository with a few objects to look at, unless there is one of that name."""
+        """Create a repository with sample objects, unless one of that name exists."""
         assert self._lake is not None, "the server is not started"
         try:
             repository = self._lake.create_repository(
@@ -156,7 +156,7 @@ class LocalLakeFS:
         populate(self._lake, repository, USER)
 
     def stop(self) -> None:
-        """Stop the server, and remove a temporary directory; a second call does nothing."""
+        """Stop the server, and remove a temporary data directory; a second call does nothing."""
         self.faults.clear()
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True

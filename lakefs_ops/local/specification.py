@@ -1,7 +1,7 @@
-"""The operations of the API and the shape of their requests, and whether a request has it.
+"""The operations of the API, the schemas of their requests, and the validation of a request.
 
-A request is checked before its credentials are; the texts follow those of a lakeFS 1.84 (contract 2.1), without the
-excerpts of the schema that it appends.
+A request is validated before its credentials are checked. The texts are those of lakeFS 1.84 (contract 2.1), without
+the excerpts of the specification that it appends to errors in a body.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -21,26 +21,21 @@ from lakefs_ops.local.errors import Invalid
 _INT64 = 1 << 63
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_LONGEST = 100
-"""From how many signs on a number is not read at all."""
-
-_INTEGER = re.compile(
-    r"[+-]?(0[xX](_?[0-9a-fA-F])+|0[bB](_?[01])+|0[oO](_?[0-7])+|0(_?[0-7])*|[1-9](_?[0-9])*)", re.ASCII
-)
-_OCTAL = re.compile(r"^([+-]?)0(?=[0-7_])")
+_INTEGER = re.compile(r"([+-]?)0*([0-9]+)")
+_MAX_DIGITS = 19
 _ESCAPE = re.compile("%(?![0-9a-fA-F]{2}).{0,2}", re.DOTALL)
 _DATE_TIME = re.compile(
     r"[0-9]{4}-(0[1-9]|10|11|12)-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)"
     r"(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
-_DATE_TIME_TOLD = (
+_DATE_TIME_ERROR = (
     "string doesn't match pattern \"^[0-9]{4}-(0[1-9]|10|11|12)-(0[1-9]|[12][0-9]|3[01])"
     r'T([0-1][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?(Z|(\+|-)[0-9]{2}:[0-9]{2})?$"'
 )
 
 
 class PlainInvalid(Invalid):
-    """400 whose body is plain text."""
+    """400 with a plain-text body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +43,18 @@ class Parameter:
     """One parameter of an operation.
 
     Attributes:
-        name: its name on the wire.
+        name: the name on the wire.
         place: ``query``, ``header`` or ``path``.
-        schema: its shape.
-        required: whether it must be given.
-        may_be_empty: whether it may be given without a value.
+        schema: the schema of its value.
+        required: whether a request must have it.
+        may_be_empty: whether its value may be empty.
     """
 
     name: str
     place: str
     schema: Mapping[str, Any]
-    required: bool
-    may_be_empty: bool
+    required: bool = False
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,61 +62,53 @@ class Operation:
     """One operation of the API.
 
     Attributes:
-        name: its name in the lakeFS specification.
-        method: its HTTP method.
-        path: its address below ``/api/v1``, with names in braces.
-        parameters: of the query, the headers, and those of the address that have a shape.
-        body: the shape of its JSON body; None when it takes none.
-        body_required: whether there must be one.
-        anonymous: whether it needs no credentials.
+        name: the name in the lakeFS specification.
+        method: the HTTP method.
+        path: the path below ``/api/v1``, with parameters in braces.
+        segments: the parts of the path.
+        parameters: the parameters of the query and the headers, and those of the path that have a schema.
+        body: the schema of the JSON body, or its name; None without a body.
+        body_required: whether a request must have a body.
+        anonymous: whether no credentials are needed.
     """
 
     name: str
     method: str
     path: str
+    segments: tuple[str, ...]
     parameters: tuple[Parameter, ...]
-    body: str | Mapping[str, Any] | None
-    body_required: bool
-    anonymous: bool
-    segments: tuple[str, ...] = field(default=())
+    body: str | Mapping[str, Any] | None = None
+    body_required: bool = False
+    anonymous: bool = False
 
 
 @cache
 def specification() -> tuple[tuple[Operation, ...], Mapping[str, Any]]:
-    """Return the operations and the shapes they name."""
+    """Return the operations and the named schemas."""
     data = json.loads(files("lakefs_ops.local").joinpath("specification.json").read_text())
-    operations = tuple(
-        Operation(
-            item["operation"],
-            item["method"],
-            item["path"],
-            tuple(
-                Parameter(
-                    p["name"], p["in"], _plain(p["schema"]), p.get("required", False), p.get("may_be_empty", False)
-                )
-                for p in item.get("parameters", ())
-            ),
-            item.get("body"),
-            item.get("body_required", False),
-            item.get("anonymous", False),
-            tuple(item["path"].strip("/").split("/")),
+    operations = []
+    for item in data["operations"]:
+        name, segments = item.pop("operation"), tuple(item["path"].strip("/").split("/"))
+        given = item.pop("parameters", ())
+        parameters = tuple(
+            Parameter(place=one.pop("in"), **(one | {"schema": _schema(one["schema"], {})})) for one in given
         )
-        for item in data["operations"]
-    )
-    return operations, data["schemas"]
+        operations.append(Operation(name=name, segments=segments, parameters=parameters, **item))
+    return tuple(operations), data["schemas"]
 
 
-def _plain(schema: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"type": schema} if isinstance(schema, str) else schema
+def _schema(schema: str | Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a schema for its name, or for the name of a type."""
+    return schemas.get(schema) or {"type": schema} if isinstance(schema, str) else schema
 
 
 def is_quoted(path: str) -> bool:
-    """Whether each ``%`` of an address begins an escape."""
+    """Whether each ``%`` of a path starts a valid escape."""
     return _ESCAPE.search(path) is None
 
 
 def read_query(query: bytes) -> dict[str, list[str]]:
-    """Return the parameters in a query; lakeFS passes over one with a semicolon, or with an escape that is none.
+    """Parse a query; lakeFS ignores a parameter that has a semicolon or an invalid escape.
 
     Example:
         >>> read_query(b"a=1&b=x;y&a=%C3%A4+2&c")
@@ -140,16 +127,16 @@ def _unquoted(text: bytes) -> str:
 
 
 def read_names(path: str, parts: Mapping[str, str]) -> tuple[dict[str, str], PlainInvalid | None]:
-    """Return the names in an address, and what keeps one from being read.
+    """Return the path parameters, and what is wrong with one.
 
-    lakeFS decodes them as it decodes a query, and before that once more where the address is written in the one way
-    that its own library would write it (recorded).
+    lakeFS decodes them twice: like a query, and before that, if encoding the decoded path again yields the same text,
+    like a path (recorded).
     """
-    plainly = quote(unquote_to_bytes(path), safe="$&+,/:;=@") == path
+    canonical = quote(unquote_to_bytes(path), safe="$&+,/:;=@") == path
     names: dict[str, str] = {}
     problem: PlainInvalid | None = None
     for name, part in parts.items():
-        text = unquote(part) if plainly else part
+        text = unquote(part) if canonical else part
         wrong = _ESCAPE.search(text)
         if wrong:
             problem = problem or PlainInvalid(
@@ -163,19 +150,19 @@ def read_names(path: str, parts: Mapping[str, str]) -> tuple[dict[str, str], Pla
 def read_parameters(
     operation: Operation, query: Mapping[str, list[str]], headers: Mapping[str, str], path: Mapping[str, str]
 ) -> tuple[dict[str, Any], PlainInvalid | None]:
-    """Return the typed values of an operation's parameters, those that were given, and what is wrong with one.
+    """Return the typed values of the parameters that were given, and what is wrong with one.
 
     Args:
         operation: the operation.
-        query: its query.
-        headers: its headers, names in lower case.
-        path: the names in its address, as they were sent.
+        query: the parsed query.
+        headers: the headers, names in lower case.
+        path: the path parameters as sent.
 
     Returns:
-        the values, and the first problem that lakeFS tells only to whom it knows.
+        The values, and the first problem that lakeFS reports only after it checked the credentials.
 
     Raises:
-        Invalid: a value has not the shape it must have.
+        Invalid: a value does not match its schema.
     """
     values: dict[str, Any] = {}
     plain: PlainInvalid | None = None
@@ -184,7 +171,7 @@ def read_parameters(
             raise Invalid(f'parameter "{name}" in path has an error: value is required but missing')
     for parameter in operation.parameters:
         name, place, schema = parameter.name, parameter.place, parameter.schema
-        told = f'parameter "{name}" in {place} has an error: '
+        prefix = f'parameter "{name}" in {place} has an error: '
         if place == "header":
             texts = [headers[name.lower()]] if name.lower() in headers else []
         elif place == "path":
@@ -193,21 +180,21 @@ def read_parameters(
             texts = query.get(name, [])
         if not texts:
             if parameter.required:
-                raise Invalid(f"{told}value is required but missing")
+                raise Invalid(f"{prefix}value is required but missing")
             continue
         if schema["type"] == "array":
             if "" in texts:
-                raise Invalid(f"{told}empty value is not allowed")
+                raise Invalid(f"{prefix}empty value is not allowed")
             values[name] = texts
             continue
         text = texts[0]
         problem = ""
         if text:
-            values[name], problem = _convert(text, schema, told)
+            values[name], problem = _convert(text, schema, prefix)
         elif "default" in schema:
-            texts = [*texts, ""]  # lakeFS puts the default beside an empty value, and then finds two
+            texts = [*texts, ""]  # lakeFS adds the default to an empty value, and then finds two
         elif not parameter.may_be_empty:
-            raise Invalid(f"{told}empty value is not allowed")
+            raise Invalid(f"{prefix}empty value is not allowed")
         elif place == "header":
             problem = f"parameter '{name}' is empty, can't bind its value"
         elif "format" not in schema:
@@ -219,25 +206,23 @@ def read_parameters(
     return values, plain
 
 
-def _convert(text: str, schema: Mapping[str, Any], told: str) -> tuple[Any, str]:
-    """Return the value of a text, and why it cannot be used, empty for nothing."""
+def _convert(text: str, schema: Mapping[str, Any], prefix: str) -> tuple[Any, str]:
+    """Return the value of a text, and what is wrong with it, empty for nothing."""
     kind = schema["type"]
     if kind == "boolean":
         if text not in _TRUE | _FALSE:
-            raise Invalid(f"{told}value {text}: an invalid boolean: invalid syntax")
+            raise Invalid(f"{prefix}value {text}: an invalid boolean: invalid syntax")
         return text in _TRUE, ""
     if kind == "integer":
-        if not _INTEGER.fullmatch(text):
-            raise Invalid(f"{told}value {text}: an invalid integer: invalid syntax")
-        number = int(_OCTAL.sub(r"\g<1>0o", text), 0) if len(text) < _LONGEST else _INT64
+        found = _INTEGER.fullmatch(text)
+        if found is None:
+            raise Invalid(f"{prefix}value {text}: an invalid integer: invalid syntax")
+        number = int(found[1] + found[2]) if len(found[2]) <= _MAX_DIGITS else _INT64
         if not -_INT64 <= number < _INT64:
-            raise Invalid(f"{told}value {text}: an invalid integer: value out of range")
-        _check(number, schema, told)
-        # lakeFS checks a number in any notation, and then reads decimal digits.
-        if not re.fullmatch(r"[+-]?[0-9]+", text):
-            return 0, f'error binding string parameter: strconv.ParseInt: parsing "{text}": invalid syntax'
-        return int(text), ""
-    _check(text, schema, told)
+            raise Invalid(f"{prefix}value {text}: an invalid integer: value out of range")
+        _check(number, schema, prefix)
+        return number, ""
+    _check(text, schema, prefix)
     if schema.get("format") == "date-time":
         return _date_time(text)
     return text, ""
@@ -255,9 +240,9 @@ def _date_time(text: str) -> tuple[datetime | None, str]:
     return moment, ""
 
 
-def _check(value: Any, schema: Mapping[str, Any], told: str) -> None:
-    """Check a single value against the limits of its shape."""
-    _check_enum(value, schema, told)
+def _check(value: Any, schema: Mapping[str, Any], prefix: str) -> None:
+    """Check a scalar against the limits of its schema."""
+    _check_enum(value, schema, prefix)
     problem = None
     if "minimum" in schema and value < schema["minimum"]:
         problem = f"number must be at least {schema['minimum']}"
@@ -269,24 +254,24 @@ def _check(value: Any, schema: Mapping[str, Any], told: str) -> None:
         elif "pattern" in schema and not re.search(_anchored(schema["pattern"]), value, re.ASCII):
             problem = f'string doesn\'t match the regular expression "{schema["pattern"]}"'
         elif schema.get("format") == "date-time" and not _DATE_TIME.fullmatch(value):
-            raise Invalid(f'{told}string doesn\'t match the format "date-time": {_DATE_TIME_TOLD}')
+            raise Invalid(f'{prefix}string doesn\'t match the format "date-time": {_DATE_TIME_ERROR}')
     if problem is not None:
-        raise _refused(problem, value, schema, told)
+        raise _refused(problem, value, schema, prefix)
 
 
 def _anchored(pattern: str) -> str:
-    """Let a pattern's end be the text's: for Python it also stands before a last line break."""
+    """Let ``$`` match only the end of the text; for Python it also matches before a final line break."""
     return re.sub(r"\$$", r"\\Z", pattern)
 
 
-def _check_enum(value: Any, schema: Mapping[str, Any], told: str) -> None:
+def _check_enum(value: Any, schema: Mapping[str, Any], prefix: str) -> None:
     if value not in schema.get("enum", (value,)):
         allowed = json.dumps(schema["enum"], separators=(",", ":"))
-        raise _refused(f"value is not one of the allowed values {allowed}", value, schema, told)
+        raise _refused(f"value is not one of the allowed values {allowed}", value, schema, prefix)
 
 
-def _refused(problem: str, value: Any, schema: Mapping[str, Any], told: str) -> Invalid:
-    return Invalid(f"{told}{problem}\nSchema:\n  {_indented(schema)}\n\nValue:\n  {_indented(value)}\n")
+def _refused(problem: str, value: Any, schema: Mapping[str, Any], prefix: str) -> Invalid:
+    return Invalid(f"{prefix}{problem}\nSchema:\n  {_indented(schema)}\n\nValue:\n  {_indented(value)}\n")
 
 
 def _indented(value: Any) -> str:
@@ -294,27 +279,23 @@ def _indented(value: Any) -> str:
 
 
 def check_body(operation: Operation, value: Any) -> None:
-    """Check a decoded body against the shape it must have.
+    """Check a decoded body against its schema.
 
     Raises:
-        Invalid: it has not.
+        Invalid: the body does not match.
     """
     _, schemas = specification()
     if operation.body is None:
         return
-    named = isinstance(operation.body, str)
-    told = (
-        f"request body has an error: doesn't match schema{f' #/components/schemas/{operation.body}' if named else ''}: "
-    )
-    _check_value(value, operation.body, "", told, schemas)
+    name = f" #/components/schemas/{operation.body}" if isinstance(operation.body, str) else ""
+    _check_value(value, operation.body, "", f"request body has an error: doesn't match schema{name}: ", schemas)
 
 
 def fits(schema: str | Mapping[str, Any] | None, value: Any) -> bool:
-    """Return whether all whole numbers of a checked body can be held, written as such and in 64 bits."""
+    """Whether all integers of a checked body are written as such and fit into 64 bits."""
     if schema is None or value is None:
         return True
-    if isinstance(schema, str):
-        schema = specification()[1].get(schema) or {"type": schema}
+    schema = _schema(schema, specification()[1])
     if not all(fits(part, value) for part in schema.get("allOf", ())):
         return False
     kind = schema.get("type")
@@ -328,13 +309,12 @@ def fits(schema: str | Mapping[str, Any] | None, value: Any) -> bool:
     return True
 
 
-def _check_value(value: Any, schema: str | Mapping[str, Any], at: str, told: str, schemas: Mapping[str, Any]) -> None:
-    if isinstance(schema, str):
-        schema = schemas.get(schema) or {"type": schema}
+def _check_value(value: Any, schema: str | Mapping[str, Any], at: str, prefix: str, schemas: Mapping[str, Any]) -> None:
+    schema = _schema(schema, schemas)
     for part in schema.get("allOf", ()):
-        _check_value(value, part, at, told, schemas)
+        _check_value(value, part, at, prefix, schemas)
     kind = schema.get("type")
-    here = f'{told}Error at "{at}": ' if at else told
+    here = f'{prefix}Error at "{at}": ' if at else prefix
     if kind is None:
         return
     if "enum" in schema and (value is not None or not schema.get("nullable")):
@@ -353,15 +333,15 @@ def _check_value(value: Any, schema: str | Mapping[str, Any], at: str, told: str
             if item is None and isinstance(shape, dict) and "default" in shape:
                 value[name] = shape["default"]
             elif shape is not None:
-                _check_value(item, shape, f"{at}/{name}", told, schemas)
+                _check_value(item, shape, f"{at}/{name}", prefix, schemas)
         for name in schema.get("required", ()):
             if name not in value:
-                raise Invalid(f'{told}Error at "{at}/{name}": property "{name}" is missing')
+                raise Invalid(f'{prefix}Error at "{at}/{name}": property "{name}" is missing')
     elif kind == "array":
         if len(value) < schema.get("minItems", 0):
             raise Invalid(f"{here}minimum number of items is {schema['minItems']}")
         for number, item in enumerate(value):
-            _check_value(item, schema.get("items", {}), f"{at}/{number}", told, schemas)
+            _check_value(item, schema.get("items", {}), f"{at}/{number}", prefix, schemas)
     else:
         _check(value, schema, here)
 

@@ -1,9 +1,8 @@
-"""Receives the bytes of an upload, raw or as a form, straight into a file."""
+"""Receives the bytes of an upload, raw or as a form, directly into a file."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Executor
@@ -15,23 +14,28 @@ from lakefs_ops.local.store.blobs import Incoming
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_PARAMETER = re.compile(r';\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:([^\s;"]+)|"((?:[^"\\]|\\.)*)")')
-LINE = 4096
-"""How long a line of a form may be, in bytes."""
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_MEDIA_TYPE = re.compile(rf"{_WORD}(/{_WORD})?")
+_PARAMETER = re.compile(rf';\s*({_WORD})\s*=\s*(?:([^\s;"]+)|"((?:[^"\\]|\\.)*)")')
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 
-INLINE = 1 << 16
-"""Up to which size a body is written without another thread, in bytes."""
+LARGEST_HEAD = 1 << 16
+"""Largest head of a form's part, in bytes."""
 
-AT_ONCE = 1 << 19
-"""How much of a larger one is written at once, while the next arrives, in bytes."""
+LARGEST_INLINE = 1 << 16
+"""Largest body that is written on the event loop, in bytes."""
+
+WRITE_SIZE = 1 << 19
+"""Number of bytes that are written at a time while more arrive."""
+
+MISSING = "multipart upload missing key 'content': http: no such file"
 
 
 async def receive_upload(request: Request, receive: Receive, pool: Executor) -> None:
     """Receive a whole upload into a file that nothing refers to yet.
 
-    The request gets `upload` and `upload_type`, or `upload_problem` when the body cannot be read; lakeFS says so only
-    after other refusals.
+    Sets `upload` and `upload_type` of the request, or `upload_problem` if the body cannot be read; lakeFS reports that
+    only after other refusals.
     """
     incoming = request.upload = request.lake.blobs.write()
     kind = request.headers.get("content-type", "")
@@ -54,13 +58,13 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
         more = message.get("more_body", False)
         if request.upload_problem is None:
             arrived += message.get("body", b"")
-        if len(arrived) >= AT_ONCE:
+        if len(arrived) >= WRITE_SIZE:
             if writing is not None:
                 await writing
             writing, arrived = loop.run_in_executor(pool, take, arrived), bytearray()
     if writing is not None:
         await writing
-    if len(arrived) > INLINE:
+    if len(arrived) > LARGEST_INLINE:
         await loop.run_in_executor(pool, take, arrived)
     elif arrived:
         take(arrived)
@@ -68,193 +72,117 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
         request.upload_problem = Invalid("client hung up")
     if form is not None:
         if request.upload_problem is None:
-            request.upload_problem = form.problem()
+            request.upload_problem = form.finish()
         request.upload_type = form.content_type
     elif kind:
         request.upload_type = kind
 
 
-def _media_type(kind: str) -> tuple[str, dict[str, str]]:
-    """Read a media type, or what a part of a form is, and its parameters.
+def _media_type(text: str) -> tuple[str, dict[str, str]]:
+    """Parse a media type, or the disposition of a form's part, with its parameters.
 
     Raises:
-        Refusal: it cannot be read; the texts are those of lakeFS 1.84 (recorded).
+        Refusal: the text is malformed.
     """
-    media, semicolon, rest = kind.partition(";")
+    media, semicolon, rest = text.partition(";")
     media = media.strip()
-    first = _TOKEN.match(media)
-    if first is None:
-        raise Refusal("mime: no media type")
-    second = media[first.end() :]
-    if second and second[0] != "/":
-        raise Refusal("mime: expected slash after first token")
-    if second and not _TOKEN.fullmatch(second[1:]):
-        known = _TOKEN.match(second[1:])
-        raise Refusal(f"mime: {'unexpected content after media subtype' if known else 'expected token after slash'}")
+    if not _MEDIA_TYPE.fullmatch(media):
+        start = _MEDIA_TYPE.match(media)
+        raise Refusal(f"mime: {'expected slash after first token' if start else 'no media type'}")
     parameters: dict[str, str] = {}
     rest = (semicolon + rest).strip()
     while rest not in ("", ";"):
         found = _PARAMETER.match(rest)
-        if found is None:
+        if found is None or found[1].lower() in parameters:
             raise Refusal("mime: invalid media parameter")
         name, plain, quoted = found.groups()
-        if name.lower() in parameters:
-            raise Refusal("mime: duplicate parameter name")
         parameters[name.lower()] = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
         rest = rest[found.end() :].lstrip()
     return media.lower(), parameters
 
 
 class _Form:
-    """Reads a multipart body piece by piece; the first part named ``content`` goes into the file, and ends it."""
+    """Parses a multipart body piece by piece; the first part named ``content`` goes into the file.
+
+    Attributes:
+        content_type: the media type of that part, None without one.
+    """
 
     def __init__(self, boundary: bytes, incoming: Incoming) -> None:
         if not boundary:
             raise Refusal("no multipart boundary param in Content-Type")
-        self._mark = b"--" + boundary
-        self._newline = b"\r\n"
-        self._buffer = b""
-        self._incoming = incoming
-        self._read = self._read_line
-        self._head: list[str] = []
-        self._parts = 0
-        self._between = False  # whether a part was ended by an empty line
-        self._fresh = False  # whether nothing of a part was read
-        self._in_content = False
-        self._ended = False
-        self._problem: Refusal | None = None
         self.content_type: str | None = None
+        self._boundary = b"\n--" + boundary
+        self._buffer = b"\n"  # the first boundary needs no line before it
+        self._incoming = incoming
+        self._in_head = self._in_content = self._at_start = self._done = False
+        self._problem: Refusal | None = None
 
     def feed(self, chunk: bytes | bytearray) -> None:
-        if not self._ended:
+        """Parse what has arrived."""
+        if not self._done:
             self._buffer += chunk
-            self._go_on(last=False)
+            while not self._done and (self._read_head() if self._in_head else self._read_part()):
+                pass
 
-    def problem(self) -> Refusal | None:
-        """Return what is wrong with the whole body, or None."""
-        self._go_on(last=True)
+    def finish(self) -> Refusal | None:
+        """Parse the end of the body; return what is wrong with it, or None."""
+        if not self._in_head:
+            self.feed(b"\n")  # a last boundary needs no line end
+        if not self._done and self._in_content:
+            return Invalid("unexpected EOF\nfailed to write to storage")
+        if not self._done:
+            return Refusal(MISSING if self._in_head else "multipart: NextPart: EOF")
         return self._problem
 
-    def _go_on(self, *, last: bool) -> None:
-        while not self._ended and self._read(last):
-            pass
-
     def _end(self, problem: Refusal | None) -> bool:
-        self._ended, self._problem, self._buffer = True, problem, b""
+        self._done, self._problem, self._buffer = True, problem, b""
         return False
 
-    def _line(self, last: bool, cut: Refusal) -> bytes | None:
-        """Take a line from the buffer; None when there is no whole one, which behind the last piece ends it."""
-        line, newline, rest = self._buffer.partition(b"\n")
-        if newline:
-            self._buffer = rest
-            return line + newline
-        if last:
-            self._end(cut)
-        elif len(line) >= LINE:
-            self._end(Refusal("multipart: NextPart: bufio: buffer full"))
-        return None
-
-    def _read_line(self, last: bool) -> bool:
-        """Read a line between parts."""
-        missing = Refusal("multipart upload missing key 'content': http: no such file")
-        final = self._behind_mark(self._buffer, b"--") == b""
-        line = self._line(last, missing if final else Refusal("multipart: NextPart: EOF"))
-        if line is None:
-            return False
-        behind = self._behind_mark(line)
-        if behind == b"\n" and not self._parts:
-            self._newline = b"\n"
-        if behind == self._newline:
-            self._read, self._head, self._parts, self._between = self._read_head, [], self._parts + 1, False
-        elif self._behind_mark(line, b"--") == self._newline:
-            return self._end(missing)
-        elif self._between:
-            return self._end(Refusal(f"multipart: expecting a new Part; got line {_quoted(line)}"))
-        elif line == self._newline:
-            self._between = self._parts > 0
-        elif self._parts:
-            return self._end(Refusal(f"multipart: unexpected line in Next(): {_quoted(line)}"))
-        return True
-
-    def _behind_mark(self, line: bytes, more: bytes = b"") -> bytes | None:
-        """Return what follows the mark in a line, without spaces; None when the line does not begin with it."""
-        mark = self._mark + more
-        return line[len(mark) :].lstrip(b" \t") if line.startswith(mark) else None
-
-    def _read_head(self, last: bool) -> bool:
-        """Read a line of a part's head."""
-        line = self._line(last, Refusal("multipart upload missing key 'content': http: no such file"))
-        if line is None:
-            return False
-        text = line.rstrip(b"\r\n").decode("utf-8", "replace")
-        if not text:
-            self._begin_part()
-        elif text[0] in " \t" and self._head:
-            self._head[-1] += f" {text.strip()}"
-        elif ":" not in text:
-            return self._end(Refusal(f"malformed MIME header: missing colon: {_quoted(text.encode())}"))
-        else:
-            self._head.append(text)
-        return True
-
-    def _begin_part(self) -> None:
+    def _read_head(self) -> bool:
+        """Read the head of a part; return whether to continue."""
+        end = _HEAD_END.search(self._buffer)
+        if end is None:
+            too_large = len(self._buffer) > LARGEST_HEAD
+            return self._end(Refusal("multipart: head of a part is too large")) if too_large else False
         headers: dict[str, str] = {}
-        for line in self._head:
-            name, _, value = line.partition(":")
-            headers.setdefault(name.strip().lower(), value.strip())
+        text = self._buffer[: end.start()].decode("utf-8", "replace").strip("\r\n")
+        for line in re.split(r"\r?\n(?![ \t])", text) if text else ():
+            name, colon, value = line.partition(":")
+            if not colon:
+                return self._end(Refusal("multipart: malformed header of a part: missing colon"))
+            headers.setdefault(name.strip().lower(), re.sub(r"\r?\n", "", value).strip())
         try:
             kind, parameters = _media_type(headers.get("content-disposition", ""))
         except Refusal:
             kind, parameters = "", {}
-        self._in_content = kind == "form-data" and parameters.get("name") == "content"
-        if self._in_content:
-            self.content_type = headers.get("content-type")
-        self._read, self._fresh = self._read_part, True
-
-    def _read_part(self, last: bool) -> bool:
-        """Read what there is of a part."""
-        if self._fresh:
-            if len(self._buffer) < len(self._mark) + 2 and not last:
-                return False
-            self._fresh = False
-            if self._buffer.startswith(self._mark) and self._ends_part(len(self._mark), last):
-                return self._end_part(0)
-        mark = self._newline + self._mark
-        at = self._buffer.find(mark)
-        while at >= 0:
-            ends = self._ends_part(at + len(mark), last)
-            if ends:
-                return self._end_part(at)
-            if ends is None:
-                self._take(at)
-                return False
-            at = self._buffer.find(mark, at + 1)
-        if last:
-            cut = Invalid("unexpected EOF\nfailed to write to storage")
-            return self._end(cut if self._in_content else Refusal("multipart: NextPart: EOF"))
-        self._take(max(0, len(self._buffer) - len(mark) + 1))
-        return False
-
-    def _ends_part(self, behind: int, last: bool) -> bool | None:
-        """Whether what follows a mark makes it one; None when that is not known yet."""
-        after = self._buffer[behind : behind + 2]
-        if after in (b"", b"-") and not last:
-            return None
-        return after in (b"", b"--") or after[:1] in (b" ", b"\t", b"\r", b"\n")
-
-    def _end_part(self, at: int) -> bool:
-        self._take(at)
-        if self._in_content:
-            return self._end(None)
-        self._read = self._read_line
+        if kind == "form-data" and parameters.get("name") == "content":
+            self._in_content, self.content_type = True, headers.get("content-type")
+        self._in_head, self._at_start = False, True
+        self._buffer = self._buffer[end.end() - 1 :]  # the line end may belong to a boundary
         return True
 
+    def _read_part(self) -> bool:
+        """Read a part, or the text before the first one, up to a boundary; return whether to continue."""
+        at = self._buffer.find(self._boundary)
+        while at >= 0:
+            after = self._buffer[at + len(self._boundary) :][:2]
+            if len(after) < 2 and after != b"\n":
+                break
+            if after == b"--" or after[:1] in (b" ", b"\t", b"\r", b"\n"):
+                rest = self._buffer[at + len(self._boundary) :]
+                self._take(at - self._buffer.endswith(b"\r", 0, at))
+                if self._in_content or after == b"--":
+                    return self._end(None if self._in_content else Refusal(MISSING))
+                self._in_head, self._buffer = True, rest.lstrip(b" \t")
+                return True
+            at = self._buffer.find(self._boundary, at + 1)
+        self._take((at if at >= 0 else len(self._buffer) - len(self._boundary)) - 1)
+        return False
+
     def _take(self, length: int) -> None:
-        if self._in_content:
-            self._incoming.write(self._buffer[:length])
-        self._buffer = self._buffer[length:]
-
-
-def _quoted(line: bytes) -> str:
-    return json.dumps(line.decode("utf-8", "replace"), ensure_ascii=False)
+        """Move bytes from the buffer into the file, or drop them outside of the content."""
+        if length > 0:
+            if self._in_content:
+                self._incoming.write(self._buffer[self._at_start : length])  # without the line end of the head
+            self._at_start, self._buffer = False, self._buffer[length:]

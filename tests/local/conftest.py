@@ -1,8 +1,10 @@
-"""Servers in this process and in processes of their own."""
+"""Servers in this process and in separate processes, and the integrity check."""
 
+import importlib.util
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,7 @@ from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 
 
 class Process:
-    """A server in a process of its own, on a directory that outlives it."""
+    """A server in a separate process, on a directory that outlives it."""
 
     def __init__(self, data):
         self.data = data
@@ -33,9 +35,18 @@ class Process:
     def end(self, number=signal.SIGTERM):
         """End it; return what it wrote to standard error."""
         self.process.send_signal(number)
-        said = self.process.communicate(timeout=10)[1]
+        errors = self.process.communicate(timeout=10)[1]
         self.process.stdout.close()
-        return said
+        return errors
+
+
+@pytest.fixture(scope="session")
+def check():
+    """The class `Check` of integrity.py, which tests cannot import by name."""
+    spec = importlib.util.spec_from_file_location("integrity", Path(__file__).with_name("integrity.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Check
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ import sqlite3
 import pytest
 
 from lakefs_ops import LakeFSClient
-from lakefs_ops.cli import main
 from lakefs_ops.local import LocalLakeFS
-from lakefs_ops.local.store.check import Check
+from lakefs_ops.local.store.database import InUse
 
 ABSENT = "a" * 64
 
@@ -38,29 +37,29 @@ def directory(tmp_path):
     return tmp_path
 
 
-def problems(directory, **options):
-    return list(Check(directory, **options).problems())
+@pytest.fixture
+def problems(check):
+    return lambda directory, **options: list(check(directory, **options).problems())
 
 
-def test_a_whole_directory(directory, capsys):
-    assert main(["local", "--check", str(directory), "--deep"]) == 0
-    said = capsys.readouterr().out
-    assert said == (
-        f"0 problems in {directory}: 1 repositories, 2 meta-ranges, 2 ranges, 22 files, 4 commits, 2 branches, 1 tags,"
-        " 1 uncommitted\n"
-    )
+def test_a_whole_directory(directory, check):
+    found = check(directory, deep=True)
+    assert not list(found.problems())
+    assert found.seen == {
+        "repositories": 1, "meta-ranges": 2, "ranges": 2, "files": 22, "commits": 4, "branches": 2, "tags": 1,
+        "uncommitted": 1,
+    }  # fmt: skip
 
 
-def test_a_directory_of_nothing(tmp_path, capsys):
-    assert main(["local", "--check", str(tmp_path)]) == 1
-    assert "is no data directory" in capsys.readouterr().err
+def test_a_directory_of_nothing(tmp_path, problems):
+    with pytest.raises(FileNotFoundError, match="is not a data directory"):
+        problems(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_directory_that_is_served(tmp_path, capsys):
-    with LocalLakeFS(tmp_path):
-        assert main(["local", "--check", str(tmp_path)]) == 1
-    assert "another process serves" in capsys.readouterr().err
+def test_a_directory_that_is_served(tmp_path, problems):
+    with LocalLakeFS(tmp_path), pytest.raises(InUse, match="another process serves"):
+        problems(tmp_path)
 
 
 DAMAGES = {
@@ -68,35 +67,34 @@ DAMAGES = {
     "a spoilt range": ("UPDATE ranges SET data = CAST(replace(data, '000', '001') AS BLOB)", "another digest"),
     "a spoilt meta-range": ("UPDATE meta_ranges SET data = CAST(replace(data, '20]', '2]') AS BLOB)", "another digest"),
     "a lost meta-range": ("DELETE FROM meta_ranges", "its meta-range"),
-    "a changed commit": ("UPDATE commits SET message = 'x' WHERE message = 'one'", "its id is not that"),
+    "a changed commit": ("UPDATE commits SET message = 'x' WHERE message = 'one'", "its id does not match"),
     "a lost commit": ("DELETE FROM commits WHERE message = 'one'", "its parent"),
     "a branch to nowhere": (f"UPDATE branches SET commit_id = '{ABSENT}' WHERE id = 'dev'", "branch dev: its commit"),
     "a tag to nowhere": (f"UPDATE tags SET commit_id = '{ABSENT}'", f"tag v1: its commit {ABSENT} is missing"),
-    "a lost branch": ("DELETE FROM branches WHERE id = 'dev'", "there is no such branch"),
+    "a lost branch": ("DELETE FROM branches WHERE id = 'dev'", "the branch does not exist"),
     "a lost default branch": ("DELETE FROM branches WHERE id = 'main'", "its default branch main is missing"),
     "a lost repository": ("DELETE FROM repositories", "branches: there is no repository 1"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_of_the_database(directory, damage, capsys):
-    statement, told = DAMAGES[damage]
+def test_damage_of_the_database(directory, damage, problems):
+    statement, message = DAMAGES[damage]
     connection = sqlite3.connect(directory / "lakefs.db")
     assert connection.execute(statement).rowcount > 0
     connection.commit()
     connection.close()
-    assert main(["local", "--check", str(directory)]) == 1
-    assert told in capsys.readouterr().err
+    assert message in "\n".join(problems(directory))
 
 
-def test_a_database_that_is_none(directory):
+def test_a_database_that_is_none(directory, problems):
     for name in ("lakefs.db-wal", "lakefs.db-shm"):
         (directory / name).unlink(missing_ok=True)
     (directory / "lakefs.db").write_bytes(b"no database at all" * 100)
     assert "file is not a database" in problems(directory)[0]
 
 
-def test_pages_of_the_database_that_are_overwritten(directory):
+def test_pages_of_the_database_that_are_overwritten(directory, problems):
     with (directory / "lakefs.db").open("r+b") as file:
         file.seek(3 * 4096)
         file.write(b"\xff" * 4096)
@@ -107,7 +105,7 @@ def blob(directory, content):
     return next(path for path in (directory / "objects").rglob("*-*") if path.read_bytes() == content)
 
 
-def test_objects_without_their_bytes(directory):
+def test_objects_without_their_bytes(directory, problems):
     blob(directory, b"7").unlink()
     blob(directory, b"new").write_bytes(b"longer")
     blob(directory, b"uncommitted").unlink()
@@ -119,13 +117,13 @@ def test_objects_without_their_bytes(directory):
     assert [problem for problem in found if "uncommitted 'staged': its file cannot be read" in problem]
 
 
-def test_bytes_that_changed_are_found_by_reading_them(directory):
+def test_bytes_that_changed_are_found_by_reading_them(directory, problems):
     blob(directory, b"new").write_bytes(b"NEW")
     assert not problems(directory)
     assert "its file has the digest" in problems(directory, deep=True)[0]
 
 
-def test_what_the_api_may_leave_is_no_damage(tmp_path):
+def test_what_the_api_may_leave_is_no_damage(tmp_path, problems):
     with (
         LocalLakeFS(tmp_path) as server,
         LakeFSClient(
@@ -136,4 +134,5 @@ def test_what_the_api_may_leave_is_no_damage(tmp_path):
         client.objects.upload("lake", "main", "a", b"1")
         client.commits.create("lake", "main", message="one")
         client.commits.create("lake", "main", message="what never was", source_metarange=ABSENT)
-    assert not problems(tmp_path, deep=True)
+    assert not problems(tmp_path, deep=True, made_up=True)
+    assert "its meta-range" in problems(tmp_path)[0]

@@ -17,7 +17,6 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
-from lakefs_ops.local.store.check import Check
 
 ROUNDS = int(os.environ.get("LAKEFS_OPS_ROUNDS", "50"))
 WRITERS = 5
@@ -144,7 +143,7 @@ class Writer:
         return missing
 
 
-def test_killed_at_random_moments_under_load(process):
+def test_killed_at_random_moments_under_load(process, check):
     seed = random.SystemRandom().randrange(1 << 32)
     moments = random.Random(seed)
     writers = [Writer(number) for number in range(WRITERS)]
@@ -160,7 +159,7 @@ def test_killed_at_random_moments_under_load(process):
             thread.join()
         told = f"seed {seed}, round {round_}"
         assert not [writer.wrong for writer in writers if writer.wrong], told
-        assert not list(Check(process.data, deep=True).problems()), told
+        assert not list(check(process.data, deep=True).problems()), told
         with Caller(process.start().endpoint) as call:
             for writer in writers:
                 assert not writer.lost(call), told
@@ -169,13 +168,13 @@ def test_killed_at_random_moments_under_load(process):
 
 
 @pytest.fixture
-def lake(tmp_path):
+def lake(tmp_path, check):
     """A server with a repository, whose directory must be whole in the end."""
     with LocalLakeFS(tmp_path) as server:
         with Caller(server.endpoint) as call:
             call("POST", "/repositories", {"name": "lake", "storage_namespace": "local://lake"})
         yield server
-    assert not list(Check(tmp_path, deep=True).problems())
+    assert not list(check(tmp_path, deep=True).problems())
 
 
 def race(server, work, racers=8):

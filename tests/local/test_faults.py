@@ -144,10 +144,10 @@ def test_a_delay_and_a_reset_of_one_call(server, lake):
     ("wrong", "told"),
     [
         ({"operation": "commitIt"}, "no operation 'commitIt'"),
-        ({"operation": "commit", "where": {"tag": "v1"}}, r"no tag, only \['branch', 'repository'\]"),
-        ({"operation": "commit", "when": "during"}, "when is one of"),
-        ({"operation": "commit", "action": "truncate"}, "needs an answer"),
-        ({"operation": "commit", "nth": 0}, "count from 1"),
+        ({"operation": "commit", "where": {"tag": "v1"}}, r"no path parameter tag, only \['branch', 'repository'\]"),
+        ({"operation": "commit", "when": "during"}, "when must be one of"),
+        ({"operation": "commit", "action": "truncate"}, "cuts an answer"),
+        ({"operation": "commit", "nth": 0}, "must be at least 1"),
         ({"operation": "commit", "status": 99}, "between"),
     ],
 )
@@ -172,7 +172,7 @@ def test_the_admin_endpoint(process, monkeypatch):
     assert shown["calls"] == {"getRepository": 2}
     assert [(fault["operation"], fault["struck"]) for fault in shown["faults"]] == [("getRepository", 1)]
     status, body, _ = ask(endpoint, "POST", "/_faults", {"operation": "no"})
-    assert (status, json.loads(body)["message"]) == (400, "no fault: lakeFS has no operation 'no'")
+    assert (status, json.loads(body)["message"]) == (400, "invalid fault: lakeFS has no operation 'no'")
     assert ask(endpoint, "POST", "/_faults", [1])[0] == 400
     assert ask(endpoint, "DELETE", "/_faults")[0] == 204
     assert json.loads(ask(endpoint, "GET", "/_faults")[1]) == {"calls": {}, "faults": []}

@@ -16,7 +16,6 @@ import pytest
 
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 from lakefs_ops.local.specification import specification
-from lakefs_ops.local.store.check import Check
 
 REQUESTS = int(os.environ.get("LAKEFS_OPS_FUZZ", "10000"))
 SEED = os.environ.get("LAKEFS_OPS_SEED", "1")
@@ -94,7 +93,7 @@ REAL = re.compile(
     r"required value: validation error|multipart|^mime: |http: no such file|no merge base|bad index|"
     r"ref: invalid value: validation error|could not parse modifier|repository id: invalid value|"
     r"can't create a branch without commit|bad path traversal blocked|could not parse URI|no multipart boundary|"
-    r"operation not supported|unexpected end of input|predicate failed|invalid action|^not found$|is not a commit|"
+    r"operation not supported|^invalid glob|predicate failed|invalid action|^not found$|is not a commit|"
     r"hook aborted|unknown field|argument repository"
 )
 INSIDE = re.compile(
@@ -318,7 +317,7 @@ def wrong(status, headers, body, method):
     return None
 
 
-def test_no_request_breaks_the_server(server, sender, repository, tmp_path):
+def test_no_request_breaks_the_server(server, sender, repository, tmp_path, check):
     fuzz = Fuzz(SEED)
     fuzz.authorization = sender.authorization
     found = []
@@ -337,7 +336,7 @@ def test_no_request_breaks_the_server(server, sender, repository, tmp_path):
     everything_is_readable(sender)
     sender.close()
     server.stop()
-    problems = list(Check(tmp_path, deep=True).problems())
+    problems = list(check(tmp_path, deep=True, made_up=True).problems())
     assert problems == []
 
 
@@ -367,10 +366,10 @@ COMMITS = f"{HERE}/branches/main/commits"
 @pytest.mark.parametrize(
     ("method", "address", "body", "status", "text"),
     [
-        ("POST", COMMITS, b'{"message":"m","date":' + b"9" * 5000 + b"}", 400, "cannot unmarshal number"),
-        ("POST", COMMITS, b'{"message":"m","date":1e400}', 400, "cannot unmarshal number"),
-        ("POST", COMMITS, b'{"message":"m","date":NaN}', 400, "invalid character 'N'"),
-        ("POST", COMMITS, b'{"message":"m","date":-Infinity}', 400, "invalid character 'I' in numeric literal"),
+        ("POST", COMMITS, b'{"message":"m","date":' + b"9" * 5000 + b"}", 400, "is too large"),
+        ("POST", COMMITS, b'{"message":"m","date":1e400}', 400, "number 1e400 is too large"),
+        ("POST", COMMITS, b'{"message":"m","date":NaN}', 400, "invalid number NaN"),
+        ("POST", COMMITS, b'{"message":"m","date":-Infinity}', 400, "invalid number -Infinity"),
         ("POST", COMMITS, b'{"message":"m","date":9223372036854775808}', 400, "Error unmarshalling body 'Commit'"),
         ("POST", COMMITS, b'{"message":"m","date":1.0}', 400, "Error unmarshalling body 'Commit' as JSON"),
         ("POST", COMMITS, b'{"message":"m","date":9223372036854775807,"allow_empty":true}', 201, "9223372036854775807"),
@@ -392,9 +391,9 @@ def test_a_range_beyond_all_numbers(sender, repository):
     assert sender.send("GET", f"/api/v1{HERE}/refs/main/objects?path=a", headers, b"")[0] == 416
 
 
-def test_a_refused_merge_of_a_made_up_meta_range_is_no_damage(server, sender, repository, tmp_path):
+def test_a_refused_merge_of_a_made_up_meta_range_is_no_damage(server, sender, repository, tmp_path, check):
     assert ask(sender, "POST", f"{COMMITS}?source_metarange=made-up", {"message": "1"})[0] == 201
     assert ask(sender, "POST", f"{HERE}/refs/main/merge/main", {"allow_empty": True})[0] == 410
     sender.close()
     server.stop()
-    assert list(Check(tmp_path).problems()) == []
+    assert list(check(tmp_path, made_up=True).problems()) == []

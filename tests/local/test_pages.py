@@ -145,7 +145,7 @@ def test_a_wrong_secret_of_a_server_with_keys_of_its_own():
 def test_previews(site):
     assert "<td>&lt;i&gt;2&lt;/i&gt;</td>" in site.get("objects", path="table.csv").text
     assert "<img" in site.get("objects", path="picture.png").text
-    assert "It is not text; download it" in site.get("objects", path="bytes.bin").text
+    assert "The content is not text; download it" in site.get("objects", path="bytes.bin").text
     assert site.get("raw", path="picture.png").headers["Content-Type"] == "image/png"
     raw = site.get("raw", path=f"evil/{HOSTILE}.html")
     assert raw.headers["Content-Type"] == "application/octet-stream"
@@ -254,7 +254,7 @@ def test_a_page_of_the_log_that_never_was(site, after):
 
 def test_lines_of_the_graph_go_on_over_pages(site, full, monkeypatch):
     def drawn(most):
-        monkeypatch.setattr(history, "PAGE", most)
+        monkeypatch.setattr(history, "PAGE_ROWS", most)
         pages = through(site, f"{site.server.endpoint}/repositories/{full}/commits?ref=main")
         rows = [row for text in pages for row in re.findall(r"<svg.*?</svg>", text)]
         return [re.findall(r"<(?:path|circle) [^>]*>", row) for row in rows]
@@ -269,7 +269,7 @@ def test_what_names_begin_with_can_be_found(site, full):
     assert re.findall(r'class="ref" title="([^"]*)"', site.get(f"{url}/branches?prefix=b00").text) == [
         f"b00{digit}" for digit in range(10)
     ]
-    assert "No tag begins with &lt;b&gt;." in site.get(f"{url}/tags?prefix=<b>").text
+    assert "No tag starts with &lt;b&gt;." in site.get(f"{url}/tags?prefix=<b>").text
     assert ">full</a>" in site.get(f"{site.server.endpoint}/repositories?search=ul").text
     assert "No pull request is closed." in site.get(f"{url}/pulls?status=closed").text
 
@@ -378,7 +378,7 @@ def test_a_large_table_shows_its_beginning(site):
     site.put("tables/large.csv", "n,text\n" + "".join(f"{number},row {number}\n" for number in range(10_000)))
     text = site.get("objects", path="tables/large.csv").text
     assert len(table_of(text)) == 201
-    assert "The first 64.0 KiB of 134.6 KiB. 200 rows are shown." in text
+    assert "The first 64.0 KiB of 134.6 KiB. Showing 200 rows." in text
     assert '<th scope="col" class="number">n</th>' in text
 
 
@@ -401,16 +401,17 @@ def test_images_are_shown_and_run_nothing(site, content, kind):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("lakes.parquet", b"PAR1\0\0\xffPAR1", "It is a Parquet table; download it to see its 11 B."),
-        ("a.zip", b"PK\x03\x04\0\0", "It is a ZIP archive"),
-        ("empty", b"", "It is empty."),
+        ("lakes.parquet", b"PAR1\0\0\xffPAR1", "The content is a Parquet table; download it to see its 11 B."),
+        ("a.zip", b"PK\x03\x04\0\0", "The content is a ZIP archive"),
+        ("empty", b"", "The object is empty."),
         ("latin", "Gr\xfc\xdfe".encode("latin-1"), "Gr\xfc\xdfe"),
         ("wide", "Gr\xfc\xdfe".encode("utf-16"), "Gr\xfc\xdfe"),
         ("BMW", b"BMW, GIF8, <svg", "BMW, GIF8, &lt;svg"),
         ("html", b"<html><svg></svg></html>", "&lt;html&gt;"),
         ("a.json", b'{"a": [1.0, "x, [y]"], "b": {}}', '{\n  "a": [\n    1.0,\n    "x, [y]"\n  ],\n  "b": {}\n}'),
         ("b.json", b'{"a":1}\n{"a":2}\n', '{"a":1}\n{"a":2}\n'),
-        ("deep.json", b"[" * 60 + b"]" * 60, "[" * 60),
+        ("deep.json", b"[" * 60 + b"]" * 60, "[\n  [\n    [\n"),
+        ("deep and long.json", b"[" * 400 + b"1," * 20_000 + b"1" + b"]" * 400, "1,1,1,1"),
         ("deeper.json", b"[" * 60_000, "[" * 1000),
         ("cut", "\u00fc".encode() * 40_000, "The first 64.0 KiB of 78.1 KiB."),
         ("cut inside a character", b"x" + "\u00fc".encode() * 40_000, "The first 64.0 KiB of 78.1 KiB."),
@@ -454,7 +455,7 @@ def test_a_pull_request_whose_branch_is_gone(site):
     site.call("DELETE", f"/{LAKE}/branches/brief")
     answer = site.get(f"pulls/{id}")
     assert answer.status_code == 200
-    assert "It cannot be merged: there is no branch brief." in answer.text
+    assert "Cannot be merged: there is no branch brief." in answer.text
 
 
 def test_a_failed_run_shows_the_end_of_what_its_hooks_said(site):

@@ -54,7 +54,7 @@ def test_the_same_suite_runs_on_another_lakefs(suite):
         )
         assert code == 0, said
         assert "1 passed, 1 skipped" in said
-        assert f"faults on demand are of the embedded server, and LAKEFS_OPS_SERVER is {server.endpoint}" in said
+        assert f"faults need the embedded server, but LAKEFS_OPS_SERVER is {server.endpoint}" in said
         assert server.faults.calls["commit"] == 1
         with LakeFSClient(server.endpoint, access_key_id="AKIA", secret_access_key="secret") as client:
             assert not list(client.repositories.list())
@@ -63,4 +63,4 @@ def test_the_same_suite_runs_on_another_lakefs(suite):
 def test_another_lakefs_needs_keys(suite):
     code, said = suite(LAKEFS_OPS_SERVER="http://127.0.0.1:9", LAKEFS_OPS_ACCESS_KEY_ID="AKIA")
     assert code == 1
-    assert "LAKEFS_OPS_SERVER is set, so LAKEFS_OPS_SECRET_ACCESS_KEY is needed too" in said
+    assert "LAKEFS_OPS_SERVER is set, so LAKEFS_OPS_SECRET_ACCESS_KEY must be set too" in said

@@ -48,7 +48,7 @@ def test_another_process_is_refused_a_directory_that_is_served(process):
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1
     assert done.stderr == (
-        f"lakefs-ops: cannot start: another process serves {process.data}; stop it, or choose another directory\n"
+        f"lakefs-ops: cannot start: another process serves {process.data}: stop it, or use another directory\n"
     )
     with process.client() as client:
         assert not list(client.repositories.list())

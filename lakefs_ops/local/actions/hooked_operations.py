@@ -5,25 +5,21 @@ Hooks run outside of any transaction, so that they can send requests to the serv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lakefs_ops.local.actions.events import Event, new_run_id
 from lakefs_ops.local.actions.runs import Runs
-from lakefs_ops.local.errors import Refusal
+from lakefs_ops.local.errors import prefixed
 from lakefs_ops.local.store.branches import Branches, Tags
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.refs import Resolved
-from lakefs_ops.local.store.versions import Versions
+from lakefs_ops.local.store.versions import PreHook, Versions
 
 if TYPE_CHECKING:
     from lakefs_ops.local.actions.runner import Runner
     from lakefs_ops.local.http import Request
     from lakefs_ops.local.store.lake import Repository
-
-PreHook = Callable[[Commit, Commit], None]
-"""Receives the new commit and the merged one, or its parent; raises `Refusal` to refuse."""
 
 
 class HookedOperations:
@@ -133,7 +129,7 @@ class HookedOperations:
                 at, refs = Resolved(other, branch), {"source_ref": branch}
             event = self._event_of_commit(f"pre-{what}", branch, commit, merge_source=merge_source, **refs)
             run_id = event.run_id
-            with _prefixed(prefix):
+            with prefixed(prefix):
                 self._run_pre_hooks(event, at)
 
         commit = operation(hook)
@@ -221,12 +217,3 @@ class HookedOperations:
 
     def _set_commit(self, run_id: str, commit: Commit) -> None:
         Runs(self._lake, self._repository.uid).set_commit(run_id, commit.id)
-
-
-@contextmanager
-def _prefixed(prefix: str) -> Iterator[None]:
-    """Prepend a text to the message of a refusal that is raised inside."""
-    try:
-        yield
-    except Refusal as refused:
-        raise type(refused)(prefix + refused.message) from None

@@ -1,4 +1,4 @@
-"""What each operation answers: a module a noun; handlers keep no state."""
+"""The answers of each operation: one module for each noun; handlers keep no state."""
 
 from __future__ import annotations
 
@@ -23,52 +23,26 @@ from lakefs_ops.local.handlers import (
 )
 from lakefs_ops.local.http import Handler
 
-HANDLERS: Mapping[str, Handler] = {
-    **actions.HANDLERS,
-    **auth.HANDLERS,
-    **branches.HANDLERS,
-    **commits.HANDLERS,
-    **dumps.HANDLERS,
-    **imports.HANDLERS,
-    **metadata.HANDLERS,
-    **objects.HANDLERS,
-    **pulls.HANDLERS,
-    **refs.HANDLERS,
-    **repositories.HANDLERS,
-    **server.HANDLERS,
-    **settings.HANDLERS,
-    **staging.HANDLERS,
-    **tags.HANDLERS,
-}
+_MODULES = (
+    actions, auth, branches, commits, dumps, imports, metadata, objects, pulls, refs, repositories, server, settings,
+    staging, tags,
+)  # fmt: skip
+
+HANDLERS: Mapping[str, Handler] = {name: handler for module in _MODULES for name, handler in module.HANDLERS.items()}
 """The handler of each operation, by its name in the lakeFS specification."""
 
-ASKING_LATER = frozenset(
+CHECK_USER_LATER = frozenset(
     {
-        "createUser",
-        "createUserExternalPrincipal",
-        "deleteObjects",
-        "deleteUserExternalPrincipal",
-        "getCurrentUser",
-        "getExternalPrincipal",
-        "headObject",
-        "listUserExternalPrincipals",
-        "mergePullRequest",
+        "createUser", "createUserExternalPrincipal", "deleteObjects", "deleteUserExternalPrincipal", "getCurrentUser",
+        "getExternalPrincipal", "headObject", "listUserExternalPrincipals", "mergePullRequest",
     }
-)
-"""Operations that lakeFS 1.84 begins for anybody; their handlers ask who it is."""
+)  # fmt: skip
+"""Operations that lakeFS 1.84 starts for anonymous callers; their handlers check the user themselves."""
 
 INLINE = frozenset(
     {
-        "getBranch",
-        "getCommit",
-        "getConfig",
-        "getCurrentUser",
-        "getRepository",
-        "getSetupState",
-        "getTag",
-        "headObject",
-        "healthCheck",
-        "statObject",
+        "getBranch", "getCommit", "getConfig", "getCurrentUser", "getRepository", "getSetupState", "getTag",
+        "headObject", "healthCheck", "statObject",
     }
-)
-"""Operations quick enough to be answered without another thread."""
+)  # fmt: skip
+"""Operations fast enough to be answered on the event loop."""

@@ -1,4 +1,4 @@
-"""Runs of actions, and what their hooks said."""
+"""Runs of actions, and the output of their hooks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lakefs_ops.local.errors import Invalid
 from lakefs_ops.local.http import Answer, Request, amount, as_json, page
 
 
-def listed(request: Request) -> Answer:
+def list_runs(request: Request) -> Answer:
     """Answer ``listRepositoryRuns``."""
     repository = request.repository
     branch, commit = request.get("branch", ""), request.get("commit", "")
@@ -42,7 +42,7 @@ def output(request: Request) -> Answer:
 
 
 HANDLERS = {
-    "listRepositoryRuns": listed,
+    "listRepositoryRuns": list_runs,
     "getRun": get,
     "listRunHooks": hooks,
     "getRunHookOutput": output,

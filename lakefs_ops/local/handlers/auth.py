@@ -1,14 +1,13 @@
-"""Who is asking: the current user, login, and the single user of the open-source edition."""
+"""The current user, login, and the single user of the open-source edition."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from lakefs_ops.local.emails import is_address
 from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Unauthenticated, Unimplemented
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
-from lakefs_ops.local.identity import REFUSED
+from lakefs_ops.local.identity import REFUSED, is_email
 
 COOKIE_SECONDS = 30 * 24 * 3600
 
@@ -17,11 +16,11 @@ def current_user(request: Request) -> Answer:
     """Answer ``getCurrentUser``."""
     if not request.user:
         return as_json({"user": {"id": "", "creation_date": 0}})
-    return as_json({"user": _shown(request)})
+    return as_json({"user": _to_json(request)})
 
 
-def _shown(request: Request) -> dict[str, Any]:
-    return {**request.server.identity.user, "friendly_name": ""}
+def _to_json(request: Request) -> dict[str, Any]:
+    return {**(request.server.identity.user or {}), "friendly_name": ""}
 
 
 def login(request: Request) -> Answer:
@@ -48,10 +47,10 @@ def oauth_callback(request: Request) -> Answer:
     return Answer()
 
 
-def users(request: Request) -> Answer:
-    """Answer ``listUsers``, whatever part of them was asked for."""
+def list_users(request: Request) -> Answer:
+    """Answer ``listUsers``; lakeFS ignores the parameters."""
     pagination = {"has_more": False, "next_offset": "", "results": 1, "max_per_page": 0}
-    return as_json({"pagination": pagination, "results": [_shown(request)]})
+    return as_json({"pagination": pagination, "results": [_to_json(request)]})
 
 
 def _check_user(request: Request, message: str) -> None:
@@ -62,7 +61,7 @@ def _check_user(request: Request, message: str) -> None:
 def get_user(request: Request) -> Answer:
     """Answer ``getUser``."""
     _check_user(request, "user not found")
-    return as_json(_shown(request))
+    return as_json(_to_json(request))
 
 
 def delete_user(request: Request) -> Answer:
@@ -72,22 +71,17 @@ def delete_user(request: Request) -> Answer:
     return nothing()
 
 
-def _check_known(request: Request) -> None:
-    if not request.user:
-        raise Unauthenticated(REFUSED)
-
-
 def create_user(request: Request) -> Answer:
-    """Answer ``createUser``: there is one user already."""
+    """Answer ``createUser``: the only user exists already."""
     name = request.fields.get("id", "")
     if "%" in name:
         raise Invalid("User name cannot contain '%'")
     if request.fields.get("invite_user"):
-        if not is_address(name):
+        if not is_email(name):
             raise Invalid("Invalid email format")
-        _check_known(request)
+        request.check_user()
         return not_implemented(request)
-    _check_known(request)
+    request.check_user()
     if not name or "/" in name:
         raise Invalid(f"{'name contains delimiter /' if name else 'empty name'}: validation error")
     raise Conflicting("Already exists")
@@ -103,7 +97,7 @@ def get_credentials(request: Request) -> Answer:
     """Answer ``getCredentials``."""
     _check_user(request, "credentials not found")
     known = request.server.identity.credentials
-    if request.path["accessKeyId"] != known["access_key_id"]:
+    if known is None or request.path["accessKeyId"] != known["access_key_id"]:
         raise Missing("credentials not found")
     return as_json({"access_key_id": known["access_key_id"], "creation_date": known["creation_date"]})
 
@@ -159,7 +153,7 @@ HANDLERS = {
     "login": login,
     "getAuthCapabilities": capabilities,
     "oauthCallback": oauth_callback,
-    "listUsers": users,
+    "listUsers": list_users,
     "getUser": get_user,
     "deleteUser": delete_user,
     "createUser": create_user,

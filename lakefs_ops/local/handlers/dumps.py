@@ -1,7 +1,8 @@
-"""Dump and restore of a repository, in the background or at once."""
+"""Dump and restore of a repository, in the background or synchronously."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from lakefs_ops.local.http import Answer, Request, as_json
@@ -14,7 +15,7 @@ DUMP, RESTORE = "DR", "RR"
 def submit_dump(request: Request) -> Answer:
     """Answer ``dumpSubmit``."""
     lake, repository = request.lake, request.found_repository
-    return as_json({"id": request.server.tasks.begin(repository.uid, DUMP, lambda: dumps.dump(lake, repository))}, 202)
+    return as_json({"id": request.server.tasks.start(repository.uid, DUMP, lambda: dumps.dump(lake, repository))}, 202)
 
 
 def submit_restore(request: Request) -> Answer:
@@ -22,23 +23,14 @@ def submit_restore(request: Request) -> Answer:
     lake, repository, fields = request.lake, request.found_repository, request.fields
     dumps.check_bare(lake, repository)
     force = fields.get("force", False)
-    id = request.server.tasks.begin(
+    id = request.server.tasks.start(
         repository.uid, RESTORE, lambda: dumps.restore(lake, repository, fields, force=force)
     )
     return as_json({"id": id}, 202)
 
 
-def dump_status(request: Request) -> Answer:
-    """Answer ``dumpStatus``."""
-    return _status(request, DUMP)
-
-
-def restore_status(request: Request) -> Answer:
-    """Answer ``restoreStatus``."""
-    return _status(request, RESTORE)
-
-
 def _status(request: Request, prefix: str) -> Answer:
+    """Answer ``dumpStatus`` and ``restoreStatus``."""
     id = request.values["task_id"]
     state = request.server.tasks.state(request.found_repository.uid, prefix, id)
     value: dict[str, Any] = {"id": id, "done": state["done"], "update_time": timestamp(state["moment"])}
@@ -64,9 +56,9 @@ def restore(request: Request) -> Answer:
 
 HANDLERS = {
     "dumpSubmit": submit_dump,
-    "dumpStatus": dump_status,
+    "dumpStatus": partial(_status, prefix=DUMP),
     "restoreSubmit": submit_restore,
-    "restoreStatus": restore_status,
+    "restoreStatus": partial(_status, prefix=RESTORE),
     "dumpRefs": dump,
     "restoreRefs": restore,
 }

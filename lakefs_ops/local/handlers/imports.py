@@ -6,7 +6,7 @@ from typing import Any
 
 from lakefs_ops.local.actions.hooked_operations import HookedOperations
 from lakefs_ops.local.errors import Forbidden
-from lakefs_ops.local.handlers.commits import shown as shown_commit
+from lakefs_ops.local.handlers.commits import to_json
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.imports import Imports, Source
@@ -21,7 +21,7 @@ def start(request: Request) -> Answer:
     sources = [Source(item["path"], item["type"] == "common_prefix", item["destination"]) for item in fields["paths"]]
     Branches(request.lake, imports.repository).get(request.path["branch"])
     imports.check(sources)
-    id = imports.begin(
+    id = imports.start(
         HookedOperations(request, imports.repository).replace,
         request.path["branch"],
         sources,
@@ -46,7 +46,7 @@ def status(request: Request) -> Answer:
         value["error"] = {"message": state["error"]}
     if "commit" in state:
         commit = request.lake.commits.get(imports.repository.uid, state["commit"])
-        value |= {"metarange_id": commit.meta_range_id, "commit": shown_commit(commit)}
+        value |= {"metarange_id": commit.meta_range_id, "commit": to_json(commit)}
     return as_json(value)
 
 

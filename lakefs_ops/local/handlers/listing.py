@@ -12,7 +12,7 @@ from lakefs_ops.local.store.trees import Entry
 T = TypeVar("T")
 
 LAST = "\U0010ffff"
-"""The largest character: what begins with a text sorts before the text and it, as good as always."""
+"""The largest character: a text that starts with a prefix almost always sorts before the prefix followed by this."""
 
 DEFAULT_TYPE = "application/octet-stream"
 
@@ -25,18 +25,17 @@ def grouped(
     *,
     skip_extensions: bool = False,
 ) -> Iterator[tuple[str, T | None]]:
-    """Go through paths below a prefix, those with the delimiter in one group.
+    """Iterate over the paths under a prefix, grouped by a delimiter.
 
     Args:
-        read: gives pairs of a path and a value from a path on, that path included.
-        prefix: only paths that begin so.
-        after: only what sorts behind this.
-        delimiter: group paths up to its first place behind the prefix; empty for no groups.
-        skip_extensions: begin behind everything that begins with ``after``, as lakeFS pages through
-            differences (recorded).
+        read: yields pairs of a path and a value, from a path on (inclusive).
+        prefix: only paths that start with this.
+        after: only paths and groups that sort after this.
+        delimiter: group paths up to its first occurrence after the prefix; empty for no groups.
+        skip_extensions: skip everything that starts with ``after``, as lakeFS pages differences (recorded).
 
     Yields:
-        a path and its value, or a group and None.
+        A path and its value, or a group and None.
     """
     start, passed = max(prefix, after), ""
     if after and delimiter and (skip_extensions or _is_group(after, prefix, delimiter)):
@@ -48,7 +47,7 @@ def grouped(
                     return
                 continue
             if passed and path.startswith(passed):
-                continue  # the largest character itself sorts behind `LAST`
+                continue  # a path with the largest character sorts after `LAST`
             at = path.find(delimiter, len(prefix)) if delimiter else -1
             if at >= 0:
                 passed = path[: at + len(delimiter)]
@@ -66,7 +65,7 @@ def _is_group(text: str, prefix: str, delimiter: str) -> bool:
 
 
 def stats(path: str, entry: Entry, *, address: str | None = None, metadata: bool = True) -> dict[str, Any]:
-    """Return an object as the API writes it, at its own address or at another one."""
+    """Return an object in the API's format, at its own address or at another one."""
     value: dict[str, Any] = {
         "path": path,
         "path_type": "object",
@@ -92,17 +91,17 @@ def differences(
     """Return a page of differences.
 
     Args:
-        request: its ``prefix``, ``after``, ``delimiter`` and ``amount`` count.
-        read: gives the changes from a path on.
-        right_stats: with the right side's object.
-        uncommitted: they are those of a branch to its head, whose removals have no size.
+        request: the request, with ``prefix``, ``after``, ``delimiter`` and ``amount``.
+        read: yields the changes from a path on.
+        right_stats: include the object of the right side.
+        uncommitted: the differences are uncommitted changes, whose removals have no size.
         conflicts: whether a path is in conflict.
     """
 
     def pairs(start: str) -> Iterator[tuple[str, Change]]:
         return ((change.path, change) for change in read(start))
 
-    def shown(path: str, change: Change | None) -> dict[str, Any]:
+    def to_json(path: str, change: Change | None) -> dict[str, Any]:
         if change is None:
             return {"path": path, "path_type": "common_prefix", "type": "prefix_changed"}
         kind = "conflict" if conflicts is not None and conflicts(path) else change.type
@@ -126,4 +125,4 @@ def differences(
         request.get("delimiter", ""),
         skip_extensions=True,
     )
-    return page(((path, shown(path, change)) for path, change in found), amount(request))
+    return page(((path, to_json(path, change)) for path, change in found), amount(request))

@@ -1,34 +1,26 @@
-"""The meta-ranges and ranges behind commits, and symlink files."""
+"""The meta-ranges and ranges of commits, and symlink files."""
 
 from __future__ import annotations
 
 from posixpath import normpath
 
 from lakefs_ops.local.errors import Invalid
-from lakefs_ops.local.handlers.staging import NO_PRESIGN
+from lakefs_ops.local.handlers.objects import NO_PRESIGN
 from lakefs_ops.local.http import FRAMED, SNIFFED, Answer, Request, as_json
 from lakefs_ops.local.store import names
 
 
-def meta_range(request: Request) -> Answer:
-    """Answer ``getMetaRange``; any id is taken."""
-    return _location(request, request.path["meta_range"])
-
-
-def range_(request: Request) -> Answer:
-    """Answer ``getRange``; any id is taken."""
-    return _location(request, request.path["range"])
-
-
-def _location(request: Request, id: str) -> Answer:
-    request.found_repository  # noqa: B018 - whether it exists is said first
-    location = normpath(f"_lakefs/{id}")
-    return as_json({"location": location}, Location=location.encode().decode("latin-1"))
+def location(request: Request) -> Answer:
+    """Answer ``getMetaRange`` and ``getRange``; any id is accepted."""
+    id = request.path.get("meta_range") or request.path["range"]
+    request.found_repository  # noqa: B018 - refuses first if it does not exist
+    path = normpath(f"_lakefs/{id}")
+    return as_json({"location": path}, Location=path.encode().decode("latin-1"))
 
 
 def stored(request: Request) -> Answer:
-    """Answer ``getMetadataObject``; ranges and meta-ranges lie in one place, so the type does not matter."""
-    request.repository  # noqa: B018 - whether it exists is said first
+    """Answer ``getMetadataObject``; ranges and meta-ranges share one namespace, so the type does not matter."""
+    request.repository  # noqa: B018 - refuses first if it does not exist
     if request.get("presign"):
         raise Invalid(NO_PRESIGN)
     data = request.lake.trees.stored(request.path["object_id"])
@@ -38,8 +30,8 @@ def stored(request: Request) -> Answer:
 def symlink(request: Request) -> Answer:
     """Answer ``createSymlinkFile``.
 
-    The location is told, but nothing is written there: such files are for engines that read a store beside lakeFS,
-    and this one keeps objects by their content.
+    Nothing is written at the location: such files are for engines that read the store directly, and this store keeps
+    objects by their content.
     """
     repository, ref = request.repository, request.path["branch"]
     names.check_ref(ref)
@@ -48,8 +40,8 @@ def symlink(request: Request) -> Answer:
 
 
 HANDLERS = {
-    "getMetaRange": meta_range,
-    "getRange": range_,
+    "getMetaRange": location,
+    "getRange": location,
     "getMetadataObject": stored,
     "createSymlinkFile": symlink,
 }

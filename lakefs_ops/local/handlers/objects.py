@@ -12,10 +12,10 @@ from lakefs_ops.local.errors import (
     Invalid,
     Missing,
     Refusal,
-    Unauthenticated,
     Unimplemented,
     Unmet,
     Unsatisfiable,
+    as_server_error,
 )
 from lakefs_ops.local.handlers import listing
 from lakefs_ops.local.http import FRAMED, SNIFFED, Answer, Request, amount, as_json, nothing, page
@@ -23,6 +23,7 @@ from lakefs_ops.local.identity import REFUSED
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.blobs import pieces
 from lakefs_ops.local.store.branches import Branches
+from lakefs_ops.local.store.commits import MAX_INT64
 from lakefs_ops.local.store.lake import Repository, new_id
 from lakefs_ops.local.store.refs import Resolved
 from lakefs_ops.local.store.trees import Entry
@@ -30,9 +31,9 @@ from lakefs_ops.local.store.trees import Entry
 META = "x-lakefs-meta-"
 INTERNAL = "x-lakefs-internal-"
 NO_PRESIGN = "local adapter presigned URL: operation not supported"
-MOST_PATHS = 1000
-SMALL = 1 << 16
-"""Up to which size an object is read at once, in bytes."""
+MAX_PATHS = 1000
+READ_WHOLE = 1 << 16
+"""Largest object that is read in one piece, in bytes."""
 
 SHOWN_IN_PLACE = frozenset(
     {
@@ -42,21 +43,18 @@ SHOWN_IN_PLACE = frozenset(
         "video/webm",
     }
 )  # fmt: skip
-"""Media types that a browser shows instead of saving them."""
-
-LARGEST = (1 << 63) - 1
-"""The largest number that lakeFS reads in a range."""
+"""Media types that a browser shows instead of downloading."""
 
 UNCACHED = {"Cache-Control": "no-store, must-revalidate", "Expires": "0"}
 
-_YEAR_1, _YEAR_10000, _CYCLE = -62135596800, 253402300800, 12622780800
-"""When the first and the ten-thousandth year begin, and how long 400 years are, in seconds."""
+_FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799
+"""First and last moment that an HTTP date can express, in Unix seconds."""
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
 
 def new_address(repository: Repository) -> str:
-    """Return a physical address that no other object has."""
+    """Return a new physical address."""
     return f"{repository.storage_namespace.rstrip('/')}/data/{new_id()}/{new_id()}"
 
 
@@ -65,54 +63,55 @@ def new_address(repository: Repository) -> str:
 
 def upload(request: Request) -> Answer:
     """Answer ``uploadObject``."""
-    name, path, force = request.path["branch"], request.values["path"], request.get("force", False)
-    repository = request.repository
-    names.check_branch(name, "name")
-    branches = Branches(request.lake, repository)
-    _check_branch_exists(branches, name)
+    branches, name, path = _branches(request), request.path["branch"], request.values["path"]
     at = Resolved(branches.head(name), name)
     if request.get("If-None-Match") is not None:
         if request.get("If-None-Match") != "*":
             raise Unimplemented("Not Implemented")
-        try:
+        with as_server_error():
             names.check_path(path)
-        except Invalid as invalid:
-            raise Refusal(invalid.message) from None
         if branches.entry(at, path) is not None:
             raise Unmet("path already exists")
     if request.get("If-Match") is not None:
         raise Unimplemented("Not Implemented")
     if request.upload_problem is not None:
         raise request.upload_problem
-    check_write(request, name, path, force=force)
+    check_write(request, path)
     incoming = request.upload
     assert incoming is not None
     checksum, size = incoming.checksum, incoming.size
     incoming.keep()
-    entry = Entry(
-        new_address(repository),
-        checksum,
-        size,
-        int(time.time()),
-        _user_metadata(request),
-        request.upload_type or listing.DEFAULT_TYPE,
-    )
+    kind, now = request.upload_type or listing.DEFAULT_TYPE, int(time.time())
+    entry = Entry(new_address(branches.repository), checksum, size, now, _user_metadata(request), kind)
     with request.lake.database.writing():
-        # Asked once more, for another upload may have come first.
+        # Checked again inside the transaction: another upload may have come first.
         if request.get("If-None-Match") is not None and branches.entry(Resolved(branches.head(name), name), path):
             raise Unmet("path already exists")
         branches.stage(name, path, entry)
-    value = listing.stats(path, _written(request, repository, entry))
+    value = listing.stats(path, _written(request, branches.repository, entry))
     form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
     if form and not request.upload_type:
         value["content_type"] = ""
     return as_json(value, 201)
 
 
-def check_write(request: Request, name: str, path: str, *, force: bool) -> Branches:
-    """Raise unless an object may be written on a branch, which need not exist; in lakeFS's order."""
-    names.check_repository(request.path["repository"])
-    names.check_branch(name)
+def _branches(request: Request) -> Branches:
+    """Return the branches of the repository, if the one of the path exists."""
+    branches, name = Branches(request.lake, request.repository), request.path["branch"]
+    names.check_branch(name, "name")
+    branches.get(name, f"branch '{name}' not found")
+    return branches
+
+
+def check_write(request: Request, path: str, *, force: bool | None = None) -> Branches:
+    """Check in lakeFS's order that an object may be written on the branch, which need not exist.
+
+    Args:
+        request: the request.
+        path: the path of the object.
+        force: allow on a read-only repository, see `Request.writable`.
+    """
+    name = request.branch()
     names.check_path(path)
     branches = Branches(request.lake, request.repository)
     branches.check_writable(name)
@@ -133,50 +132,42 @@ def _user_metadata(request: Request) -> dict[str, str]:
     return found
 
 
-def _check_branch_exists(branches: Branches, name: str) -> None:
-    branches.get(name, f"branch '{name}' not found")
-
-
 def copy(request: Request) -> Answer:
     """Answer ``copyObject``."""
-    fields, name, path = request.fields, request.path["branch"], request.values["dest_path"]
-    repository = request.repository
-    names.check_branch(name, "name")
-    branches = Branches(request.lake, repository)
-    _check_branch_exists(branches, name)
+    fields, branches = request.fields, _branches(request)
+    name, path, repository = request.path["branch"], request.values["dest_path"], branches.repository
     if fields.get("shallow"):
         raise Unimplemented("Not Implemented")
     source = fields["src_path"]
     names.check_path(source)
     copied = _copied(request, repository, _found(request, fields.get("src_ref") or name, source)[1])
-    check_write(request, name, path, force=fields.get("force", False))
+    check_write(request, path)
     branches.stage(name, path, copied)
     return as_json(listing.stats(path, _written(request, repository, copied)), 201)
 
 
 def _written(request: Request, repository: Repository, entry: Entry) -> Entry:
-    """Show an object that is staged already; when it cannot be shown, that is a failure of lakeFS's own."""
-    try:
-        return _shown(request, repository, entry)
-    except Invalid as invalid:
-        raise Refusal(invalid.message) from None
+    """Return a staged object with its public address; lakeFS answers 500 if it has none."""
+    with as_server_error(Invalid):
+        return _public(request, repository, entry)
 
 
-def _shown(request: Request, repository: Repository, entry: Entry) -> Entry:
-    return entry._replace(address=request.addresses(repository).shown(entry.address))
+def _public(request: Request, repository: Repository, entry: Entry) -> Entry:
+    """Return an object with its public address."""
+    return entry._replace(address=request.addresses(repository).public(entry.address))
 
 
 def _copied(request: Request, repository: Repository, entry: Entry) -> Entry:
-    """Return an object with the same bytes at an address of its own."""
+    """Return an object with the same bytes at a new address."""
     addresses, address = request.addresses(repository), new_address(repository)
     try:
         with addresses.open(entry) as file:
             if not addresses.is_upload(entry.address):
-                address += ","  # a file of its own, for these bytes need not be what the object says they are
+                address += ","  # a separate file: these bytes may not match the checksum of the object
                 addresses.write(address, file)
     except OSError as error:
-        told = f"open {error.filename}: {str(error.strerror).lower()}" if error.filename else "not found"
-        raise Refusal(told) from None
+        message = f"open {error.filename}: {str(error.strerror).lower()}" if error.filename else "not found"
+        raise Refusal(message) from None
     return entry._replace(address=address, mtime=int(time.time()))
 
 
@@ -184,9 +175,9 @@ def set_user_metadata(request: Request) -> Answer:
     """Answer ``updateObjectUserMetadata``."""
     name, path = request.path["branch"], request.values["path"]
     try:
-        branches = check_write(request, name, path, force=False)
+        branches = check_write(request, path, force=False)
     except Missing:
-        return nothing()  # lakeFS 1.84 does not mind that there is no such repository (recorded)
+        return nothing()  # lakeFS 1.84 accepts a repository that does not exist (recorded)
     with request.lake.database.writing():
         entry = branches.entry(Resolved(branches.head(name), name), path)
         if entry is None:
@@ -201,7 +192,7 @@ def set_user_metadata(request: Request) -> Answer:
 def delete(request: Request) -> Answer:
     """Answer ``deleteObject``."""
     name, path = request.path["branch"], request.values["path"]
-    branches = check_write(request, name, path, force=request.get("force", False))
+    branches = check_write(request, path)
     branches.get(name)
     branches.remove(name, path, tombstone=not request.get("no_tombstone", False))
     return nothing()
@@ -210,16 +201,13 @@ def delete(request: Request) -> Answer:
 def delete_many(request: Request) -> Answer:
     """Answer ``deleteObjects``."""
     paths: list[str] = request.fields["paths"]
-    if len(paths) > MOST_PATHS:
-        raise Invalid(f"request size exceeded, max paths is set to {MOST_PATHS}")
+    if len(paths) > MAX_PATHS:
+        raise Invalid(f"request size exceeded, max paths is set to {MAX_PATHS}")
     if not request.user and paths:
         return _unauthenticated(paths)
-    refusal: Refusal | None = None
-    status = 0
+    errors: list[dict[str, Any]] = []
     try:
-        name = request.path["branch"]
-        names.check_repository(request.path["repository"])
-        names.check_branch(name)
+        name = request.branch()
         for number, path in enumerate(paths):
             if not path:
                 return as_json({"errors": []})
@@ -227,23 +215,20 @@ def delete_many(request: Request) -> Answer:
         branches = Branches(request.lake, request.repository)
         branches.check_writable(name)
         request.writable(force=request.get("force", False))
-        if branches.find(name) is None:
-            return as_json({"errors": []})
+        branches.get(name)
         with request.lake.database.writing():
             for path in paths:
                 branches.remove(name, path, tombstone=not request.get("no_tombstone", False))
     except Missing:
-        return as_json({"errors": []})
+        pass  # lakeFS reports no error then
     except Refusal as refused:
-        refusal, status = refused, 403 if refused.status == 403 else 500
-    errors = [] if refusal is None else [
-        {"path": path, "status_code": status, "message": refusal.message} for path in paths
-    ]  # fmt: skip
+        status = 403 if refused.status == 403 else 500
+        errors = [{"path": path, "status_code": status, "message": refused.message} for path in paths]
     return as_json({"errors": errors})
 
 
 def _unauthenticated(paths: list[str]) -> Answer:
-    """Return the answers that lakeFS 1.84 writes one behind the other: a refusal a path, and then all paths."""
+    """Return the concatenated answers of lakeFS 1.84: a refusal for each path, then all paths."""
     errors = [{"message": "Unauthorized", "path": path, "status_code": 401} for path in paths]
     refused, answer = as_json({"message": REFUSED}, 401), as_json({"errors": errors})
     refused.body = bytes(refused.body) * len(paths) + bytes(answer.body)  # type: ignore[arg-type]
@@ -259,11 +244,11 @@ def _found(request: Request, ref: str, path: str) -> tuple[Branches, Entry]:
 
 
 def entry_at(branches: Branches, ref: str, path: str) -> Entry:
-    """Return what is at a path of a ref.
+    """Return the object at a path of a ref.
 
     Raises:
-        Invalid: the ref, or the path.
-        Missing: there is no such ref, or nothing there.
+        Invalid: the ref or the path is not valid.
+        Missing: the ref or the object does not exist.
     """
     names.check_ref(ref)
     names.check_path(path)
@@ -279,14 +264,13 @@ def stat(request: Request) -> Answer:
     branches, entry = _found(request, request.path["ref"], path)
     if request.get("presign"):
         raise Invalid(NO_PRESIGN)
-    metadata = request.get("user_metadata", True)
-    value = listing.stats(path, _shown(request, branches.repository, entry))
-    if not metadata:
+    value = listing.stats(path, _public(request, branches.repository, entry))
+    if not request.get("user_metadata", True):
         value["metadata"] = {}
     return as_json(value)
 
 
-def listed(request: Request) -> Answer:
+def list_objects(request: Request) -> Answer:
     """Answer ``listObjects``."""
     repository = request.repository
     names.check_ref(request.path["ref"])
@@ -300,7 +284,7 @@ def listed(request: Request) -> Answer:
     presigned = request.get("presign")
     addresses = request.addresses(repository)
 
-    def shown(path: str, entry: Entry | None) -> dict[str, Any]:
+    def to_json(path: str, entry: Entry | None) -> dict[str, Any]:
         if entry is None:
             return {
                 "path": path, "path_type": "common_prefix", "checksum": "", "mtime": 0, "physical_address": "",
@@ -308,7 +292,7 @@ def listed(request: Request) -> Answer:
         if presigned:
             raise Invalid(NO_PRESIGN)
         try:
-            address = addresses.shown(entry.address)
+            address = addresses.public(entry.address)
         except Refusal as refused:
             raise Refusal(refused.message) from None
         return listing.stats(path, entry, address=address, metadata=with_metadata and bool(entry.metadata))
@@ -319,7 +303,7 @@ def listed(request: Request) -> Answer:
         request.get("after", ""),
         request.get("delimiter", ""),
     )
-    return page(((path, shown(path, entry)) for path, entry in found), amount(request))
+    return page(((path, to_json(path, entry)) for path, entry in found), amount(request))
 
 
 def _etag(entry: Entry) -> str:
@@ -327,11 +311,8 @@ def _etag(entry: Entry) -> str:
 
 
 def _date(moment: int) -> str:
-    """Return a moment as HTTP writes it, also beyond the years that `datetime` knows: 400 of them repeat themselves."""
-    cycles = 0 if _YEAR_1 <= moment < _YEAR_10000 else (moment - _YEAR_1) // _CYCLE
-    text = formatdate(moment - cycles * _CYCLE, usegmt=True)
-    year = int(text[12:16]) + 400 * cycles
-    return f"{text[:12]}{year:04}{text[16:]}"
+    """Return a moment as an HTTP date, the nearest one for a year that has none."""
+    return formatdate(min(max(moment, _FIRST_SECOND), _LAST_SECOND), usegmt=True)
 
 
 def get(request: Request) -> Answer:
@@ -360,29 +341,21 @@ def get(request: Request) -> Answer:
     except Refusal as refused:
         refused.headers = common
         raise
-    headers |= (
-        common
-        | UNCACHED
-        | {
-            "Content-Type": kind,
-            **SNIFFED,
-            **FRAMED,
-        }
-    )
+    headers |= {**common, "Content-Type": kind, **SNIFFED, **FRAMED}
     if length >= 0:
         headers["Content-Length"] = str(length)
     else:
-        length = LARGEST  # an object may say that it has less than nothing: then all that there is
+        length = MAX_INT64  # a linked object may claim a negative size: send the whole file
     body = pieces(file, start, length)
-    return Answer(status, b"".join(body) if length <= SMALL else body, headers)
+    return Answer(status, b"".join(body) if length <= READ_WHOLE else body, headers)
 
 
 def _too_large(digits: str) -> bool:
-    return len(digits.lstrip("0")) > len(str(LARGEST)) or int(digits or 0) > LARGEST
+    return len(digits.lstrip("0")) > len(str(MAX_INT64)) or int(digits or 0) > MAX_INT64
 
 
 def _part(wanted: str | None, size: int, common: dict[str, str]) -> tuple[int, int, int, dict[str, str]]:
-    """Return the status, the first byte, the number of bytes and the headers of the wanted part."""
+    """Return the status, the first byte, the number of bytes and the headers for a range."""
     if wanted is None:
         return 200, 0, size, {}
     text = "Requested Range Not Satisfiable"
@@ -406,10 +379,9 @@ def _part(wanted: str | None, size: int, common: dict[str, str]) -> tuple[int, i
 
 
 def head(request: Request) -> Answer:
-    """Answer ``headObject``; a refusal says nothing but its status."""
+    """Answer ``headObject``; a refusal has only a status."""
     try:
-        if not request.user:
-            raise Unauthenticated(REFUSED)
+        request.check_user()
         return _head(request)
     except Refusal as refused:
         return Answer(refused.status, b"", refused.headers)
@@ -439,17 +411,11 @@ def underlying_properties(request: Request) -> Answer:
     """Answer ``getUnderlyingProperties``."""
     branches, entry = _found(request, request.path["ref"], request.values["path"])
     try:
-        request.addresses(branches.repository).open(entry).close()
+        with as_server_error():
+            request.addresses(branches.repository).open(entry).close()
     except OSError:
         raise Refusal("not found") from None
-    except Refusal as refused:
-        raise Refusal(refused.message) from None
     return as_json({"storage_class": None})
-
-
-def preflight(request: Request) -> Answer:
-    """Answer ``uploadObjectPreflight``."""
-    return nothing()
 
 
 HANDLERS = {
@@ -459,9 +425,9 @@ HANDLERS = {
     "deleteObject": delete,
     "deleteObjects": delete_many,
     "statObject": stat,
-    "listObjects": listed,
+    "listObjects": list_objects,
     "getObject": get,
     "headObject": head,
     "getUnderlyingProperties": underlying_properties,
-    "uploadObjectPreflight": preflight,
+    "uploadObjectPreflight": nothing,
 }

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lakefs_ops.local.actions.hooked_operations import HookedOperations
-from lakefs_ops.local.errors import Invalid, Missing, Unauthenticated
+from lakefs_ops.local.errors import Invalid, Missing
 from lakefs_ops.local.http import Answer, Request, amount, as_json, nothing, page
-from lakefs_ops.local.identity import REFUSED
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.lake import Repository, newest_first_id
@@ -21,7 +20,8 @@ KIND = "pull"
 _ID = re.compile(r"[0-9a-v]{19}[0g]")
 
 
-def _check_id(request: Request) -> str:
+def _id(request: Request) -> str:
+    """Return the id of the path after validating it and the repository's name."""
     names.check_repository(request.path["repository"])
     id = request.path["pull_request"]
     if not _ID.fullmatch(id):
@@ -36,8 +36,8 @@ def _found(request: Request, repository: Repository, id: str) -> dict[str, Any]:
     return found
 
 
-def listed(request: Request) -> Answer:
-    """Answer ``listPullRequests``, the newest first."""
+def list_pulls(request: Request) -> Answer:
+    """Answer ``listPullRequests``, newest first."""
     repository, status = request.repository, request.get("status", "all")
 
     def found() -> Iterator[tuple[str, Any]]:
@@ -79,13 +79,13 @@ def create(request: Request) -> Answer:
 
 def get(request: Request) -> Answer:
     """Answer ``getPullRequest``."""
-    id = _check_id(request)
+    id = _id(request)
     return as_json(_found(request, request.repository, id))
 
 
 def update(request: Request) -> Answer:
-    """Answer ``updatePullRequest``; any status may follow any other."""
-    id = _check_id(request)
+    """Answer ``updatePullRequest``; any change of status is allowed."""
+    id = _id(request)
     with request.lake.database.writing():
         repository = request.repository
         pull = _found(request, repository, id)
@@ -98,22 +98,21 @@ def update(request: Request) -> Answer:
 
 def merge(request: Request) -> Answer:
     """Answer ``mergePullRequest``."""
-    id = _check_id(request)
+    id = _id(request)
     pull = _found(request, request.repository, id)
-    if not request.user:
-        raise Unauthenticated(REFUSED)
+    request.check_user()
     repository = request.writable(force=False)
     if pull["status"] != "open":
         raise Invalid("bad pull request status")
-    made = HookedOperations(request, repository).merge(pull["source_branch"], pull["destination_branch"])
-    closed = {"status": "merged", "merged_commit_id": made.id, "closed_date": timestamp(time.time())}
+    created = HookedOperations(request, repository).merge(pull["source_branch"], pull["destination_branch"])
+    closed = {"status": "merged", "merged_commit_id": created.id, "closed_date": timestamp(time.time())}
     with request.lake.database.writing():
         request.lake.put_document(repository.uid, KIND, _found(request, repository, id) | closed, id)
-    return as_json({"reference": made.id})
+    return as_json({"reference": created.id})
 
 
 HANDLERS = {
-    "listPullRequests": listed,
+    "listPullRequests": list_pulls,
     "createPullRequest": create,
     "getPullRequest": get,
     "updatePullRequest": update,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lakefs_ops.local.actions.hooked_operations import HookedOperations
-from lakefs_ops.local.errors import Invalid, Missing, Refusal
+from lakefs_ops.local.errors import Invalid, Refusal, prefixed
 from lakefs_ops.local.handlers import listing
-from lakefs_ops.local.handlers.commits import shown
+from lakefs_ops.local.handlers.commits import to_json
 from lakefs_ops.local.http import Answer, Request, amount, as_json, page
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Branches
@@ -24,9 +24,14 @@ def log(request: Request) -> Answer:
     request.check_repository_name()
     names.check_ref(request.path["ref"])
     lake, repository = request.lake, request.repository
-    head = _named(request, repository, request.path["ref"], "ref: ")
-    stop = _named(request, repository, request.values["stop_at"], "stop_at: ") if request.get("stop_at") else None
-    after = _named(request, repository, request.values["after"], "from ref: ") if request.get("after") else None
+
+    def commit_at(ref: str, prefix: str) -> Commit:
+        with prefixed(prefix):
+            return lake.refs.commit(repository.uid, ref, dollar=POINTS_AT_A_COMMIT)
+
+    head = commit_at(request.path["ref"], "ref: ")
+    stop = commit_at(request.values["stop_at"], "stop_at: ") if request.get("stop_at") else None
+    after = commit_at(request.values["after"], "from ref: ") if request.get("after") else None
     since = request.get("since")
     objects, prefixes = set(request.get("objects", ())), tuple(request.get("prefixes", ()))
 
@@ -42,30 +47,23 @@ def log(request: Request) -> Answer:
         )
 
     def found() -> Iterator[tuple[str, object]]:
-        begun = after is None
+        started = after is None
         for commit in lake.commits.log(
             repository.uid,
             head,
             first_parent=request.get("first_parent", False),
             wanted=None if since is None else lambda commit: commit.moment / 1e9 >= since.timestamp(),
         ):
-            if begun and touches(commit):
-                yield commit.id, shown(commit)
+            if started and touches(commit):
+                yield commit.id, to_json(commit)
                 if stop is not None and commit.id == stop.id:
                     return
-            begun = begun or (after is not None and commit.id == after.id)
+            started = started or (after is not None and commit.id == after.id)
 
     if request.get("limit"):
         most = amount(request)
         return page((pair for number, pair in enumerate(found()) if number < most), most)
     return page(found(), amount(request))
-
-
-def _named(request: Request, repository: Repository, ref: str, told: str) -> Commit:
-    try:
-        return request.lake.refs.commit(repository.uid, ref, dollar=POINTS_AT_A_COMMIT)
-    except (Missing, Invalid) as refused:
-        raise type(refused)(told + refused.message) from None
 
 
 def merge(request: Request) -> Answer:
@@ -78,10 +76,10 @@ def merge(request: Request) -> Answer:
     strategy = fields.get("strategy", "")
     if strategy not in STRATEGIES:
         raise Invalid("argument strategy: invalid value: validation error")
-    repository = request.writable(force=fields.get("force", False))
+    repository = request.writable()
     Branches(request.lake, repository).get(destination)
     try:
-        made = HookedOperations(request, repository).merge(
+        created = HookedOperations(request, repository).merge(
             source,
             destination,
             message=fields.get("message", ""),
@@ -93,7 +91,7 @@ def merge(request: Request) -> Answer:
     except MergeConflict as conflict:
         conflict.body = {"reference": ""}
         raise
-    return as_json({"reference": made.id})
+    return as_json({"reference": created.id})
 
 
 def merge_base(request: Request) -> Answer:
@@ -103,19 +101,19 @@ def merge_base(request: Request) -> Answer:
     names.check_ref(source, "source")
     names.check_ref(destination, "destination")
     repository = request.repository
-    ours, theirs, base = _parted(request, repository, by_ref=destination, by_branch=source)
-    # The first two are the wrong way round on the wire (lakeFS 1.84, recorded).
+    ours, theirs, base = _with_base(request, repository, by_ref=destination, by_branch=source)
+    # lakeFS 1.84 swaps the first two on the wire (recorded).
     return as_json({"source_commit_id": ours.id, "destination_commit_id": theirs.id, "base_commit_id": base.id})
 
 
-def _parted(request: Request, repository: Repository, *, by_ref: str, by_branch: str) -> tuple[Commit, Commit, Commit]:
-    """Return two commits and the one from which both come; the names say how lakeFS calls them in refusals."""
+def _with_base(
+    request: Request, repository: Repository, *, by_ref: str, by_branch: str
+) -> tuple[Commit, Commit, Commit]:
+    """Return two commits and their merge base; the parameters are called as lakeFS calls the refs in refusals."""
     sides = []
-    for told, ref in ((f"get commit by ref {by_ref}: ", by_ref), (f"get commit by branch {by_branch}: ", by_branch)):
-        try:
+    for kind, ref in (("ref", by_ref), ("branch", by_branch)):
+        with prefixed(f"get commit by {kind} {ref}: "):
             sides.append(request.lake.refs.commit(repository.uid, ref))
-        except (Missing, Invalid) as refused:
-            raise type(refused)(told + refused.message) from None
     base = request.lake.commits.merge_base(repository.uid, *sides)
     if base is None:
         raise Refusal("no merge base")
@@ -149,11 +147,11 @@ def diff_refs(request: Request) -> Answer:
             return _compare(trees.walk(one.commit.meta_range_id, start), branches.entries(two, start))
 
         return listing.differences(request, against_staged, right_stats=stats)
-    theirs, ours, base = _parted(request, repository, by_ref=right, by_branch=left)
+    theirs, ours, base = _with_base(request, repository, by_ref=right, by_branch=left)
     conflicts: set[str] = set()
 
     def three_dot(start: str) -> Iterator[Change]:
-        """What the right side changed since the base, as it compares with the left side."""
+        """Yield the changes of the right side since the base, compared with the left side."""
         left_changes = diff(trees, base.meta_range_id, ours.meta_range_id, start)
         mine = next(left_changes, None)
         for change in diff(trees, base.meta_range_id, theirs.meta_range_id, start):
@@ -169,7 +167,7 @@ def diff_refs(request: Request) -> Answer:
 
 
 def _compare(left: Iterator[tuple[str, Entry]], right: Iterator[tuple[str, Entry]]) -> Iterator[Change]:
-    """Compare two listings record by record."""
+    """Compare two sorted listings record by record."""
     one, two = next(left, None), next(right, None)
     while one is not None or two is not None:
         if two is None or (one is not None and one[0] < two[0]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lakefs_ops.local.errors import Forbidden, Invalid
@@ -12,9 +13,9 @@ from lakefs_ops.local.store.lake import Repository
 METADATA = "metadata"
 
 
-def shown(repository: Repository) -> dict[str, Any]:
-    """Return a repository as the API writes it."""
-    value: dict[str, Any] = {
+def to_json(repository: Repository) -> dict[str, Any]:
+    """Return a repository in the API's format."""
+    return {
         "id": repository.id,
         "creation_date": repository.created,
         "default_branch": repository.default_branch,
@@ -22,13 +23,12 @@ def shown(repository: Repository) -> dict[str, Any]:
         "storage_namespace": repository.storage_namespace,
         "read_only": repository.read_only,
     }
-    return value
 
 
-def listed(request: Request) -> Answer:
+def list_repositories(request: Request) -> Answer:
     """Answer ``listRepositories``."""
     found = request.lake.repositories(request.get("prefix", ""), request.get("after", ""), request.get("search", ""))
-    return page(((repository.id, shown(repository)) for repository in found), amount(request))
+    return page(((repository.id, to_json(repository)) for repository in found), amount(request))
 
 
 def create(request: Request) -> Answer:
@@ -49,7 +49,7 @@ def create(request: Request) -> Answer:
         if repository.read_only:
             raise Forbidden("error populating sample repository: read-only repository")
         populate(request.lake, repository, request.server.identity.committer)
-    value = shown(repository)
+    value = to_json(repository)
     if bare:
         del value["read_only"]
     return as_json(value, 201)
@@ -57,7 +57,7 @@ def create(request: Request) -> Answer:
 
 def get(request: Request) -> Answer:
     """Answer ``getRepository``."""
-    return as_json(shown(request.repository))
+    return as_json(to_json(request.repository))
 
 
 def delete(request: Request) -> Answer:
@@ -72,30 +72,27 @@ def get_metadata(request: Request) -> Answer:
 
 
 def set_metadata(request: Request) -> Answer:
-    """Answer ``setRepositoryMetadata``; without a change lakeFS does not look for the repository."""
-    if not request.fields["metadata"]:
-        return nothing()
-    with request.lake.database.writing():
-        uid = request.found_repository.uid
-        known = request.lake.document(uid, METADATA) or {}
-        request.lake.put_document(uid, METADATA, {**known, **request.fields["metadata"]})
-    return nothing()
+    """Answer ``setRepositoryMetadata``."""
+    return _change_metadata(request, put=request.fields["metadata"])
 
 
 def delete_metadata(request: Request) -> Answer:
-    """Answer ``deleteRepositoryMetadata``; without a change lakeFS does not look for the repository."""
-    if not request.fields["keys"]:
-        return nothing()
-    with request.lake.database.writing():
-        uid = request.found_repository.uid
-        known = request.lake.document(uid, METADATA) or {}
-        gone = set(request.fields["keys"])
-        request.lake.put_document(uid, METADATA, {key: value for key, value in known.items() if key not in gone})
+    """Answer ``deleteRepositoryMetadata``."""
+    return _change_metadata(request, drop=request.fields["keys"])
+
+
+def _change_metadata(request: Request, *, put: Mapping[str, str] | None = None, drop: Collection[str] = ()) -> Answer:
+    """Put or drop keys; without a change lakeFS does not look the repository up."""
+    if put or drop:
+        with request.lake.database.writing():
+            uid = request.found_repository.uid
+            known = {**(request.lake.document(uid, METADATA) or {}), **(put or {})}
+            request.lake.put_document(uid, METADATA, {key: known[key] for key in known if key not in drop})
     return nothing()
 
 
 HANDLERS = {
-    "listRepositories": listed,
+    "listRepositories": list_repositories,
     "createRepository": create,
     "getRepository": get,
     "deleteRepository": delete,

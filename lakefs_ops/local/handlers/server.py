@@ -1,21 +1,16 @@
-"""The server itself: health, version, storage, set-up, statistics."""
+"""The server itself: health, version, storage, setup, statistics."""
 
 from __future__ import annotations
 
 import secrets
 import string
 
-from lakefs_ops.local.emails import check_of_company
 from lakefs_ops.local.errors import Conflicting, Invalid, Unmet
 from lakefs_ops.local.http import FRAMED, SNIFFED, Answer, Request, as_json, as_text, nothing
+from lakefs_ops.local.identity import is_email
 
 VERSION = "1.84.0"
-"""The lakeFS whose answers this server gives."""
-
-
-def health(request: Request) -> Answer:
-    """Answer ``healthCheck``."""
-    return nothing()
+"""The lakeFS version that this server answers as."""
 
 
 def version(request: Request) -> Answer:
@@ -92,8 +87,8 @@ def setup(request: Request) -> Answer:
         raise Invalid("empty user display name")
     if identity.installed:
         raise Conflicting("lakeFS already initialized")
-    if fields.get("email"):
-        check_of_company(fields["email"])
+    if fields.get("email") and not is_email(fields["email"]):
+        raise Invalid("invalid email address")
     if "/" in fields["username"]:
         raise Invalid("create user - name contains delimiter /: validation error")
     key = fields.get("key") or {
@@ -105,14 +100,14 @@ def setup(request: Request) -> Answer:
 
 
 def comm_prefs(request: Request) -> Answer:
-    """Answer ``setupCommPrefs``: as no subscription is offered, nothing is left to be said after the set-up."""
+    """Answer ``setupCommPrefs``; the setup includes the preferences."""
     if not request.server.identity.installed:
         raise Unmet("lakeFS is not initialized")
     raise Conflicting("communication preferences already set")
 
 
-def _random(signs: str, length: int) -> str:
-    return "".join(secrets.choice(signs) for _ in range(length))
+def _random(letters: str, length: int) -> str:
+    return "".join(secrets.choice(letters) for _ in range(length))
 
 
 def statistics(request: Request) -> Answer:
@@ -127,7 +122,7 @@ def statistics(request: Request) -> Answer:
 
 
 def usage(request: Request) -> Answer:
-    """Answer ``getUsageReportSummary``: how many requests were served a month since the start."""
+    """Answer ``getUsageReportSummary``: the number of requests per month since the server started."""
     counted = sorted(request.server.usage.items())
     installation = request.server.identity.installation
     if request.headers.get("accept", "") == "text/plain":
@@ -140,7 +135,7 @@ def usage(request: Request) -> Answer:
 
 
 HANDLERS = {
-    "healthCheck": health,
+    "healthCheck": nothing,
     "getLakeFSVersion": version,
     "getStorageConfig": storage,
     "getConfig": config,

@@ -1,4 +1,4 @@
-"""A repository's settings: branch protection and garbage collection, at their present and their older addresses."""
+"""A repository's settings: branch protection and garbage collection, at their current and deprecated addresses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from lakefs_ops.local.errors import Invalid, Missing, Unmet
+from lakefs_ops.local.handlers.objects import NO_PRESIGN
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store import protection
 from lakefs_ops.local.store.branches import Branches
@@ -24,34 +25,36 @@ def _etag(patterns: list[str]) -> str:
     return hashlib.sha256(json.dumps(sorted(patterns)).encode()).hexdigest() if patterns else ""
 
 
+def _writable(request: Request) -> Repository:
+    return request.lake.writable(request.path["repository"], checked=False)
+
+
 def get_protection(request: Request) -> Answer:
     """Answer ``getBranchProtectionRules``."""
     patterns = protection.rules(request.lake, request.found_repository.uid)
     return as_json([{"pattern": pattern} for pattern in patterns], ETag=_etag(patterns))
 
 
-def _put_protection(request: Request, repository: Repository, patterns: list[str]) -> None:
-    request.lake.put_document(repository.uid, protection.KIND, patterns)
-
-
 def set_protection(request: Request) -> Answer:
     """Answer ``setBranchProtectionRules``."""
     with request.lake.database.writing():
-        repository = request.lake.writable(request.path["repository"], checked=False)
+        repository = _writable(request)
         expected = request.get("If-Match")
         if expected is not None and expected != _etag(protection.rules(request.lake, repository.uid)):
             raise Unmet("Precondition failed")
-        _put_protection(request, repository, list(dict.fromkeys(rule["pattern"] for rule in request.body)))
+        patterns = list(dict.fromkeys(rule["pattern"] for rule in request.body))
+        request.lake.put_document(repository.uid, protection.KIND, patterns)
     return nothing()
 
 
 def add_protection(request: Request) -> Answer:
     """Answer ``internalCreateBranchProtectionRule``."""
     with request.lake.database.writing():
-        repository = request.lake.writable(request.path["repository"], checked=False)
+        repository = _writable(request)
         patterns = protection.rules(request.lake, repository.uid)
         if request.fields["pattern"] not in patterns:
-            _put_protection(request, repository, [*patterns, request.fields["pattern"]])
+            patterns.append(request.fields["pattern"])
+            request.lake.put_document(repository.uid, protection.KIND, patterns)
     return nothing()
 
 
@@ -61,14 +64,9 @@ def drop_protection(request: Request) -> Answer:
         patterns = protection.rules(request.lake, request.found_repository.uid)
         if request.fields["pattern"] not in patterns:
             return Answer(404)
-        repository = request.lake.writable(request.path["repository"], checked=False)
+        repository = _writable(request)
         patterns.remove(request.fields["pattern"])
-        _put_protection(request, repository, patterns)
-    return nothing()
-
-
-def allowed(request: Request) -> Answer:
-    """Answer that a setting may be changed; lakeFS does not look for the repository."""
+        request.lake.put_document(repository.uid, protection.KIND, patterns)
     return nothing()
 
 
@@ -83,7 +81,7 @@ def _gc_rules(request: Request, repository: Repository, missing: str) -> Any:
 
 
 def _as_int32(days: int | float) -> int:
-    """Keep the lower 32 bits, with the sign that they give, as lakeFS does."""
+    """Wrap to 32 bits with a sign, as lakeFS does."""
     return (int(days) + 2**31) % 2**32 - 2**31
 
 
@@ -94,7 +92,7 @@ def get_gc_rules(request: Request) -> Answer:
 
 def set_gc_rules(request: Request) -> Answer:
     """Answer ``setGCRules``."""
-    repository = request.lake.writable(request.path["repository"], checked=False)
+    repository = _writable(request)
     days = {rule["branch_id"]: _as_int32(rule["retention_days"]) for rule in request.fields["branches"]}
     rules = {
         "default_retention_days": _as_int32(request.fields["default_retention_days"]),
@@ -102,14 +100,14 @@ def set_gc_rules(request: Request) -> Answer:
     }
     if any(rules.values()):
         request.lake.put_document(repository.uid, GC_RULES, rules)
-    else:  # lakeFS keeps zeros as nothing, and then finds none
+    else:  # lakeFS stores rules of zeros as an empty record, and then does not find it
         request.lake.drop_document(repository.uid, GC_RULES)
     return nothing()
 
 
 def delete_gc_rules(request: Request) -> Answer:
     """Answer ``deleteGCRules``."""
-    request.lake.drop_document(request.lake.writable(request.path["repository"], checked=False).uid, GC_RULES)
+    request.lake.drop_document(_writable(request).uid, GC_RULES)
     return nothing()
 
 
@@ -125,16 +123,16 @@ def _prepared(request: Request, repository: Repository) -> dict[str, str]:
 
 
 def prepare_commits(request: Request) -> Answer:
-    """Answer ``prepareGarbageCollectionCommits``: without presigning, a refusal with the result behind it."""
+    """Answer ``prepareGarbageCollectionCommits``: without presigning, lakeFS appends the result to a refusal."""
     result = as_json(_prepared(request, request.writable(force=False)))
-    refusal = as_json({"message": "local adapter presigned URL: operation not supported"}, 400)
+    refusal = as_json({"message": NO_PRESIGN}, 400)
     return Answer(400, bytes(refusal.body) + bytes(result.body), refusal.headers)  # type: ignore[arg-type]
 
 
 def prepare_commits_async(request: Request) -> Answer:
     """Answer ``prepareGarbageCollectionCommitsAsync``."""
     repository = request.writable(force=False)
-    id = request.server.tasks.begin(repository.uid, GC_TASK, lambda: _prepared(request, repository))
+    id = request.server.tasks.start(repository.uid, GC_TASK, lambda: _prepared(request, repository))
     return as_json({"id": id}, 202)
 
 
@@ -151,7 +149,7 @@ def prepare_commits_status(request: Request) -> Answer:
 
 
 def prepare_uncommitted(request: Request) -> Answer:
-    """Answer ``prepareGarbageCollectionUncommitted``; all is told at once, so no token is ever given out."""
+    """Answer ``prepareGarbageCollectionUncommitted`` in one page, so there is no continuation token."""
     if request.fields.get("continuation_token"):
         raise Invalid("invalid continuation token")
     repository = request.writable(force=False)
@@ -171,14 +169,14 @@ HANDLERS = {
     "internalGetBranchProtectionRules": get_protection,
     "internalCreateBranchProtectionRule": add_protection,
     "internalDeleteBranchProtectionRule": drop_protection,
-    "createBranchProtectionRulePreflight": allowed,
+    "createBranchProtectionRulePreflight": nothing,
     "getGCRules": get_gc_rules,
     "setGCRules": set_gc_rules,
     "deleteGCRules": delete_gc_rules,
     "internalGetGarbageCollectionRules": get_gc_rules,
     "internalSetGarbageCollectionRules": set_gc_rules,
     "internalDeleteGarbageCollectionRules": delete_gc_rules,
-    "setGarbageCollectionRulesPreflight": allowed,
+    "setGarbageCollectionRulesPreflight": nothing,
     "prepareGarbageCollectionCommits": prepare_commits,
     "prepareGarbageCollectionCommitsAsync": prepare_commits_async,
     "prepareGarbageCollectionCommitsStatus": prepare_commits_status,

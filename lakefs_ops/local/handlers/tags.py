@@ -8,7 +8,7 @@ from lakefs_ops.local.store import names
 from lakefs_ops.local.store.branches import Tags
 
 
-def listed(request: Request) -> Answer:
+def list_tags(request: Request) -> Answer:
     """Answer ``listTags``."""
     request.check_repository_name("name")
     found = Tags(request.lake, request.repository).list(request.get("prefix", ""), request.get("after", ""))
@@ -17,30 +17,31 @@ def listed(request: Request) -> Answer:
 
 def create(request: Request) -> Answer:
     """Answer ``createTag``."""
-    fields = request.fields
+    name, ref = request.fields["id"], request.fields["ref"]
     request.check_repository_name()
-    names.check_tag(fields["id"])
-    Tags(request.lake, request.repository).target(fields["id"], fields["ref"])
-    repository = request.writable(force=fields.get("force", False))
-    commit = HookedOperations(request, repository).create_tag(fields["id"], fields["ref"])
-    return as_json({"id": fields["id"], "commit_id": commit.id}, 201)
+    names.check_tag(name)
+    Tags(request.lake, request.repository).target(name, ref)
+    commit = HookedOperations(request, request.writable()).create_tag(name, ref)
+    return as_json({"id": name, "commit_id": commit.id}, 201)
 
 
 def get(request: Request) -> Answer:
     """Answer ``getTag``."""
-    name = request.path["tag"]
-    request.check_repository_name("name")
-    names.check_tag(name)
+    name = _tag(request)
     return as_json({"id": name, "commit_id": Tags(request.lake, request.repository).get(name)})
 
 
 def delete(request: Request) -> Answer:
     """Answer ``deleteTag``."""
-    request.check_repository_name("name")
-    names.check_tag(request.path["tag"])
-    repository = request.writable(force=request.get("force", False))
-    HookedOperations(request, repository).delete_tag(request.path["tag"])
+    name = _tag(request)
+    HookedOperations(request, request.writable()).delete_tag(name)
     return nothing()
 
 
-HANDLERS = {"listTags": listed, "createTag": create, "getTag": get, "deleteTag": delete}
+def _tag(request: Request) -> str:
+    request.check_repository_name("name")
+    names.check_tag(request.path["tag"])
+    return request.path["tag"]
+
+
+HANDLERS = {"listTags": list_tags, "createTag": create, "getTag": get, "deleteTag": delete}

@@ -1,9 +1,9 @@
-"""Pages for people, at lakeFS's own addresses: plain HTML, read-only, without any script.
+"""Web pages at lakeFS's addresses: plain HTML, read-only, without scripts.
 
 - `html`: elements, escaped by construction.
-- `visit`: a request for a page; pages ask the API's operations, so that they show what it answers.
-- `frame`: what all pages have in common.
-- `routes`: which page is at which address, and who may see it.
+- `visit`: a request for a page; pages call the API's operations, so they show the API's answers.
+- `frame`: the common frame, and the parts of pages.
+- `routes`: the address of each page, and the login check.
 - one module for each kind of page.
 """
 

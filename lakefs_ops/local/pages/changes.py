@@ -1,4 +1,4 @@
-"""Differences: between two refs, and between a branch and what is uncommitted on it."""
+"""Differences between two refs, and the uncommitted changes of a branch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lakefs_ops.local.pages.html import Child, Markup, h
 from lakefs_ops.local.pages.visit import Visit
 from lakefs_ops.local.store.branches import Branches
 
-SIGNS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~", "conflict": "!"}
+SYMBOLS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~", "conflict": "!"}
 
 
 def differences(visit: Visit, found: Iterable[dict[str, Any]], left: str, right: str, empty: Child) -> Markup:
@@ -20,10 +20,10 @@ def differences(visit: Visit, found: Iterable[dict[str, Any]], left: str, right:
 
     Args:
         visit: the request for the page.
-        found: the differences as the API answers them.
-        left: the ref that holds what was removed.
-        right: the ref that holds the rest.
-        empty: what to say when there are none.
+        found: the differences in the API's format.
+        left: the ref with the removed objects.
+        right: the ref with the other objects.
+        empty: shown if there are no differences.
     """
 
     def row(change: dict[str, Any]) -> Markup:
@@ -32,7 +32,7 @@ def differences(visit: Visit, found: Iterable[dict[str, Any]], left: str, right:
         to = visit.here("object", ref=left if gone else right, path=change["path"])
         return h(
             "tr",
-            h("td", h("span", SIGNS.get(kind, "?"), aria_hidden="true"), h("span", kind), class_=f"change {kind}"),
+            h("td", h("span", SYMBOLS.get(kind, "?"), aria_hidden="true"), h("span", kind), class_=f"change {kind}"),
             h("td", h("a", change["path"], href=to), class_="name"),
             h("td", "" if gone else size(change.get("size_bytes") or 0), class_="number dim"),
         )
@@ -41,14 +41,14 @@ def differences(visit: Visit, found: Iterable[dict[str, Any]], left: str, right:
 
 
 def uncommitted(visit: Visit) -> Answer:
-    """Show what is uncommitted on a branch."""
+    """Show the uncommitted changes of a branch."""
     ref = visit.ref
     if Branches(visit.lake, visit.repository).find(ref) is None:
         raise Missing(f"There is no branch {ref}; only a branch has uncommitted changes.")
     found, following = visit.ask_list("diffBranch", {"branch": ref})
     none = nothing(
-        "Nothing is uncommitted.",
-        f"The branch {ref} is as its last commit left it. What is written to it is listed here until it is committed:",
+        "There are no uncommitted changes.",
+        f"The branch {ref} equals its last commit. Changes are listed here until they are committed:",
         f'client.objects.upload({quoted(visit.repository.id)}, {quoted(ref)}, "hello.txt", b"hello")',
     )
     return document(
@@ -62,16 +62,17 @@ def uncommitted(visit: Visit) -> Answer:
 
 
 def three_dot(visit: Visit, base: str, other: str) -> list[Child]:
-    """Return what merging a ref into another would bring, conflicts marked."""
+    """Return the changes that a merge of one ref into another would apply, with conflicts marked."""
     names = {"leftRef": base, "rightRef": other}
     found, following = visit.ask_list("diffRefs", names, type="three_dot")
     conflicts = sum(change["type"] == "conflict" for change in found)
-    said = None
+    warning = None
     if conflicts:
         several = "1 object" if conflicts == 1 else f"{conflicts} objects"
-        said = h("p", f"{several} on this page changed on both sides: a merge needs a strategy.", class_="warning")
-    empty = nothing("Nothing to merge.", f"{other} brings nothing that {base} does not have.")
-    return [said, differences(visit, found, base, other, empty), paging(visit, following, *_here(visit))]
+        warning = h("p", f"{several} on this page changed on both sides: a merge needs a strategy.", class_="warning")
+
+    empty = nothing("Nothing to merge.", f"{other} has no changes that {base} does not have.")
+    return [warning, differences(visit, found, base, other, empty), paging(visit, following, *_here(visit))]
 
 
 def _here(visit: Visit) -> tuple[str, ...]:
@@ -80,7 +81,7 @@ def _here(visit: Visit) -> tuple[str, ...]:
 
 
 def compare(visit: Visit) -> Answer:
-    """Show what one ref would bring to another."""
+    """Show the changes that a merge of one ref into another would apply."""
     base, other = visit.ref, visit.query.get("compare") or visit.ref
     known = visit.ask("listBranches", amount=1000)["results"] + visit.ask("listTags", amount=1000)["results"]
 
@@ -100,7 +101,7 @@ def compare(visit: Visit) -> Answer:
         class_="card sides",
     )
     if base == other:
-        about = "Two branches, tags, commits or expressions, to see what merging the second into the first would bring."
+        about = "Compare two branches, tags, commits or expressions to see what a merge of the second one changes."
         result: list[Child] = [h("div", nothing("Choose two different refs.", about), class_="empty")]
     else:
         result = three_dot(visit, base, other)

@@ -1,4 +1,4 @@
-"""What all pages have in common: the frame around them, and the parts that they are made of."""
+"""The frame around all pages, and the parts that they are built from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lakefs_ops.local.pages.visit import Visit, address
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""No script at all; styles and images from this server alone."""
+"""No scripts; styles and images only from this server."""
 
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
@@ -36,27 +36,19 @@ TABS = (
     ("actions", "Actions"),
 )
 WITH_REF = frozenset({"objects", "changes", "commits"})
-"""The tabs that keep the ref when one changes between them."""
+"""The tabs that share the selected ref."""
 
 UNITS = (("year", 31_557_600), ("month", 2_629_800), ("day", 86_400), ("hour", 3_600), ("minute", 60))
 SIZES = ("KiB", "MiB", "GiB", "TiB")
-SHORT = 12
-"""How many digits of a commit's id are shown."""
+SHORT_ID = 12
+"""Number of digits of a commit's id that are shown."""
 
 CHOICES = 50
-"""How many branches, and how many tags, a menu offers."""
+"""Maximum number of branches, and of tags, in a menu."""
 
 
 def document(visit: Visit, title: str, *content: Child, tab: str = "", status: int = 200) -> Answer:
-    """Return a page.
-
-    Args:
-        visit: the request for it.
-        title: its title.
-        content: what is in it.
-        tab: which of a repository's tabs it belongs to; empty for none.
-        status: its HTTP status.
-    """
+    """Return a page; ``tab`` is the tab of the repository that it belongs to."""
     head = h(
         "head",
         h("meta", charset="utf-8"),
@@ -66,7 +58,7 @@ def document(visit: Visit, title: str, *content: Child, tab: str = "", status: i
         h("link", rel="stylesheet", href="/_assets/style.css"),
         h("link", rel="icon", href="/_assets/icon.svg", type="image/svg+xml"),
     )
-    skip = h("a", "Skip to the content", href="#content", class_="skip")
+    skip = h("a", "Skip to content", href="#content", class_="skip")
     body = h("body", skip, _bar(visit, tab), h("main", *content, id="content"), _foot())
     whole = join(Markup("<!doctype html>"), h("html", head, body, lang="en"))
     return Answer(status, whole.encode(), dict(HEADERS))
@@ -107,19 +99,19 @@ def _foot() -> Markup:
 # parts --------------------------------------------------------------------------------------------------
 
 
-def heading(title: Child, *beside: Child) -> Markup:
-    """Return the title of a page with what stands beside it."""
-    return h("div", h("h1", title), h("div", *beside, class_="beside"), class_="heading")
+def heading(title: Child, *tools: Child) -> Markup:
+    """Return the title of a page, with tools next to it."""
+    return h("div", h("h1", title), h("div", *tools, class_="tools"), class_="heading")
 
 
 def table(head: Iterable[str], rows: Iterable[Markup], empty: Child = "", numbers: Container[int] = ()) -> Markup:
     """Return a table.
 
     Args:
-        head: the titles of its columns.
-        rows: its rows.
-        empty: what stands in its place when it has none.
-        numbers: which columns hold numbers, from 0.
+        head: the titles of the columns.
+        rows: the rows.
+        empty: shown instead of a table without rows.
+        numbers: the indexes of columns with numbers.
     """
     rows = list(rows)
     if not rows:
@@ -128,35 +120,35 @@ def table(head: Iterable[str], rows: Iterable[Markup], empty: Child = "", number
     return h("div", h("table", h("thead", h("tr", columns)), h("tbody", rows)), class_="card scroll")
 
 
-def nothing(said: str, about: str = "", *lines: str) -> Markup:
-    """Return what stands in the place of a list that is empty.
+def nothing(message: str, about: str = "", *lines: str) -> Markup:
+    """Return the text for an empty list.
 
     Args:
-        said: that it is.
-        about: what would be here.
-        lines: how the client of lakefs-ops makes one.
+        message: states that the list is empty.
+        about: explains the list.
+        lines: code that creates an item with the client of lakefs-ops.
     """
     code = h("pre", h("code", "\n".join(lines)), class_="card") if lines else None
-    return join(h("p", h("b", said)), h("p", about) if about else None, code)
+    return join(h("p", h("b", message)), h("p", about) if about else None, code)
 
 
 def quoted(value: str) -> str:
-    """Return a text as it is written in Python."""
+    """Return a text as a Python literal."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
-    """Return names with their values."""
+    """Return a list of names and values."""
     return h("dl", [h("div", h("dt", name), h("dd", value)) for name, value in pairs], class_="card facts")
 
 
 def paging(visit: Visit, following: str, *parts: str) -> Markup | None:
-    """Return the links to the first and the next page of a list, None when all of it is on one.
+    """Return the links to the first and the next page of a list, None if it has only one page.
 
     Args:
         visit: the request for the page.
-        following: behind what the next page begins, empty for the last.
-        parts: the page in the repository.
+        following: the offset of the next page, empty on the last one.
+        parts: the address of the page in the repository.
     """
     if not following and not visit.after:
         return None
@@ -173,13 +165,13 @@ def badge(label: str, kind: str = "") -> Markup:
 
 
 def moment(seconds: float) -> Markup:
-    """Return a time: how long ago, with the whole of it to be seen on pointing."""
+    """Return a time as its age, with the exact time as a tooltip."""
     whole = exact(seconds)
     return _time(whole, ago(seconds), title=whole)
 
 
 def both(seconds: float) -> Markup:
-    """Return a time in whole, and how long ago that is."""
+    """Return an exact time and its age."""
     whole = exact(seconds)
     return join(_time(whole, whole), " ", h("span", f"({ago(seconds)})", class_="dim"))
 
@@ -190,7 +182,7 @@ def _time(whole: str, shown: str, title: str | None = None) -> Markup:
 
 
 def exact(seconds: float) -> str:
-    """Return a time in UTC; one that no calendar has as its number.
+    """Return a time in UTC, or as a number outside of the calendar's range.
 
     Example:
         >>> exact(0)
@@ -203,7 +195,7 @@ def exact(seconds: float) -> str:
 
 
 def ago(seconds: float, now: float | None = None) -> str:
-    """Return how long ago a time was.
+    """Return the age of a time.
 
     Example:
         >>> ago(0, 7300), ago(7300, 0), ago(0, 10)
@@ -213,13 +205,13 @@ def ago(seconds: float, now: float | None = None) -> str:
     for unit, length in UNITS:
         count = int(abs(distance) // length)
         if count:
-            said = f"{count:,} {unit}{'s' * (count > 1)}"
-            return f"{said} ago" if distance > 0 else f"in {said}"
+            age = f"{count:,} {unit}{'s' * (count > 1)}"
+            return f"{age} ago" if distance > 0 else f"in {age}"
     return "just now"
 
 
 def of_timestamp(written: str) -> float:
-    """Read a time as the API writes it in runs and pull requests."""
+    """Parse a time in the API's format of runs and pull requests."""
     try:
         return datetime.fromisoformat(written[:19]).replace(tzinfo=UTC).timestamp()
     except ValueError:
@@ -227,7 +219,7 @@ def of_timestamp(written: str) -> float:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes.
+    """Format a number of bytes.
 
     Example:
         >>> size(512), size(1536)
@@ -240,12 +232,12 @@ def size(count: int) -> str:
 
 
 def commit_link(visit: Visit, id: str, label: str = "") -> Markup:
-    """Return a link to a commit, by the first digits of its id."""
-    return h("a", label or id[:SHORT], href=visit.here("commits", id), class_="id", title=id)
+    """Return a link to a commit, labeled with the first digits of its id."""
+    return h("a", label or id[:SHORT_ID], href=visit.here("commits", id), class_="id", title=id)
 
 
 def ref_link(visit: Visit, ref: str) -> Markup:
-    """Return a link to what a branch or tag holds."""
+    """Return a link to the objects of a branch or tag."""
     return h("a", ref, href=visit.here("objects", ref=ref), class_="ref", title=ref)
 
 
@@ -255,19 +247,19 @@ def title_of(message: str) -> str:
 
 
 def picker(visit: Visit, page: str, ref: str) -> Markup:
-    """Return what changes the ref of a page: the branches, the tags, and any expression."""
+    """Return a menu that changes the ref of a page: branches, tags, and a form for any expression."""
 
-    def links(title: str, operation: str, all_of_them: str) -> Child:
+    def links(title: str, operation: str, overview: str) -> Child:
         answer = visit.ask(operation, amount=CHOICES)
         found = answer["results"]
         if not found:
             return None
-        shown = [
+        choices = [
             h("a", item["id"], href=visit.here(page, ref=item["id"]), aria_current=item["id"] == ref and "true")
             for item in found
         ]
-        more = h("p", h("a", f"All {title.lower()}", href=visit.here(all_of_them)), class_="note")
-        return [h("h2", title), h("div", shown, class_="choices"), more if answer["pagination"]["has_more"] else None]
+        more = h("p", h("a", f"All {title.lower()}", href=visit.here(overview)), class_="note")
+        return [h("h2", title), h("div", choices, class_="choices"), more if answer["pagination"]["has_more"] else None]
 
     form = h(
         "form",
@@ -275,7 +267,7 @@ def picker(visit: Visit, page: str, ref: str) -> Markup:
         h("button", "Show"),
         action=visit.here(page),
     )
-    label = f"commit {ref[:SHORT]}" if len(ref) == 64 else ref
+    label = f"commit {ref[:SHORT_ID]}" if len(ref) == 64 else ref
     return h(
         "details",
         h("summary", h("span", "ref", class_="dim"), " ", h("span", label, class_="mono")),
@@ -291,13 +283,7 @@ def picker(visit: Visit, page: str, ref: str) -> Markup:
 
 
 def search(visit: Visit, label: str, name: str = "prefix") -> Markup:
-    """Return a form that asks the same page for what begins with a text, or has it in its name.
-
-    Args:
-        visit: the request for the page.
-        label: what it is for.
-        name: the parameter.
-    """
+    """Return a form that filters the list of a page by a query parameter."""
     value = visit.query.get(name, "")
     box = h("input", type="search", name=name, value=value, placeholder=label, aria_label=label)
     return h("form", box, h("button", "Find"), class_="search", role="search")
@@ -309,12 +295,12 @@ def choice(visit: Visit, name: str, current: str, values: Iterable[tuple[str, st
     Args:
         visit: the request for the page.
         name: the parameter.
-        current: its value now.
-        values: the values, each with what it is called.
-        parts: the page in the repository.
+        current: its current value.
+        values: pairs of a value and its label.
+        parts: the address of the page in the repository.
     """
     links = [
-        h("a", said, href=visit.here(*parts, **{name: value}), aria_current=value == current and "true")
-        for value, said in values
+        h("a", label, href=visit.here(*parts, **{name: value}), aria_current=value == current and "true")
+        for value, label in values
     ]
     return h("nav", links, class_="choice", aria_label=name.capitalize())

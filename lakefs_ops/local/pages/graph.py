@@ -1,4 +1,4 @@
-"""The graph of commits beside a log: a picture a row, with lanes that go on from one to the next."""
+"""The graph next to a log: one picture for each row, with lanes that continue from row to row."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from lakefs_ops.local.pages.html import Markup, h
 from lakefs_ops.local.store.commits import Commit
 
 LANE = 18
-"""The width of a lane."""
+"""Width of a lane, in pixels."""
 
 ROW = 60
-"""The height of a row; the stylesheet's rows are as high."""
+"""Height of a row, in pixels, as in the stylesheet."""
 
 MIDDLE = ROW // 2
-MOST = 12
-"""How many lanes are drawn."""
+MAX_LANES = 12
+"""Maximum number of lanes that are drawn."""
 
-COLOURS = 8
+COLORS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is drawn beside one commit.
+    """The lanes in the row of one commit.
 
     Attributes:
         commit: the commit.
-        lane: where it is.
-        above: the lanes that come from above, each with the lane where it is in the middle or below.
+        lane: the lane of the commit.
+        above: the lanes that lead to the commit from above.
         below: the lanes that lead from the commit to its parents.
-        through: the lanes that pass it.
+        through: the lanes that pass the commit.
     """
 
     commit: Commit
@@ -41,25 +41,25 @@ class Row:
 
     @property
     def width(self) -> int:
-        """How many lanes it needs."""
+        """The number of lanes."""
         return max((self.lane, *self.above, *self.below, *self.through)) + 1
 
 
 class Lanes:
-    """Gives each commit of a log a lane.
+    """Assigns a lane to each commit of a log.
 
-    A lane waits for a commit, the parent of one that was shown. The first parent of a commit stays in its lane, so
-    that a branch is a straight line; others take the lane that waits for them already, or the first free one.
+    A lane waits for a commit, the parent of an earlier one. The first parent of a commit stays in its lane, so a branch
+    is a straight line; other parents take the lane that already waits for them, or the first free one.
 
     Args:
-        awaited: what each lane waits for, as the rows above left it; None for a free one.
+        awaited: the commit that each lane waits for after the rows above; None for a free lane.
     """
 
     def __init__(self, awaited: Iterable[str | None] = ()) -> None:
         self.awaited = list(awaited)
 
     def place(self, commit: Commit) -> Row:
-        """Return the row of the commit that comes next."""
+        """Return the row of the next commit."""
         lanes = self.awaited
         above = tuple(at for at, awaited in enumerate(lanes) if awaited == commit.id)
         lane = above[0] if above else self._free()
@@ -82,18 +82,13 @@ class Lanes:
 
 
 def draw(row: Row, width: int) -> Markup:
-    """Return the picture of a row.
-
-    Args:
-        row: what is drawn.
-        width: how many lanes the picture has.
-    """
-    width = min(width, MOST)
+    """Return the picture of a row, as wide as a number of lanes."""
+    width = min(width, MAX_LANES)
     lines = [_line(at, 0, at, ROW, at) for at in row.through]
     lines += [_line(at, 0, row.lane, MIDDLE, at) for at in row.above]
     lines += [_line(row.lane, MIDDLE, at, ROW, at) for at in row.below]
     merge = len(row.commit.parents) > 1
-    node = h("circle", cx=_x(row.lane), cy=MIDDLE, r=5, class_=f"lane{row.lane % COLOURS}{' merge' if merge else ''}")
+    node = h("circle", cx=_x(row.lane), cy=MIDDLE, r=5, class_=f"lane{row.lane % COLORS}{' merge' if merge else ''}")
     return h(
         "svg",
         lines,
@@ -110,8 +105,8 @@ def _x(lane: int) -> int:
     return lane * LANE + LANE // 2
 
 
-def _line(left: int, top: int, right: int, bottom: int, colour: int) -> Markup:
+def _line(left: int, top: int, right: int, bottom: int, color: int) -> Markup:
     a, b = _x(left), _x(right)
     bend = (top + bottom) // 2
     way = f"M{a} {top}V{bottom}" if a == b else f"M{a} {top}C{a} {bend} {b} {bend} {b} {bottom}"
-    return h("path", d=way, class_=f"lane{colour % COLOURS}")
+    return h("path", d=way, class_=f"lane{color % COLORS}")

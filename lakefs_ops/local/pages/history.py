@@ -26,26 +26,26 @@ from lakefs_ops.local.pages.frame import (
 )
 from lakefs_ops.local.pages.graph import Lanes, Row, draw
 from lakefs_ops.local.pages.html import Child, Markup, h, join
-from lakefs_ops.local.pages.visit import PAGE, Visit
+from lakefs_ops.local.pages.visit import PAGE_ROWS, Visit
 from lakefs_ops.local.store.branches import Branches, Tags
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT
 
 BUTTON = "[url:ui]"
-"""Ends the keys of metadata that lakeFS shows as a button."""
+"""Suffix of the metadata keys that lakeFS shows as a button."""
 
 DIGITS = 16
-"""How many digits of a commit's id say where a page of the log begins."""
+"""Number of digits of each commit id in the offset of a page of the log."""
 
 FEW, MANY = 4, 20
-"""How many branches and tags are shown at a commit: in a log, and on its own page."""
+"""Maximum number of branches and tags that are shown at a commit, in a log and on its own page."""
 
 _DIGITS = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 _NAMED = re.compile(r"::lakefs::(.*)::url\[url:ui\]", re.DOTALL)
 
 
 def log(visit: Visit) -> Answer:
-    """Show the commits that a ref holds, the newest first, and how they descend from each other."""
+    """Show a ref's commits, newest first, and the graph of their parents."""
     ref = visit.ref
     head = visit.lake.refs.commit(visit.repository.uid, ref, dollar=POINTS_AT_A_COMMIT)
     rows, following = _page(visit, head)
@@ -66,19 +66,19 @@ def log(visit: Visit) -> Answer:
 
 
 def _page(visit: Visit, head: Commit) -> tuple[list[Row], str]:
-    """Return the rows of a page, and how the next one begins.
+    """Return the rows of a page, and the offset of the next one.
 
-    A page begins where the lanes of its graph do: ``after`` holds the beginning of the id that each lane waits for.
-    So no page walks through those before it, and the lines of two pages meet. A commit that is dated later than its
-    child may come once more on a later page, for a page does not know what those before it held.
+    The offset is the start of the commit id that each lane of the graph waits for. So no page repeats the walk of
+    earlier ones, and the lines of two pages connect. A commit that is dated later than its child may appear again on a
+    later page, because a page does not know the content of earlier ones.
     """
     commits, uid = visit.lake.commits, visit.repository.uid
     lanes = Lanes(_awaited(visit))
-    begin = [commits.find(uid, id) for id in dict.fromkeys(lanes.awaited) if id] if visit.after else [head]
-    queue = sorted((commit.moment, commit.id, commit) for commit in begin if commit)
+    first = [commits.find(uid, id) for id in dict.fromkeys(lanes.awaited) if id] if visit.after else [head]
+    queue = sorted((commit.moment, commit.id, commit) for commit in first if commit)
     seen = {id for _, id, _ in queue}
     rows: list[Row] = []
-    while queue and len(rows) < PAGE:
+    while queue and len(rows) < PAGE_ROWS:
         commit = queue.pop()[-1]
         rows.append(lanes.place(commit))
         for parent in [commits.find(uid, id) for id in commit.parents]:
@@ -92,7 +92,7 @@ def _page(visit: Visit, head: Commit) -> tuple[list[Row], str]:
 def _awaited(visit: Visit) -> list[str | None]:
     found: list[str | None] = []
     for part in visit.after.split(".") if visit.after else ():
-        ids = visit.lake.commits.beginning(visit.repository.uid, part) if _DIGITS.fullmatch(part) else []
+        ids = visit.lake.commits.starting_with(visit.repository.uid, part) if _DIGITS.fullmatch(part) else []
         if part and len(ids) != 1:
             raise Missing("The log has no such page.")
         found.append(ids[0] if ids else None)
@@ -100,7 +100,7 @@ def _awaited(visit: Visit) -> list[str | None]:
 
 
 def _pointers(visit: Visit, ids: Container[str]) -> dict[str, list[Markup]]:
-    """Return the branches and tags at each of some commits."""
+    """Return the branches and tags at each of the commits."""
     found: dict[str, list[Markup]] = {}
     repository = visit.repository
     branches = ((branch.id, branch.commit_id, "ref") for branch in Branches(visit.lake, repository).list())
@@ -113,7 +113,7 @@ def _pointers(visit: Visit, ids: Container[str]) -> dict[str, list[Markup]]:
 
 
 def _some(pointers: list[Markup], most: int) -> Child:
-    """Return the first pointers, and how many more there are."""
+    """Return the first pointers, and the number of further ones."""
     more = len(pointers) - most
     return [[" ", pointer] for pointer in pointers[:most]] + ([f" and {more:,} more"] if more > 0 else [])
 
@@ -136,13 +136,13 @@ def _entry(visit: Visit, commit: Commit, pointers: dict[str, list[Markup]]) -> C
 
 
 def commit(visit: Visit) -> Answer:
-    """Show a commit: what it says, and what it changed."""
+    """Show a commit: its properties and its changes."""
     lake, uid = visit.lake, visit.repository.uid
     try:
         found = lake.refs.commit(uid, visit.names["commit"], dollar=POINTS_AT_A_COMMIT)
     except Missing:
         raise Missing(f"There is no commit {visit.names['commit']}.") from None
-    parents = [h("div", commit_link(visit, id, id), " ", _message(visit, id)) for id in found.parents]
+    parents = [h("div", commit_link(visit, id, id), " ", _title(visit, id)) for id in found.parents]
     pointers = _pointers(visit, {found.id}).get(found.id)
     buttons, plain = _metadata(found)
     first, _, rest = found.message.strip().partition("\n")
@@ -171,13 +171,13 @@ def commit(visit: Visit) -> Answer:
     )
 
 
-def _message(visit: Visit, id: str) -> Markup:
+def _title(visit: Visit, id: str) -> Markup:
     found = visit.lake.commits.find(visit.repository.uid, id)
     return h("span", title_of(found.message) if found else "(not here)", class_="dim")
 
 
 def _metadata(commit: Commit) -> tuple[list[Child], list[tuple[str, Child]]]:
-    """Return the buttons of a commit, and the rest of its metadata."""
+    """Return the buttons of a commit, and its other metadata."""
     buttons: list[Child] = []
     plain: list[tuple[str, Child]] = []
     for key, value in sorted(commit.metadata.items()):
@@ -191,7 +191,7 @@ def _metadata(commit: Commit) -> tuple[list[Child], list[tuple[str, Child]]]:
 
 
 def _is_link(text: str) -> bool:
-    """Whether a text is the address of a web page, and nothing that a browser would run."""
+    """Whether a text is the address of a web page, not a script."""
     try:
         found = urlsplit(text)
     except ValueError:
@@ -206,7 +206,9 @@ def _changes(visit: Visit, found: Commit) -> Markup | None:
     at = int(number) - 1 if re.fullmatch("[1-9]", number) and int(number) <= len(found.parents) else 0
     parent = found.parents[at]
     if visit.lake.commits.find(visit.repository.uid, parent) is None:
-        return h("div", nothing("Its parent is not in this repository: nothing to compare it with."), class_="empty")
+        return h(
+            "div", nothing("The parent is not in this repository, so there are no changes to show."), class_="empty"
+        )
     changes, following = visit.ask_list("diffRefs", {"leftRef": parent, "rightRef": found.id}, type="two_dot")
     others = None
     if len(found.parents) > 1:

@@ -1,4 +1,4 @@
-"""Who may see the pages: a form for the key pair, and a session in a cookie."""
+"""The login: a form for the key pair, and a session in a cookie."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OWN = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f-\x9f]*")
 
 
 def own(target: str) -> str:
-    """Return a page of this server to go to after the login, whatever was asked.
+    """Return the address if it is a page of this server, else the list of repositories.
 
     Example:
         >>> own("/repositories/lake"), own("//elsewhere.example"), own("https://elsewhere.example")
@@ -27,28 +27,28 @@ def own(target: str) -> str:
 
 
 def redirect(target: str, **headers: str) -> Answer:
-    """Send the browser to another page of this server, to read it."""
+    """Redirect the browser to another page of this server."""
     return Answer(303 if headers else 302, b"", {"Location": target, "Cache-Control": "no-store", **headers})
 
 
 def ask_to_log_in(wanted: str) -> Answer:
-    """Send a browser without a session to the form, and from there to what it wanted."""
+    """Redirect a browser without a session to the form, and from there to the wanted page."""
     return redirect(address("auth", "login", next=wanted if wanted not in ("/", HOME) else None))
 
 
 def form(visit: Visit) -> Answer:
-    """Show the form."""
+    """Show the login form."""
     return _form(visit, visit.query.get("next", ""))
 
 
 def log_in(visit: Visit) -> Answer:
-    """Begin a session, and go to the page that was wanted."""
+    """Start a session, and redirect to the wanted page."""
     wanted = visit.form.get("next", "")
     if visit.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return _form(visit, wanted, "The form was sent by another site.", 403)
     fields = {key: visit.form.get(key, "").strip() for key in ("access_key_id", "secret_access_key")}
     try:
-        answer = HANDLERS["login"](Request(visit.lake, {}, {}, fields, {}, "", visit.server))
+        answer = HANDLERS["login"](Request(visit.server, {}, {}, fields, {}, ""))
     except Unauthenticated:
         return _form(visit, wanted, "The credentials don't match.", 401)
     return redirect(own(wanted), **{"Set-Cookie": answer.headers["Set-Cookie"]})
@@ -57,12 +57,12 @@ def log_in(visit: Visit) -> Answer:
 def _form(visit: Visit, wanted: str, problem: str = "", status: int = 200) -> Answer:
     identity = visit.server.identity
     if not identity.installed:
-        hint: Child = h("p", "This server was not set up yet: call the operation ", h("code", "setup"), " first.")
+        hint: Child = h("p", "This server is not set up: call the operation ", h("code", "setup"), " first.")
         return document(visit, "Not set up", h("div", h("h1", "Not set up"), hint, class_="card login"))
     known = identity.matches(ACCESS_KEY_ID, SECRET_ACCESS_KEY)
-    hint = h("p", "With the key pair that the server was started with.", class_="note")
+    hint = h("p", "Use the key pair that the server was started with.", class_="note")
     if known:
-        hint = h("p", "This server uses lakeFS's well-known quickstart key pair, which is filled in.", class_="note")
+        hint = h("p", "This server uses lakeFS's well-known quickstart key pair, filled in below.", class_="note")
     key, secret = (ACCESS_KEY_ID, SECRET_ACCESS_KEY) if known else (visit.form.get("access_key_id", ""), "")
     content = h(
         "form",

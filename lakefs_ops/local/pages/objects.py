@@ -1,4 +1,4 @@
-"""Folders and objects; the content of an object is only ever shown inert."""
+"""Folders and objects; the content of an object is always served inert."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lakefs_ops.local.store.branches import Branches
 README = "README.md"
 
 INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-"""No content of an object runs or loads anything; a drawing may colour itself."""
+"""The content of an object must not run or load anything; only an SVG may style itself."""
 
 
 def browse(visit: Visit) -> Answer:
@@ -67,15 +67,15 @@ def browse(visit: Visit) -> Answer:
 
 
 def _none(visit: Visit, ref: str) -> Markup:
-    said = f"{ref} holds no objects."
+    message = f"{ref} has no objects."
     if Branches(visit.lake, visit.repository).find(ref) is None or visit.repository.read_only:
-        return nothing(said)
+        return nothing(message)
     name = quoted(visit.repository.id)
     return nothing(
-        said,
-        "Objects and folders are listed here. Write one to the branch, and commit it:",
+        message,
+        "Objects and folders are listed here. Upload one to the branch, and commit it:",
         f'client.objects.upload({name}, {quoted(ref)}, "hello.txt", b"hello")',
-        f'client.commits.create({name}, {quoted(ref)}, message="Say hello")',
+        f'client.commits.create({name}, {quoted(ref)}, message="Add a greeting")',
     )
 
 
@@ -96,7 +96,7 @@ def _crumbs(visit: Visit, ref: str, path: str) -> Child:
 
 
 def single(visit: Visit) -> Answer:
-    """Show an object: what is known of it, and the beginning of its content."""
+    """Show an object: its properties and a preview of its content."""
     ref, path = visit.ref, visit.query.get("path", "")
     about = visit.ask("statObject", {"ref": ref}, path=path)
     download = h("a", "Download", href=visit.here("raw", ref=ref, path=path, download="1"), class_="button")
@@ -119,10 +119,10 @@ def single(visit: Visit) -> Answer:
 
 
 def raw(visit: Visit) -> Answer:
-    """Answer the content of an object: a safe image to be shown, anything else to be saved."""
+    """Serve the content of an object: an image inline, anything else as a download."""
     ref, path = visit.ref, visit.query.get("path", "")
     if not path:
-        raise Invalid("Which object? The address has no path.")
+        raise Invalid("The address has no path of an object.")
     answer = visit.call("getObject", {"ref": ref}, path=path)
     kind = ""
     if not visit.query.get("download") and visit.ask("statObject", {"ref": ref}, path=path)["size_bytes"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lakefs_ops.local.http import Answer
@@ -26,59 +27,55 @@ from lakefs_ops.local.store.protection import is_protected
 
 
 def branches(visit: Visit) -> Answer:
-    """Show the branches by name."""
-    prefix = visit.query.get("prefix", "")
-    found, following = visit.ask_list("listBranches", prefix=prefix)
+    """Show the branches, ordered by name."""
     repository = visit.repository
-    default = repository.default_branch
-    of = Branches(visit.lake, repository)
+    default, store = repository.default_branch, Branches(visit.lake, repository)
 
     def row(branch: dict[str, Any]) -> Markup:
         name = branch["id"]
-        staged = badge("uncommitted", "warm") if of.is_dirty(name) else None
+        staged = badge("uncommitted", "warm") if store.is_dirty(name) else None
         marks: Child = [
             badge("default", "good") if name == default else None,
             badge("protected") if is_protected(visit.lake, repository.uid, name) else None,
             staged and h("a", staged, href=visit.here("changes", ref=name)),
         ]
-        to = None
-        if name != default:
-            to = h("a", "compare", href=visit.here("compare", ref=default, compare=name))
-        links = [h("a", "log", href=visit.here("commits", ref=name)), " ", to]
+        compare = h("a", "compare", href=visit.here("compare", ref=default, compare=name)) if name != default else None
+        links = [h("a", "log", href=visit.here("commits", ref=name)), " ", compare]
         return _row(visit, branch, ref_link(visit, name), marks, links)
 
-    none = nothing(f"No branch begins with {prefix}." if prefix else "There is no branch.")
-    return document(
-        visit,
-        "Branches",
-        heading("Branches", search(visit, "Beginning of a name")),
-        table(("Branch", "Last commit", "", "Date", ""), map(row, found), none),
-        paging(visit, following, "branches"),
-        tab="branches",
-    )
+    return _overview(visit, "branch", "Branches", row, nothing("There is no branch."))
 
 
 def tags(visit: Visit) -> Answer:
-    """Show the tags by name."""
-    prefix = visit.query.get("prefix", "")
-    found, following = visit.ask_list("listTags", prefix=prefix)
+    """Show the tags, ordered by name."""
 
     def row(tag: dict[str, Any]) -> Markup:
         name = h("a", tag["id"], href=visit.here("objects", ref=tag["id"]), class_="ref tag", title=tag["id"])
         return _row(visit, tag, name, None, h("a", "log", href=visit.here("commits", ref=tag["id"])))
 
-    none = nothing(f"No tag begins with {prefix}.") if prefix else nothing(
+    empty = nothing(
         "There is no tag yet.",
-        "A tag names one commit for good: a release, or what a report was made from.",
+        "A tag is a permanent name for one commit, such as a release or the input of a report.",
         f'client.tags.create({quoted(visit.repository.id)}, id="v1", ref={quoted(visit.repository.default_branch)})',
-    )  # fmt: skip
+    )
+    return _overview(visit, "tag", "Tags", row, empty)
+
+
+def _overview(visit: Visit, noun: str, title: str, row: Callable[[dict[str, Any]], Markup], empty: Markup) -> Answer:
+    """Return the page with a list of branches or tags."""
+    prefix = visit.query.get("prefix", "")
+    found, following = visit.ask_list(f"list{title}", prefix=prefix)
     return document(
         visit,
-        "Tags",
-        heading("Tags", search(visit, "Beginning of a name")),
-        table(("Tag", "Commit", "", "Date", ""), map(row, found), none),
-        paging(visit, following, "tags"),
-        tab="tags",
+        title,
+        heading(title, search(visit, "Start of a name")),
+        table(
+            (noun.capitalize(), "Commit", "", "Date", ""),
+            map(row, found),
+            nothing(f"No {noun} starts with {prefix}.") if prefix else empty,
+        ),
+        paging(visit, following, title.lower()),
+        tab=title.lower(),
     )
 
 

@@ -10,8 +10,8 @@ from lakefs_ops.local.pages.html import Markup, h
 from lakefs_ops.local.pages.visit import Visit, address
 
 
-def listed(visit: Visit) -> Answer:
-    """Show the repositories by name."""
+def list_repositories(visit: Visit) -> Answer:
+    """Show the repositories, ordered by name."""
     wanted = visit.query.get("search", "")
     found, following = visit.ask_list("listRepositories", search=wanted)
 
@@ -32,7 +32,7 @@ def listed(visit: Visit) -> Answer:
         if wanted
         else nothing(
             "There is no repository yet.",
-            "A repository holds objects with their history. lakefs-ops local --sample begins with one; or:",
+            "A repository holds objects and their history. Start with lakefs-ops local --sample, or create one:",
             'client.repositories.create(name="lake", storage_namespace="local://lake")',
         ),
     )

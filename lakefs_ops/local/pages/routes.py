@@ -1,10 +1,10 @@
-"""Which page is at which address, and who may see it."""
+"""The addresses of the pages, and the login check."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from lakefs_ops.local.errors import Missing, Refusal, Unauthenticated
@@ -14,11 +14,14 @@ from lakefs_ops.local.pages.frame import document
 from lakefs_ops.local.pages.html import h
 from lakefs_ops.local.pages.visit import Visit
 
+if TYPE_CHECKING:
+    from lakefs_ops.local.app import Application
+
 Page = Callable[[Visit], Answer]
 
 PAGES: Mapping[str, Page] = {
     "/": lambda visit: login.redirect(login.HOME),
-    "/repositories": repositories.listed,
+    "/repositories": repositories.list_repositories,
     "/repositories/{repository}": objects.browse,
     "/repositories/{repository}/actions": work.runs,
     "/repositories/{repository}/actions/{run_id}": work.run,
@@ -37,28 +40,30 @@ PAGES: Mapping[str, Page] = {
 ASSETS = {"/_assets/style.css": "text/css; charset=utf-8", "/_assets/icon.svg": "image/svg+xml"}
 LOGIN = "/auth/login"
 
-SAID = {400: "This cannot be shown", 404: "Not found", 410: "Its data are gone"}
+TITLES = {400: "Cannot be displayed", 404: "Not found", 410: "The data is gone"}
 
 
 def serves(path: str) -> bool:
-    """Whether an address is one of the pages, or of what belongs to them."""
+    """Whether an address belongs to the pages."""
     return path in ("/", "/repositories", LOGIN) or path.startswith(("/repositories/", "/_assets/"))
 
 
-def answer(server: Any, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Return what is at an address.
+def answer(server: Application, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Answer a request for a page.
 
     Args:
         server: the running server.
         method: the HTTP method.
-        path: the path, as it was sent.
-        query: the query, as it was sent.
+        path: the path as sent.
+        query: the query as sent.
         headers: the headers, names in lower case.
-        body: what was sent.
+        body: the body as sent.
     """
     visit = Visit(server, {}, _fields(query.encode("latin-1").decode("utf-8", "replace")), headers)
     if method not in ("GET", "HEAD") and (method, path) != ("POST", LOGIN):
-        refused = _told(visit, 405, "These pages are read-only", "Changes go through the API, lakectl or a client.")
+        refused = _error_page(
+            visit, 405, "These pages are read-only", "Changes go through the API, lakectl or a client."
+        )
         refused.headers["Allow"] = "GET, HEAD"
         return refused
     if path in ASSETS:
@@ -80,8 +85,8 @@ def answer(server: Any, method: str, path: str, query: str, headers: Mapping[str
         return page(visit)
     except Refusal as refused:
         status = refused.status if refused.status < 500 else 400
-        message = _why(visit, path, refused.message)
-        return _told(visit, status, SAID.get(status, "This cannot be shown"), message)
+        message = _explain(visit, path, refused.message)
+        return _error_page(visit, status, TITLES.get(status, TITLES[400]), message)
 
 
 def _fields(query: str) -> dict[str, str]:
@@ -99,8 +104,8 @@ def _find(path: str) -> tuple[Page, dict[str, str]]:
     raise Missing("There is no page at this address.")
 
 
-def _why(visit: Visit, path: str, message: str) -> str:
-    """Say what the address of a page names that is not there; leave the repository to the page if it is."""
+def _explain(visit: Visit, path: str, message: str) -> str:
+    """Return what is missing for a page; keep the repository in the visit if it exists."""
     name = unquote(path.split("/")[2]) if path.startswith("/repositories/") else ""
     visit.names = {}
     try:
@@ -121,18 +126,16 @@ def _why(visit: Visit, path: str, message: str) -> str:
     return message
 
 
-def _told(visit: Visit, status: int, title: str, message: str) -> Answer:
-    ways = [h("a", "All repositories", href=login.HOME, class_="button")]
+def _error_page(visit: Visit, status: int, title: str, message: str) -> Answer:
+    links = [("All repositories", login.HOME)]
     if "repository" in visit.names:
-        folder = visit.query.get("path", "").rpartition("/")[0]
-        ref = visit.query.get("ref")
+        folder, ref = visit.query.get("path", "").rpartition("/")[0], visit.query.get("ref")
+        near = ("Repository", visit.here("objects"))
         if folder and ref:
-            ways.insert(
-                0, h("a", "The folder", href=visit.here("objects", ref=ref, path=f"{folder}/"), class_="button")
-            )
-        else:
-            ways.insert(0, h("a", "The repository", href=visit.here("objects"), class_="button"))
-        ways.insert(1, h("a", "Its commits", href=visit.here("commits"), class_="button"))
-    back = h("p", [[way, " "] for way in ways], class_="ways")
-    content = h("div", h("p", status, class_="status"), h("h1", title), h("p", message), back, class_="card told")
+            near = ("Folder", visit.here("objects", ref=ref, path=f"{folder}/"))
+        links = [near, ("Commits", visit.here("commits")), *links]
+    ways = h("p", [[h("a", label, href=to, class_="button"), " "] for label, to in links], class_="ways")
+    content = h(
+        "div", h("p", status, class_="status"), h("h1", title), h("p", message), ways, class_="card message-box"
+    )
     return document(visit, title, content, status=status)

@@ -1,4 +1,4 @@
-"""A request for a page, and what the page may ask of the server."""
+"""A request for a page, with access to the API's operations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from lakefs_ops.local.handlers import HANDLERS
 from lakefs_ops.local.http import Answer, Request
 
 if TYPE_CHECKING:
+    from lakefs_ops.local.app import Application
     from lakefs_ops.local.store.lake import Lake, Repository
 
-PAGE = 100
-"""How many rows a page shows."""
+PAGE_ROWS = 100
+"""Number of rows on a page."""
 
 
 def address(*parts: str, **query: str | None) -> str:
-    """Return the address of a page of this server, empty parts of the query left out.
+    """Return the address of a page, without the empty parameters of the query.
 
     Example:
         >>> address("repositories", "lake", "objects", ref="main", path="a b")
@@ -36,14 +37,14 @@ class Visit:
 
     Attributes:
         server: the running server.
-        names: the names in the address.
-        query: the first value of each parameter.
-        headers: its headers, names in lower case.
-        user: who asks; empty for nobody.
-        form: the fields of a form that was sent.
+        names: the path parameters.
+        query: the first value of each query parameter.
+        headers: the headers, names in lower case.
+        user: the id of the caller, empty without a session.
+        form: the fields of a submitted form.
     """
 
-    server: Any
+    server: Application
     names: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str]
@@ -52,39 +53,38 @@ class Visit:
 
     @property
     def lake(self) -> Lake:
-        """The state."""
-        lake: Lake = self.server.lake
-        return lake
+        """The state of the server."""
+        return self.server.lake
 
     @property
     def repository(self) -> Repository:
-        """The repository in the address."""
+        """The repository of the path."""
         return self.lake.repository(self.names["repository"])
 
     @property
     def ref(self) -> str:
-        """The ref in the query, the default branch without one."""
+        """The ref of the query, by default the default branch."""
         return self.query.get("ref") or self.repository.default_branch
 
     @property
     def after(self) -> str:
-        """Behind what the list begins."""
+        """The offset of the list."""
         return self.query.get("after", "")
 
     def call(self, operation: str, names: Mapping[str, str] | None = None, **values: Any) -> Answer:
-        """Let the API answer an operation; its refusals are raised."""
+        """Call an operation of the API; raises its refusals."""
         path = {**self.names, **(names or {})}
-        return HANDLERS[operation](Request(self.lake, path, values, None, {}, self.user, self.server))
+        return HANDLERS[operation](Request(self.server, path, values, None, {}, self.user))
 
     def ask(self, operation: str, names: Mapping[str, str] | None = None, **values: Any) -> Any:
-        """Return the value that an operation of the API answers with."""
+        """Return the decoded answer of an operation of the API."""
         body = self.call(operation, names, **values).body
         assert isinstance(body, bytes)
         return json.loads(body)
 
     def ask_list(self, operation: str, names: Mapping[str, str] | None = None, **values: Any) -> tuple[list[Any], str]:
-        """Return one page of results, and behind what the next one begins, empty for the last."""
-        found = self.ask(operation, names, **{"amount": PAGE, "after": self.after, **values})
+        """Return one page of results, and the offset of the next one, empty on the last."""
+        found = self.ask(operation, names, **{"amount": PAGE_ROWS, "after": self.after, **values})
         return found["results"], found["pagination"]["next_offset"]
 
     def here(self, *parts: str, **query: str | None) -> str:

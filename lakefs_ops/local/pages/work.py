@@ -28,7 +28,7 @@ from lakefs_ops.local.pages.visit import Visit
 from lakefs_ops.local.store.branches import Branches
 
 OUTPUT = 1 << 16
-"""How many bytes of what a hook said are shown: the last ones, where the error is."""
+"""Number of bytes of a hook's output that are shown, from its end."""
 
 KINDS = {"open": "good", "merged": "calm", "completed": "good", "failed": "bad"}
 
@@ -38,7 +38,7 @@ def _status(status: str) -> Markup:
 
 
 def pulls(visit: Visit) -> Answer:
-    """Show the pull requests, the newest first."""
+    """Show the pull requests, newest first."""
     status = visit.query.get("status", "")
     status = status if status in ("open", "closed") else "all"
     found, following = visit.ask_list("listPullRequests", status=status)
@@ -64,14 +64,14 @@ def _no_pull(visit: Visit, status: str) -> Markup:
     name, base = quoted(visit.repository.id), quoted(visit.repository.default_branch)
     return nothing(
         "There is no pull request yet.",
-        "A pull request asks to merge one branch into another, and shows what that would bring:",
+        "A pull request proposes to merge one branch into another, and shows the changes:",
         f'client.branches.create({name}, name="dev", source={base})',
         f'client.pulls.create({name}, title="Try it", source_branch="dev", destination_branch={base})',
     )
 
 
 def pull(visit: Visit) -> Answer:
-    """Show a pull request, and what it would bring while it is open."""
+    """Show a pull request, and its changes while it is open."""
     found = visit.ask("getPullRequest")
     source, destination = found["source_branch"], found["destination_branch"]
     pairs: list[tuple[str, Child]] = [
@@ -89,22 +89,22 @@ def pull(visit: Visit) -> Answer:
         heading([found["title"], " ", _status(found["status"])]),
         h("pre", found["description"], class_="card message") if found.get("description") else None,
         facts(pairs),
-        _brings(visit, destination, source) if found["status"] == "open" else None,
+        _pull_changes(visit, destination, source) if found["status"] == "open" else None,
         tab="pulls",
     )
 
 
-def _brings(visit: Visit, destination: str, source: str) -> Child:
-    """Return what an open pull request would bring; its branches may be gone."""
-    of = Branches(visit.lake, visit.repository)
-    gone = [name for name in (source, destination) if of.find(name) is None]
+def _pull_changes(visit: Visit, destination: str, source: str) -> Child:
+    """Return the changes of an open pull request; its branches may be gone."""
+    store = Branches(visit.lake, visit.repository)
+    gone = [name for name in (source, destination) if store.find(name) is None]
     if gone:
-        return h("p", f"It cannot be merged: there is no branch {' and no branch '.join(gone)}.", class_="warning")
+        return h("p", f"Cannot be merged: there is no branch {' and no branch '.join(gone)}.", class_="warning")
     return three_dot(visit, destination, source)
 
 
 def runs(visit: Visit) -> Answer:
-    """Show the runs of actions, the newest first."""
+    """Show the runs of actions, newest first."""
     found, following = visit.ask_list("listRepositoryRuns")
 
     def row(run: dict[str, Any]) -> Markup:
@@ -129,15 +129,15 @@ def _no_run(visit: Visit) -> Markup:
     path = quoted("_lakefs_actions/hello.yaml")
     return nothing(
         "No action has run yet.",
-        "An action runs hooks before or after a commit, a merge or another event: here, one that says hello.",
+        "An action runs hooks before or after a commit, a merge or another event. This one prints a greeting:",
         f'action = b"""{action}"""',
         f"client.objects.upload({name}, {base}, {path}, action)",
-        f'client.commits.create({name}, {base}, message="An action that says hello")',
+        f'client.commits.create({name}, {base}, message="Add an action")',
     )
 
 
 def run(visit: Visit) -> Answer:
-    """Show a run, and what its hooks said."""
+    """Show a run and the output of its hooks."""
     found = visit.ask("getRun")
     hooks, following = visit.ask_list("listRunHooks")
     pairs: list[tuple[str, Child]] = [
@@ -150,17 +150,17 @@ def run(visit: Visit) -> Answer:
     if found["commit_id"]:
         pairs.append(("Commit", commit_link(visit, found["commit_id"])))
 
-    def shown(hook: dict[str, Any]) -> Child:
-        said = visit.call("getRunHookOutput", {"hook_run_id": hook["hook_run_id"]}).body
-        assert isinstance(said, bytes)
-        text = said[-OUTPUT:].decode("utf-8", "replace")
-        cut = h("p", f"The last {size(OUTPUT)} of {size(len(said))}.", class_="note") if len(said) > OUTPUT else None
+    def hook_output(hook: dict[str, Any]) -> Child:
+        output = visit.call("getRunHookOutput", {"hook_run_id": hook["hook_run_id"]}).body
+        assert isinstance(output, bytes)
+        text = output[-OUTPUT:].decode("utf-8", "replace")
+        cut = None
+        if len(output) > OUTPUT:
+            cut = h("p", f"The last {size(OUTPUT)} of {size(len(output))}.", class_="note")
         return [
             h("h2", hook["action"], " / ", hook["hook_id"], " ", _status(hook["status"])),
             cut,
-            h("pre", text, class_="card message output", tabindex=0)
-            if text
-            else h("p", "It said nothing.", class_="note"),
+            h("pre", text, class_="card message output", tabindex=0) if text else h("p", "No output.", class_="note"),
         ]
 
     return document(
@@ -168,7 +168,7 @@ def run(visit: Visit) -> Answer:
         f"Run {found['run_id']}",
         heading(["Run ", h("span", found["run_id"], class_="mono"), " ", _status(found["status"])]),
         facts(pairs),
-        map(shown, hooks),
+        map(hook_output, hooks),
         paging(visit, following, "actions", found["run_id"]),
         tab="actions",
     )

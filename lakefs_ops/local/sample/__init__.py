@@ -1,4 +1,4 @@
-"""Sample data for a new repository, under the paths that lakeFS gives its own."""
+"""Sample data for a new repository, at the paths of lakeFS's sample data."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PICTURES = (
     "merge01", "merge02", "quickstart-step-01-query", "quickstart-step-02-branch", "quickstart-step-03-merge",
     "quickstart-step-04-rollback", "quickstart-step-05-actions", "repo-contents",
 )  # fmt: skip
-"""The names of the pictures, which show stripes in colours that come from the name."""
+"""The names of the pictures; each shows stripes whose colors depend on the name."""
 
 
 def populate(lake: Lake, repository: Repository, committer: str) -> None:
-    """Put sample data on the default branch of a new repository, commit them, and protect the branch."""
+    """Commit sample data to the default branch of a new repository, and protect the branch."""
     branches, branch = Branches(lake, repository), repository.default_branch
     now = int(time.time())
     with lake.database.writing():
@@ -57,12 +57,10 @@ def _objects() -> Iterator[tuple[str, bytes]]:
 
 
 def _png(name: str) -> bytes:
-    """Draw stripes in the colours of a name."""
+    """Draw stripes in colors that depend on a name."""
     digest = hashlib.sha256(name.encode()).digest()
-    colours = [digest[at : at + 3] for at in range(0, 24, 3)]
-    rows = b"".join(
-        b"\0" + b"".join(colours[(x + y) // 20 % len(colours)] for x in range(WIDTH)) for y in range(HEIGHT)
-    )
+    colors = [digest[at : at + 3] for at in range(0, 24, 3)]
+    rows = b"".join(b"\0" + b"".join(colors[(x + y) // 20 % len(colors)] for x in range(WIDTH)) for y in range(HEIGHT))
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -73,6 +71,6 @@ def _png(name: str) -> bytes:
 
 
 def _gif() -> bytes:
-    """Return the smallest picture of this kind: one transparent dot."""
+    """Return a minimal GIF: one transparent pixel."""
     screen = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6)
     return screen + b"\x21\xf9\x04\x01\0\0\0\0" + b"\x2c\0\0\0\0\1\0\1\0\0" + b"\2\2\x44\1\0" + b"\x3b"

@@ -1,9 +1,9 @@
-"""The state of an embedded lakeFS; it knows no HTTP.
+"""The state of the embedded lakeFS, independent of HTTP.
 
-- `database`: SQLite, one writer at a time, readers beside it.
-- `blobs`: the bytes of objects, in files.
+- `database`: SQLite, one writer at a time, concurrent readers.
+- `blobs`: the bytes of objects, as files.
 - `trees`: sorted, immutable, content-addressed ranges under a meta-range.
-- `merging`: differences and three-way merges that skip what is equal.
+- `merging`: differences and three-way merges that skip equal ranges.
 - `commits`: commit records and their ids, log, merge base.
-- `lake`: repositories, branches, tags, staging: everything that moves.
+- `lake`: the data directory: repositories and documents; `branches` and `versions` change them.
 """

@@ -1,7 +1,7 @@
-"""Physical addresses: what they look like outside, which are signed, and the bytes they lead to.
+"""Physical addresses: their public form, their signatures, and the bytes that they lead to.
 
-Uploads are kept by their content, so the file that such an address names does not exist; an address that was handed
-out to be linked, and one of an allowed folder, is the name of a real file.
+Uploads are stored by content, so the file that such an address names does not exist. An address that was issued for
+linking, and one in an allowed folder, is the path of a real file.
 """
 
 from __future__ import annotations
@@ -30,24 +30,17 @@ SCHEMES = {
     "mem": "mem",
     "memory": "mem",
 }
-"""Of the stores that lakeFS knows, each with the one under which it shows them."""
+"""The schemes that lakeFS knows, each with its public form."""
 
 DATA = "data/"
 TRAVERSAL = "bad path traversal blocked"
 
 
-def _read(address: str) -> Url:
-    try:
-        return read_url(address, whole=True)
-    except ValueError as wrong:
-        raise Refusal(f"could not parse URI: {wrong}") from None
-
-
 def scheme_of(url: Url) -> str:
-    """Return the scheme under which lakeFS knows an address's store.
+    """Return the public scheme of an address.
 
     Raises:
-        Invalid: it knows no such store.
+        Invalid: lakeFS does not know the scheme.
     """
     if url.scheme not in SCHEMES:
         raise Invalid(f"invalid storage scheme {url.scheme}: invalid address")
@@ -55,7 +48,7 @@ def scheme_of(url: Url) -> str:
 
 
 def is_below(namespace: str, address: str) -> bool:
-    """Whether an address is among the data of a storage namespace."""
+    """Whether an address is in the data folder of a storage namespace."""
     return address.startswith(namespace.rstrip("/") + "/" + DATA)
 
 
@@ -65,33 +58,36 @@ class Addresses:
     Args:
         lake: the state.
         repository: the repository.
-        allowed: folders outside of the data directory that may be read.
+        allowed: folders outside the data directory that may be read.
 
     Attributes:
-        root: what the addresses of this repository's data begin with, as they are shown.
+        root: the public prefix of the addresses of this repository's data.
     """
 
     def __init__(self, lake: Lake, repository: Repository, allowed: Sequence[str]) -> None:
         self._blobs = lake.blobs
         self._store = lake.directory.absolute() / "namespaces"
         self._allowed = allowed
-        self._said = repository.storage_namespace
+        self._given = repository.storage_namespace
         self._namespace = repository.storage_namespace.rstrip("/") + "/"
         self.root = f"{SCHEME}://{self._store}/{self._namespace.partition('://')[2].lstrip('/')}"
 
-    def shown(self, address: str) -> str:
-        """Return an address as listings show it; lakeFS 1.84 puts its folder before any (recorded).
+    def public(self, address: str) -> str:
+        """Return an address as the API shows it; lakeFS 1.84 prepends its folder to every one (recorded).
 
         Raises:
-            Refusal: it leads nowhere.
-            Forbidden: it is outside of the allowed folders.
-            Invalid: no store is called so, or the namespace is no URL.
+            Refusal: the address leads nowhere.
+            Forbidden: it is outside the allowed folders.
+            Invalid: the scheme is unknown, or the namespace is not a URL.
         """
         whole = self._whole(address)
         if whole != address:
             self.check_namespace()
             return whole
-        url = _read(address)
+        try:
+            url = read_url(address, whole=True)
+        except ValueError as wrong:
+            raise Refusal(f"could not parse URI: {wrong}") from None
         scheme = scheme_of(url)
         if address.startswith(f"{SCHEME}://"):
             self.path(address)
@@ -100,20 +96,20 @@ class Addresses:
         return f"{scheme}://{normpath(f'{self._store}/{url.host}/{url.raw_path}')}"
 
     def _whole(self, address: str) -> str:
-        """Return the whole address of one among the data."""
+        """Return the absolute address of one in the namespace."""
         return self.root + address.removeprefix(self._namespace) if is_below(self._namespace, address) else address
 
     def path(self, address: str) -> Path:
         """Return the file of an address of this store.
 
         Raises:
-            Refusal: it is not a whole path, or not written in the shortest way.
-            Forbidden: it is outside of the allowed folders.
+            Refusal: the path is not absolute and normalized.
+            Forbidden: it is outside the allowed folders.
         """
         return self.allowed(address.removeprefix(f"{SCHEME}://"))
 
     def allowed(self, text: str) -> Path:
-        """Return a file that may be read, as `path` does."""
+        """Return a file that may be read; raises as `path` does."""
         if not text.startswith("/") or text.startswith("//") or normpath(text) != text:
             raise Refusal(TRAVERSAL)
         path = Path(text)
@@ -123,20 +119,20 @@ class Addresses:
         return path
 
     def check_namespace(self) -> None:
-        """Raise when the storage namespace is no URL; lakeFS 1.84 takes such a one, but shows nothing below it."""
+        """Raise if the storage namespace is not a URL; lakeFS 1.84 accepts such a one, but lists nothing below it."""
         if not self._is_url:
-            raise Invalid(f"default namespace {self._said}: invalid address")
+            raise Invalid(f"default namespace {self._given}: invalid address")
 
     @cached_property
     def _is_url(self) -> bool:
         try:
-            read_url(self._said, whole=True)
+            read_url(self._given, whole=True)
         except ValueError:
             return False
         return True
 
     def check_key(self, key: str) -> str:
-        """Return the file of a path below the namespace; raise when it would lead out of it."""
+        """Return the file of a path in the namespace; raise if it would lead out of it."""
         namespace = normpath(f"{self._store}/{self._namespace.partition('://')[2]}")
         whole = normpath(f"{namespace}/{key}")
         if whole != namespace and not whole.startswith(f"{namespace}/"):
@@ -144,7 +140,7 @@ class Addresses:
         return whole
 
     def is_upload(self, address: str) -> bool:
-        """Whether an address is that of an upload, whose bytes are kept by their content."""
+        """Whether an address is that of an upload, whose bytes are stored by content."""
         whole = self._whole(address)
         return whole.startswith(f"{SCHEME}://{self._store}/") and "," not in whole.rpartition("/")[2]
 
@@ -152,7 +148,7 @@ class Addresses:
         """Open the bytes of an object.
 
         Raises:
-            OSError: there are none.
+            OSError: the file does not exist or cannot be read.
             Refusal: the address leads nowhere.
         """
         if self.is_upload(entry.address):
@@ -163,7 +159,7 @@ class Addresses:
         return self.path(address).open("rb")
 
     def write(self, address: str, source: IO[bytes]) -> None:
-        """Write a file of its own at an address among the data."""
+        """Write a new file at an address in the namespace."""
         path = self.path(self._whole(address))
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:

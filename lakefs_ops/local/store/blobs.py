@@ -1,4 +1,4 @@
-"""The bytes of objects: files that are complete before anything names them."""
+"""The bytes of objects: files that are complete before anything refers to them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-CHUNK = 1 << 20
+READ_SIZE = 1 << 20
+"""Number of bytes that are read at a time."""
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
 class Blobs:
-    """Files below one directory, named by their content.
+    """Files in one directory, named by their content.
 
     Args:
-        directory: where the files are; made when missing.
+        directory: the directory of the files; created if missing.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -29,27 +30,18 @@ class Blobs:
             left_over.unlink()
 
     def write(self) -> Incoming:
-        """Begin a new file; nothing refers to it until it is kept."""
+        """Open a new file; nothing refers to it until it is kept."""
         return Incoming(self, self._incoming)
 
     def path(self, checksum: str, size: int) -> Path:
-        """Return where the file with these bytes is, if there is one."""
-        return self.path_in(self._directory, checksum, size)
-
-    @staticmethod
-    def path_in(directory: Path, checksum: str, size: int) -> Path:
-        """Return where the file with these bytes is below a directory, if there is one."""
-        return directory / checksum[:2] / f"{checksum}-{size:x}"
-
-    def holds(self, checksum: str, size: int) -> bool:
-        """Whether there is a file with these bytes."""
-        return _DIGEST.fullmatch(checksum) is not None and self.path(checksum, size).exists()
+        """Return the path of the file with these bytes."""
+        return self._directory / checksum[:2] / f"{checksum}-{size:x}"
 
     def open(self, checksum: str, size: int) -> IO[bytes]:
-        """Open the file with these bytes to read.
+        """Open the file with these bytes for reading.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: it does not exist.
         """
         if not _DIGEST.fullmatch(checksum):
             raise FileNotFoundError(checksum)
@@ -60,7 +52,7 @@ class Incoming:
     """A file that is being written.
 
     Attributes:
-        size: bytes so far.
+        size: number of bytes so far.
     """
 
     def __init__(self, blobs: Blobs, incoming: Path) -> None:
@@ -71,33 +63,33 @@ class Incoming:
         self.size = 0
 
     def write(self, chunk: bytes | bytearray) -> None:
-        """Add bytes."""
+        """Append bytes."""
         self._digest.update(chunk)
         self._file.write(chunk)
         self.size += len(chunk)
 
     @property
     def checksum(self) -> str:
-        """MD5 of the bytes so far, in hexadecimal digits."""
+        """MD5 of the bytes so far, in hexadecimal."""
         return self._digest.hexdigest()
 
     def keep(self) -> None:
-        """Finish the file; equal bytes share one."""
+        """Finish the file; files with equal bytes become one."""
         self._file.close()
         target = self._blobs.path(self.checksum, self.size)
         target.parent.mkdir(exist_ok=True)
         self._path.replace(target)
 
     def discard(self) -> None:
-        """Forget the file."""
+        """Delete the file."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
 
 def pieces(file: IO[bytes], start: int, length: int) -> Iterator[bytes]:
-    """Give a part of a file in pieces, and close the file."""
+    """Yield a part of a file in pieces, and close the file."""
     with file:
         file.seek(start)
-        while length > 0 and (chunk := file.read(min(CHUNK, length))):
+        while length > 0 and (chunk := file.read(min(READ_SIZE, length))):
             length -= len(chunk)
             yield chunk

@@ -1,4 +1,4 @@
-"""Branches, tags and what is uncommitted on a branch."""
+"""Branches and their uncommitted changes, and tags."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from lakefs_ops.local.errors import Conflicting, Forbidden, Invalid, Missing, Refusal
+from lakefs_ops.local.errors import Conflicting, Forbidden, Invalid, Missing, Refusal, prefixed
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.lake import Lake, Repository
@@ -15,7 +15,8 @@ from lakefs_ops.local.store.protection import is_protected
 from lakefs_ops.local.store.refs import POINTS_AT_A_COMMIT, Resolved
 from lakefs_ops.local.store.trees import Entry, decode, encode
 
-PAGE = 1000
+ROWS = 1000
+"""Number of staged rows that are read at a time."""
 
 _STAGED_AT = """
 SELECT entry, 0 FROM staging WHERE repository = ?1 AND branch = ?2 AND path = ?3 UNION ALL
@@ -40,9 +41,9 @@ class Branch(NamedTuple):
     """A branch.
 
     Attributes:
-        id: its name.
+        id: the name.
         commit_id: the commit it points at.
-        hidden: whether listings leave it out.
+        hidden: whether listings omit it.
     """
 
     id: str
@@ -54,13 +55,9 @@ class Branch(NamedTuple):
 class Branches:
     """The branches of one repository.
 
-    What is uncommitted lies in two layers: what was staged lately, over what was sealed. A commit, and whatever else
-    wants to move the branch, seals first, and drops what is sealed only when it succeeds; as in lakeFS that shows in
-    a hard reset, which looks at the sealed layer alone.
-
-    Args:
-        lake: the state.
-        repository: the repository.
+    Uncommitted changes are kept in two layers: recently staged changes on top of sealed ones. A commit, like every
+    other operation that moves the branch, seals first, and drops the sealed layer only if it succeeds. As in lakeFS
+    this is visible in a hard reset, which checks the sealed layer only.
     """
 
     lake: Lake
@@ -79,7 +76,7 @@ class Branches:
         """Return a branch.
 
         Raises:
-            Missing: there is none.
+            Missing: the branch does not exist.
         """
         found = self.find(name)
         if found is None:
@@ -87,7 +84,7 @@ class Branches:
         return found
 
     def list(self, prefix: str = "", after: str = "", *, show_hidden: bool = False) -> Iterator[Branch]:
-        """Go through the branches by name."""
+        """Iterate over the branches, ordered by name."""
         rows = self.lake.database.rows(
             "SELECT id, commit_id, hidden FROM branches"
             " WHERE repository = ? AND id >= ? AND id > ? AND hidden <= ? ORDER BY id",
@@ -99,7 +96,7 @@ class Branches:
         return (Branch(*row) for row in rows if row[0].startswith(prefix))
 
     def create(self, name: str, source: str, *, hidden: bool) -> Commit:
-        """Make a branch at the commit of another ref; return the commit."""
+        """Create a branch at the commit of another ref; return the commit."""
         with self.lake.database.writing() as connection:
             commit = self.check_new(name, source)
             connection.execute(
@@ -112,9 +109,9 @@ class Branches:
         """Return the commit that a new branch would point at.
 
         Raises:
-            Invalid: the name, or the source.
+            Invalid: the name or the source is not valid.
             Conflicting: a branch, tag or commit has the name.
-            Missing: the source names nothing.
+            Missing: the source does not exist.
         """
         names.check_branch(name, explain=True)
         names.check_ref(source)
@@ -125,17 +122,14 @@ class Branches:
         return commit
 
     def _source(self, source: str) -> Commit:
-        said = f"source reference '{source}'"
-        try:
+        with prefixed(f"source reference '{source}': "):
             found = self.lake.refs.resolve(self.repository.uid, source)
-        except (Missing, Invalid) as refused:
-            raise type(refused)(f"{said}: {refused.message}") from None
-        if found.modifier == "$":
-            raise Refusal(f"{said}: can't create a branch without commit")
+            if found.modifier == "$":
+                raise Refusal("can't create a branch without commit")
         return found.commit
 
     def check_free(self, name: str, what: str) -> None:
-        """Raise when a commit, or (for a branch) a tag has the name: the three never share one."""
+        """Raise if a commit, a tag (for a branch) or a branch (for a tag) has the name."""
         if self.lake.commits.find(self.repository.uid, name):
             raise Conflicting(f"commit ID {name}: conflict found")
         if what == "branch name" and Tags(self.lake, self.repository).find(name):
@@ -144,13 +138,13 @@ class Branches:
             raise Conflicting(f"branch name {name}: conflict found")
 
     def move(self, name: str, commit_id: str) -> None:
-        """Let a branch point at a commit; must be inside a transaction."""
+        """Point a branch at a commit, inside a transaction."""
         self.lake.database.connection.execute(
             "UPDATE branches SET commit_id = ? WHERE repository = ? AND id = ?", (commit_id, self.repository.uid, name)
         )
 
     def delete(self, name: str) -> None:
-        """Forget a branch with what is uncommitted on it; its commits stay."""
+        """Delete a branch with its uncommitted changes; its commits stay."""
         with self.lake.database.writing() as connection:
             if name == self.repository.default_branch:
                 raise Forbidden("cannot delete repository default branch")
@@ -158,18 +152,18 @@ class Branches:
             connection.execute("DELETE FROM branches WHERE repository = ? AND id = ?", (self.repository.uid, name))
             self.drop(name)
 
-    def check_writable(self, name: str, what: str = "cannot write to protected branch") -> None:
-        """Raise when a protection rule covers the branch."""
+    def check_writable(self, name: str, message: str = "cannot write to protected branch") -> None:
+        """Raise if the branch is protected."""
         if is_protected(self.lake, self.repository.uid, name):
-            raise Forbidden(what)
+            raise Forbidden(message)
 
-    # what is uncommitted --------------------------------------------------------------------------------
+    # uncommitted changes --------------------------------------------------------------------------------
 
     def stage(self, name: str, path: str, entry: Entry | None) -> None:
-        """Write or (None) remove an object on a branch, uncommitted.
+        """Stage an object on a branch, or its removal (None).
 
         Raises:
-            Missing: there is no such branch, perhaps not any more.
+            Missing: the branch does not exist (any more).
         """
         with self.lake.database.writing() as connection:
             self.get(name, f"branch '{name}' not found")
@@ -179,19 +173,19 @@ class Branches:
             )
 
     def remove(self, name: str, path: str, *, tombstone: bool = True) -> None:
-        """Remove an object on a branch, uncommitted.
+        """Stage the removal of an object on a branch.
 
         Args:
             name: the branch.
             path: the path.
-            tombstone: whether what was only staged leaves a mark of its removal. Without, lakeFS also passes over a
-                path that was staged anew over a removal that is sealed, and so do we.
+            tombstone: record the removal even of an object that was only staged. Without it, lakeFS and this server
+                also ignore a path that was staged again after its removal was sealed.
         """
         with self.lake.database.writing() as connection:
             here = (self.repository.uid, name, path)
             head = self.head(name)
             layers = dict(self.lake.database.rows(_LAYERS_AT, *here))
-            # What is staged is looked at first: such a path is removed even where the head's data cannot be read.
+            # Staged changes are checked first: such a path is removed even if the head's data cannot be read.
             if (
                 (tombstone and "staged" in layers)
                 or self.lake.trees.get(head.meta_range_id, path) is not None
@@ -201,16 +195,16 @@ class Branches:
             elif not tombstone and "sealed" not in layers:
                 connection.execute("DELETE FROM staging WHERE repository = ? AND branch = ? AND path = ?", here)
 
-    def take_back(self, name: str, path: str) -> None:
-        """Stage what is committed at a path over what is uncommitted there."""
+    def undo(self, name: str, path: str) -> None:
+        """Undo the uncommitted change of a path by staging its committed state."""
         with self.lake.database.writing():
             found, entry = self.staged_at(name, path)
             before = self.lake.trees.get(self.head(name).meta_range_id, path)
             if found and not same(before, entry):
                 self.stage(name, path, before)
 
-    def take_back_below(self, name: str, prefix: str) -> None:
-        """Take back the changes below a prefix; what they were stays sealed below what is staged over them."""
+    def undo_below(self, name: str, prefix: str) -> None:
+        """Undo the uncommitted changes under a prefix; they stay sealed under the staged reversal."""
         with self.lake.database.writing():
             changes = []
             for change in self.changes(name, prefix):
@@ -226,7 +220,7 @@ class Branches:
                     self.stage(name, change.path, change.left)
 
     def seal(self, name: str) -> None:
-        """Put what is staged over what is sealed."""
+        """Move the staged changes into the sealed layer."""
         with self.lake.database.writing() as connection:
             here = (self.repository.uid, name)
             connection.execute(
@@ -235,47 +229,47 @@ class Branches:
             connection.execute("DELETE FROM staging WHERE repository = ? AND branch = ?", here)
 
     def drop(self, name: str) -> None:
-        """Forget all that is uncommitted."""
+        """Drop all uncommitted changes."""
         with self.lake.database.writing() as connection:
             here = (self.repository.uid, name)
             connection.execute("DELETE FROM staging WHERE repository = ? AND branch = ?", here)
             self.drop_sealed(name)
 
     def drop_sealed(self, name: str) -> None:
-        """Forget what is sealed; what was staged since stays."""
+        """Drop the sealed changes; changes staged later stay."""
         with self.lake.database.writing() as connection:
             here = (self.repository.uid, name)
             connection.execute("DELETE FROM sealed WHERE repository = ? AND branch = ?", here)
 
     def staged_at(self, name: str, path: str) -> tuple[bool, Entry | None]:
-        """Return whether something is uncommitted at a path, and what: None for a removal."""
+        """Return whether a path has an uncommitted change, and its entry: None for a removal."""
         row = self.lake.database.row(_STAGED_AT, self.repository.uid, name, path)
         return (False, None) if row is None else (True, None if row[0] is None else decode(row[0]))
 
     def staged(self, name: str, start: str = "") -> Iterator[tuple[str, Entry | None]]:
-        """Go through what is uncommitted, from a path on, that path included."""
+        """Iterate over the uncommitted entries from a path on (inclusive)."""
         return self._staged(_STAGED_FROM, name, start)
 
     def sealed(self, name: str) -> Iterator[tuple[str, Entry | None]]:
-        """Go through what is sealed."""
+        """Iterate over the sealed entries."""
         return self._staged(_SEALED_FROM, name, "")
 
     def _staged(self, statement: str, name: str, start: str) -> Iterator[tuple[str, Entry | None]]:
-        rows = self.lake.database.rows(statement, self.repository.uid, name, start, PAGE)
+        rows = self.lake.database.rows(statement, self.repository.uid, name, start, ROWS)
         while True:
             for path, text in rows:
                 yield path, None if text is None else decode(text)
-            if len(rows) < PAGE:
+            if len(rows) < ROWS:
                 return
-            # No path lies between one and itself with the smallest character behind it.
-            rows = self.lake.database.rows(statement, self.repository.uid, name, rows[-1][0] + "\0", PAGE)
+            # No path sorts between another one and that one followed by the smallest character.
+            rows = self.lake.database.rows(statement, self.repository.uid, name, rows[-1][0] + "\0", ROWS)
 
     def changes(self, name: str, start: str = "") -> Iterator[Change]:
-        """Go through the uncommitted changes that are changes: what equals the head's content is none."""
+        """Iterate over the uncommitted changes, without entries that equal the head's content."""
         return self.effective(self.head(name), self.staged(name, start))
 
     def effective(self, head: Commit, staged: Iterable[tuple[str, Entry | None]]) -> Iterator[Change]:
-        """Go through what is a change to a commit, of what is uncommitted."""
+        """Iterate over the uncommitted entries that differ from a commit."""
         for path, entry in staged:
             before = self.lake.trees.get(head.meta_range_id, path)
             if entry is None:
@@ -296,10 +290,10 @@ class Branches:
         """Return the commit that a branch points at."""
         return self.lake.commits.get(self.repository.uid, self.get(name).commit_id)
 
-    # what a ref shows -----------------------------------------------------------------------------------
+    # reading at a ref -----------------------------------------------------------------------------------
 
     def entry(self, at: Resolved, path: str) -> Entry | None:
-        """Return the entry of a path at a ref: uncommitted over committed."""
+        """Return the entry of a path at a ref: its uncommitted state if there is one, else the committed one."""
         if at.staged is not None:
             found, entry = self.staged_at(at.staged, path)
             if found:
@@ -307,7 +301,7 @@ class Branches:
         return self.lake.trees.get(at.commit.meta_range_id, path)
 
     def entries(self, at: Resolved, start: str = "") -> Iterator[tuple[str, Entry]]:
-        """Go through what a ref shows, from a path on, that path included."""
+        """Iterate over the entries at a ref from a path on (inclusive)."""
         committed = self.lake.trees.walk(at.commit.meta_range_id, start)
         if at.staged is None:
             return committed
@@ -317,7 +311,7 @@ class Branches:
 def _over(
     staged: Iterator[tuple[str, Entry | None]], committed: Iterator[tuple[str, Entry]]
 ) -> Iterator[tuple[str, Entry]]:
-    """Lay what is uncommitted over what is committed."""
+    """Merge uncommitted entries over committed ones."""
     below = next(committed, None)
     for path, entry in staged:
         while below is not None and below[0] < path:
@@ -334,28 +328,23 @@ def _over(
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The tags of one repository.
-
-    Args:
-        lake: the state.
-        repository: the repository.
-    """
+    """The tags of one repository."""
 
     lake: Lake
     repository: Repository
 
     def find(self, name: str) -> str | None:
-        """Return the id of the commit that a tag names, or None."""
+        """Return the id of the tagged commit, or None."""
         row = self.lake.database.row(
             "SELECT commit_id FROM tags WHERE repository = ? AND id = ?", self.repository.uid, name
         )
         return None if row is None else row[0]
 
     def get(self, name: str) -> str:
-        """Return the id of the commit that a tag names.
+        """Return the id of the tagged commit.
 
         Raises:
-            Missing: there is no such tag.
+            Missing: the tag does not exist.
         """
         names.check_tag(name)
         found = self.find(name)
@@ -364,7 +353,7 @@ class Tags:
         return found
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[tuple[str, str]]:
-        """Go through the tags by name."""
+        """Iterate over the tags, ordered by name."""
         rows = self.lake.database.rows(
             "SELECT id, commit_id FROM tags WHERE repository = ? AND id >= ? AND id > ? ORDER BY id",
             self.repository.uid,
@@ -374,12 +363,12 @@ class Tags:
         return ((row[0], row[1]) for row in rows if row[0].startswith(prefix))
 
     def target(self, name: str, ref: str) -> Commit:
-        """Return the commit that a tag would name, whether there is one of its name or not.
+        """Return the commit for a new tag, even if the tag exists.
 
         Raises:
-            Invalid: the name, or the ref.
+            Invalid: the name or the ref is not valid.
             Conflicting: a branch or commit has the name.
-            Missing: the ref names nothing.
+            Missing: the ref does not exist.
         """
         names.check_tag(name)
         Branches(self.lake, self.repository).check_free(name, "tag ID")
@@ -388,12 +377,12 @@ class Tags:
         return self.lake.refs.commit(self.repository.uid, ref, dollar=POINTS_AT_A_COMMIT)
 
     def check_new(self, name: str, ref: str) -> Commit:
-        """Return the commit that a new tag would name.
+        """Return the commit for a new tag.
 
         Raises:
-            Invalid: the name, or the ref.
+            Invalid: the name or the ref is not valid.
             Conflicting: a tag, branch or commit has the name.
-            Missing: the ref names nothing.
+            Missing: the ref does not exist.
         """
         commit = self.target(name, ref)
         if self.find(name):
@@ -401,14 +390,14 @@ class Tags:
         return commit
 
     def create(self, name: str, ref: str) -> Commit:
-        """Make a tag; return the commit it names."""
+        """Create a tag; return its commit."""
         with self.lake.database.writing() as connection:
             commit = self.check_new(name, ref)
             connection.execute("INSERT INTO tags VALUES (?, ?, ?)", (self.repository.uid, name, commit.id))
             return commit
 
     def delete(self, name: str) -> None:
-        """Forget a tag."""
+        """Delete a tag."""
         with self.lake.database.writing() as connection:
             self.get(name)
             connection.execute("DELETE FROM tags WHERE repository = ? AND id = ?", (self.repository.uid, name))

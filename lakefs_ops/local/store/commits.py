@@ -1,4 +1,4 @@
-"""Commit records: their ids, the log in lakeFS's order, and the merge base."""
+"""Commit records: their ids, the log in lakeFS's order, and merge bases."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import heapq
 import json
 import struct
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from lakefs_ops.local.store.database import Database
+from lakefs_ops.local.store.database import Cache, Database
 
-CACHED = 4096
+CACHED_COMMITS = 4096
 NANOSECONDS = 1_000_000_000
-LARGEST = (1 << 63) - 1
+MAX_INT64 = (1 << 63) - 1
 
 
 class Commit(NamedTuple):
@@ -24,15 +22,15 @@ class Commit(NamedTuple):
 
     Attributes:
         id: 64 hexadecimal digits, see `commit_id`.
-        parents: the ids of its parents; of a merge the destination's first.
-        committer: who made it.
-        message: its message.
-        created: its date, in Unix seconds.
-        moment: the same in nanoseconds, which orders the log.
-        meta_range_id: its tree.
+        parents: the ids of its parents; for a merge the destination comes first.
+        committer: the id of the user who committed.
+        message: the message.
+        created: the date, in Unix seconds.
+        moment: the date in nanoseconds, which orders the log.
+        meta_range_id: the tree.
         metadata: keys and values.
-        generation: one more than its highest parent's.
-        version: of the record.
+        generation: one more than the highest generation of its parents.
+        version: the version of the record's format.
     """
 
     id: str
@@ -56,7 +54,7 @@ def commit_id(
     metadata: Mapping[str, str],
     parents: tuple[str, ...],
 ) -> str:
-    """Return the id that lakeFS gives a commit (contract, part 3).
+    """Return the id of a commit, computed as lakeFS does (contract, part 3).
 
     Example:
         >>> len(commit_id(committer="", message="", meta_range_id="", created=0, metadata={}, parents=()))
@@ -84,8 +82,8 @@ def _text(value: str) -> bytes:
 
 
 def moment_of(date: int) -> int:
-    """Return a date in nanoseconds; what is beyond 64 bits is at their end."""
-    return max(-LARGEST, min(LARGEST, date * NANOSECONDS))
+    """Return a date in nanoseconds, clamped to 64 bits."""
+    return max(-MAX_INT64, min(MAX_INT64, date * NANOSECONDS))
 
 
 def new_commit(
@@ -97,16 +95,7 @@ def new_commit(
     metadata: Mapping[str, str],
     date: int | None = None,
 ) -> Commit:
-    """Make a commit record, not yet stored.
-
-    Args:
-        parents: its parents; of a merge the destination's first.
-        committer: who makes it.
-        message: its message.
-        meta_range_id: its tree.
-        metadata: keys and values.
-        date: its date in Unix seconds, now by default.
-    """
+    """Create a commit record without storing it; the arguments are those of `Commit`, the date is now by default."""
     now = time.time_ns()
     created = now // NANOSECONDS if date is None else date
     moment = now if date is None else moment_of(date)
@@ -126,18 +115,14 @@ def new_commit(
 
 
 class Commits:
-    """The commits of all repositories.
-
-    Args:
-        database: where they are kept.
-    """
+    """The commits of all repositories."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: OrderedDict[tuple[int, str], Commit] = OrderedDict()
+        self._known: Cache[tuple[int, str], Commit] = Cache(CACHED_COMMITS)
 
     def find(self, repository: int, commit_id: str) -> Commit | None:
-        """Return a commit by its whole id, or None."""
+        """Return a commit by its full id, or None."""
         key = (repository, commit_id)
         found = self._known.get(key)
         if found is None:
@@ -150,22 +135,22 @@ class Commits:
             if row is None:
                 return None
             found = Commit._make((row[0], tuple(json.loads(row[1])), *row[2:7], json.loads(row[7]), *row[8:]))
-            self._remember(key, found)
+            self._known[key] = found
         return found
 
     def get(self, repository: int, commit_id: str) -> Commit:
-        """Return a commit that must be there.
+        """Return a commit that must exist.
 
         Raises:
-            KeyError: it is not.
+            KeyError: it does not.
         """
         found = self.find(repository, commit_id)
         if found is None:
             raise KeyError(commit_id)
         return found
 
-    def beginning(self, repository: int, prefix: str) -> list[str]:
-        """Return up to two ids that begin so."""
+    def starting_with(self, repository: int, prefix: str) -> list[str]:
+        """Return up to two ids that start with a prefix."""
         rows = self._database.rows(
             "SELECT id FROM commits WHERE repository = ? AND id >= ? AND id < ? LIMIT 2",
             repository,
@@ -175,7 +160,7 @@ class Commits:
         return [row[0] for row in rows]
 
     def store(self, repository: int, commit: Commit) -> None:
-        """Keep a commit; a commit of the same id is the same commit."""
+        """Store a commit unless it exists; equal ids mean equal commits."""
         with self._database.writing() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -193,16 +178,16 @@ class Commits:
         first_parent: bool = False,
         wanted: Callable[[Commit], bool] | None = None,
     ) -> Iterator[Commit]:
-        """Go through the commits that a head holds, the newest first.
+        """Iterate over a head and its ancestors, newest first.
 
-        A parent is looked at only after its child was shown, and of two of the same moment the larger id comes
-        first (lakeFS 1.84, recorded).
+        A parent comes only after its child, and of two commits of the same moment the larger id comes first (lakeFS
+        1.84, recorded).
 
         Args:
             repository: the repository's number.
-            head: where to begin.
-            first_parent: follow only the first parent.
-            wanted: whether to walk through a commit at all.
+            head: the first commit.
+            first_parent: follow only the first parent of each commit.
+            wanted: whether to include a commit and follow its parents.
         """
         queue = [_NewestFirst(head)]
         seen = {head.id}
@@ -217,10 +202,10 @@ class Commits:
                     heapq.heappush(queue, _NewestFirst(self.get(repository, parent)))
 
     def merge_base(self, repository: int, left: Commit, right: Commit) -> Commit | None:
-        """Return the commit from which both come, or None.
+        """Return the merge base of two commits, or None.
 
-        Commits are taken by the highest generation, then the newest; each hands its marks to its parents, and the
-        first that bears both is the base (contract, 2.8).
+        Commits are visited by the highest generation, then the newest. Each passes its marks to its parents; the first
+        commit with both marks is the base (contract, 2.8).
         """
         if left.id == right.id:
             return left
@@ -240,14 +225,9 @@ class Commits:
                     heapq.heappush(queue, (-parent.generation, -parent.moment, parent.id, parent))
         return None
 
-    def _remember(self, key: tuple[int, str], commit: Commit) -> None:
-        self._known[key] = commit
-        while len(self._known) > CACHED:
-            self._known.popitem(last=False)
-
 
 class _NewestFirst:
-    """Orders commits in a queue."""
+    """Orders the commits of a queue."""
 
     __slots__ = ("commit",)
 

@@ -1,7 +1,7 @@
-"""SQLite in WAL mode: one writer at a time, readers beside it, one connection a thread.
+"""SQLite in WAL mode: one writer at a time, concurrent readers, one connection per thread.
 
-A transaction that was committed survives the end of the process, also by SIGKILL; ``synchronous=NORMAL`` may lose
-the last ones only with the machine's power, which is enough for a server to try and test on.
+A committed transaction survives the end of the process, even by SIGKILL. With ``synchronous=NORMAL`` a power failure
+may lose the last ones, which is acceptable for a test server.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lakefs_ops.local.errors import Refusal
 
@@ -49,6 +50,26 @@ CREATE TABLE IF NOT EXISTS ranges (id TEXT PRIMARY KEY, data BLOB NOT NULL);
 FILE = "lakefs.db"
 """The name of the database in the data directory."""
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Cache(OrderedDict[K, V]):
+    """A dictionary that keeps only the items added last.
+
+    Args:
+        size: maximum number of items.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        while len(self) > self._size:
+            self.popitem(last=False)
+
 
 class InUse(Refusal):
     """Another process has the data directory open."""
@@ -58,7 +79,7 @@ class Database:
     """The database of one data directory.
 
     Args:
-        directory: where it is kept; made when missing. One process at a time may have it open.
+        directory: the data directory, created if missing. Only one process at a time may open it.
 
     Raises:
         InUse: another process has it open.
@@ -72,7 +93,7 @@ class Database:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock_file.close()
-            raise InUse(f"another process serves {directory}; stop it, or choose another directory") from None
+            raise InUse(f"another process serves {directory}: stop it, or use another directory") from None
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._registry = threading.Lock()
@@ -106,7 +127,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes; the only one at a time. What is inside belongs together, or is undone."""
+        """Run a write transaction, the only one at a time; an exception inside rolls it back."""
         with self._writer:
             connection = self.connection
             if connection.in_transaction:
@@ -129,7 +150,7 @@ class Database:
         return self.connection.execute(statement, values).fetchall()
 
     def close(self) -> None:
-        """Close all connections and leave the directory to others."""
+        """Close all connections and release the directory."""
         with self._writer, self._registry:
             for connection in self._all:
                 connection.close()

@@ -1,4 +1,4 @@
-"""Dumps: the branches, tags and commits of a repository, to be restored into a bare one."""
+"""Dumps of the branches, tags and commits of a repository, for restoring them into a bare one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import json
 from collections.abc import Mapping
 
 from lakefs_ops.local.errors import DataGone, Forbidden, Invalid, Refusal
-from lakefs_ops.local.store.lake import Lake, Repository
-
-SERVER = 0
-"""The number under which dumps are kept: they outlive their repository."""
+from lakefs_ops.local.store.lake import SERVER, Lake, Repository
 
 KIND = "dump"
 COLUMNS = {
@@ -18,18 +15,18 @@ COLUMNS = {
     "commits": "id, parents, committer, message, created, moment, meta_range_id, metadata, generation, version",
     "tags": "id, commit_id",
 }
-"""What is dumped of each table."""
+"""The dumped columns of each table."""
 
 _OTHER_PART = "dumps created by lakeFS versions before v0.61.0 are no longer supported: no commit generation"
 
 
 def dump(lake: Lake, repository: Repository) -> dict[str, str]:
-    """Keep a dump; return the ids of its parts by their names in the API."""
+    """Store a dump, which outlives its repository; return the ids of its parts by their names in the API."""
     with lake.database.writing():
-        return {f"{table}_meta_range_id": _keep(lake, repository, table) for table in COLUMNS}
+        return {f"{table}_meta_range_id": _store(lake, repository, table) for table in COLUMNS}
 
 
-def _keep(lake: Lake, repository: Repository, table: str) -> str:
+def _store(lake: Lake, repository: Repository, table: str) -> str:
     rows = lake.database.rows(
         f"SELECT {COLUMNS[table]} FROM {table} WHERE repository = ? ORDER BY id",  # noqa: S608
         repository.uid,
@@ -58,12 +55,12 @@ def restore(lake: Lake, repository: Repository, ids: Mapping[str, str], *, force
         lake: the state.
         repository: the repository.
         ids: the ids of the parts, by their names in the API.
-        force: whether it may be read-only.
+        force: allow on a read-only repository.
 
     Raises:
-        Forbidden: it is read-only.
+        Forbidden: the repository is read-only.
         DataGone: its storage namespace has no such dump.
-        Invalid: it is not bare, or not any more.
+        Invalid: it is not bare (any more).
     """
     if repository.read_only and not force:
         raise Forbidden("read-only repository")
@@ -78,8 +75,8 @@ def restore(lake: Lake, repository: Repository, ids: Mapping[str, str], *, force
                 raise DataGone("No data")
             if part["table"] != table:
                 raise Refusal(_OTHER_PART)
-            marks = ", ".join("?" * (columns.count(",") + 2))
+            placeholders = ", ".join("?" * (columns.count(",") + 2))
             connection.executemany(
-                f"INSERT INTO {table} (repository, {columns}) VALUES ({marks})",  # noqa: S608
+                f"INSERT INTO {table} (repository, {columns}) VALUES ({placeholders})",  # noqa: S608
                 ((repository.uid, *row) for row in part["rows"]),
             )

@@ -1,7 +1,7 @@
-r"""Globs on branch names, as branch protection of lakeFS 1.84 reads them.
+r"""Globs on branch names, as in the branch protection of lakeFS 1.84.
 
-``*`` and ``**`` stand for any text, ``?`` for one sign, ``[abc]`` and ``[a-c]`` for one of several, ``[!a]`` for any
-other, ``{a,b}`` for either; ``\`` takes the sign behind it as it is. A brace that is never closed ends with the glob.
+``*`` and ``**`` match any text, ``?`` one character, ``[abc]`` and ``[a-c]`` one of several characters, ``[!a]`` any
+other one, ``{a,b}`` either text. ``\`` escapes the next character. An unclosed brace ends with the glob.
 """
 
 from __future__ import annotations
@@ -11,65 +11,59 @@ from functools import lru_cache
 
 
 class InvalidGlob(Exception):
-    """A glob that cannot be read; the text says why."""
+    """A glob that is not valid."""
 
 
 @lru_cache(maxsize=1024)
 def compiled(glob: str) -> re.Pattern[str]:
-    """Return the regular expression for whole names.
+    """Return the regular expression that a whole name must match.
 
     Raises:
-        InvalidGlob: it cannot be read.
+        InvalidGlob: the glob is not valid.
     """
     out, at, depth = "", 0, 0
     while at < len(glob):
-        sign = glob[at]
+        letter = glob[at]
         at += 1
-        if sign == "*":
+        if letter == "*":
             out += ".*"
-        elif sign == "?":
+        elif letter == "?":
             out += "."
-        elif sign == "[":
+        elif letter == "[":
             part, at = _one_of(glob, at)
             out += part
-        elif sign == "{":
+        elif letter == "{":
             depth += 1
             out += "(?:"
-        elif sign == "}" and depth:
+        elif letter == "}" and depth:
             depth -= 1
             out += ")"
-        elif sign == "," and depth:
+        elif letter == "," and depth:
             out += "|"
-        elif sign == "\\":
+        elif letter == "\\":
             out += re.escape(glob[at : at + 1])
             at += 1
         else:
-            out += re.escape(sign)
+            out += re.escape(letter)
     return re.compile(out + ")" * depth, re.DOTALL)
 
 
 def _one_of(glob: str, at: int) -> tuple[str, int]:
-    """Read what stands behind a ``[``: either one range, or signs; return it and where it ends."""
+    """Translate the text after a ``[``, one range or single characters; return it and the index of its end."""
     negated = glob.startswith("!", at)
     at += negated
     if glob[at + 1 : at + 2] == "-":
         low, high, end = glob[at], glob[at + 2 : at + 3], at + 3
-        if not high or end >= len(glob):
-            raise InvalidGlob("unexpected end of input")
-        if glob[end] != "]":
-            raise InvalidGlob("expected close range character")
-        if high < low:
-            raise InvalidGlob(f"hi character '{high}' should be greater than lo '{low}'")
+        valid = low <= high
         inside = f"{re.escape(low)}-{re.escape(high)}"
     else:
-        signs, end = "", at
+        letters, end = "", at
         while end < len(glob) and glob[end] != "]":
             end += glob[end] == "\\"
-            signs += glob[end : end + 1]
+            letters += glob[end : end + 1]
             end += 1
-        if end >= len(glob):
-            raise InvalidGlob("unexpected end of input")
-        if not signs:
-            raise InvalidGlob("could not parse range")
-        inside = re.escape(signs)
+        valid = bool(letters)
+        inside = re.escape(letters)
+    if not valid or glob[end : end + 1] != "]":
+        raise InvalidGlob(f"invalid glob: {glob}")
     return f"[{'^' if negated else ''}{inside}]", end + 1

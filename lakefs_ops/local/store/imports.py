@@ -1,4 +1,4 @@
-"""Imports: files of allowed folders become objects of a branch where they lie."""
+"""Imports: files in allowed folders become objects of a branch without being copied."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Any, NamedTuple
 
-from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Refusal
+from lakefs_ops.local.errors import Conflicting, Invalid, Missing, Refusal, prefixed
 from lakefs_ops.local.store.addresses import SCHEME, Addresses, scheme_of
 from lakefs_ops.local.store.commits import Commit
 from lakefs_ops.local.store.lake import Lake, Repository, new_id
-from lakefs_ops.local.store.merging import replace as put_in_place
+from lakefs_ops.local.store.merging import replace as replace_prefixes
 from lakefs_ops.local.store.tasks import INTERRUPTED, KEPT, Tasks
 from lakefs_ops.local.store.trees import ROOT, Entry
 from lakefs_ops.local.store.urls import read_url
@@ -28,21 +28,21 @@ logger = logging.getLogger("lakefs_ops.local")
 KIND = "import"
 
 Replace = Callable[..., Commit]
-"""Gives a branch another content, as `Versions.replace` does; with hooks, if there are any."""
+"""Replaces the content of a branch, like `Versions.replace`, and runs its hooks."""
 
 LAST_IMPORT = ".lakefs.last.import.timestamp"
 CANCELED = "import error: Canceled"
 REFRESH = 0.5
-"""How long a status stays as it was, in seconds (a second in lakeFS 1.84); so long an import can be canceled."""
+"""Minimum duration of an import, in which it can be canceled, and interval of its progress, in seconds."""
 
 
 class Source(NamedTuple):
-    """What is to be imported.
+    """One source of an import.
 
     Attributes:
         path: the address of a file or a folder.
-        is_folder: whether its files are placed under the destination, each with its path.
-        destination: where to; all that begins with it is replaced.
+        is_folder: place the files under the destination, each with its relative path.
+        destination: the target path; everything that starts with it is replaced.
     """
 
     path: str
@@ -56,20 +56,14 @@ class Canceled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Imports:
-    """The imports of one repository.
-
-    Args:
-        lake: the state.
-        repository: the repository.
-        tasks: runs them.
-    """
+    """The imports of one repository."""
 
     lake: Lake
     repository: Repository
     tasks: Tasks
 
     def check(self, sources: Sequence[Source]) -> None:
-        """Raise when a source is among the repository's own data, or above them."""
+        """Raise if a source is inside the repository's own data, or contains them."""
         namespace = self.repository.storage_namespace
         for source in sources:
             if source.path.startswith(namespace):
@@ -82,7 +76,7 @@ class Imports:
                     f"prefix ({source.path}) contains repository namespace: ({namespace}), invalid import source"
                 )
 
-    def begin(
+    def start(
         self,
         replace: Replace,
         branch: str,
@@ -93,10 +87,10 @@ class Imports:
         metadata: Mapping[str, str],
         force: bool,
     ) -> str:
-        """Begin an import; return its id."""
+        """Start an import; return its id."""
         id = new_id()
-        begun = time.time()
-        self._keep(id, {"completed": False, "ingested": 0, "start": self.tasks.start})
+        started = time.time()
+        self._store(id, {"completed": False, "ingested": 0, "start": self.tasks.run_id})
 
         def work() -> None:
             ingested: dict[str, int] = {"objects": 0}
@@ -104,8 +98,8 @@ class Imports:
             try:
                 found = self._ingest(id, sources, addresses, ingested)
                 self._check_writable(found, force=force)
-                made = self._commit(replace, branch, sources, found, message, metadata)
-                outcome = {"completed": True, "commit": made}
+                commit_id = self._commit(replace, branch, sources, found, message, metadata)
+                outcome = {"completed": True, "commit": commit_id}
             except Canceled:
                 return
             except Refusal as refused:
@@ -113,15 +107,15 @@ class Imports:
             except Exception:
                 logger.exception("import %s", id)
                 outcome = {"completed": False, "error": "import error: internal server error"}
-            time.sleep(max(0.0, begun + REFRESH - time.time()))
+            time.sleep(max(0.0, started + REFRESH - time.time()))
             with self.lake.database.writing():
                 if "error" not in self._state(id):
-                    self._keep(id, {"ingested": ingested["objects"], "start": self.tasks.start, **outcome})
+                    self._store(id, {"ingested": ingested["objects"], "start": self.tasks.run_id, **outcome})
 
         self.tasks.submit(work)
         return id
 
-    def _keep(self, id: str, state: Mapping[str, Any]) -> None:
+    def _store(self, id: str, state: Mapping[str, Any]) -> None:
         self.lake.put_document(self.repository.uid, KIND, {"moment": time.time(), **state}, id)
 
     def _state(self, id: str) -> dict[str, Any]:
@@ -131,13 +125,13 @@ class Imports:
         return found
 
     def status(self, id: str) -> dict[str, Any]:
-        """Return how an import stands: ``completed``, ``moment``, ``ingested``, ``commit``, ``error``.
+        """Return the state of an import: ``completed``, ``moment``, ``ingested``, ``commit``, ``error``.
 
         Raises:
-            Missing: there is no such import.
+            Missing: the import does not exist.
         """
         state = self._state(id)
-        if not state["completed"] and "error" not in state and state["start"] != self.tasks.start:
+        if not state["completed"] and "error" not in state and state["start"] != self.tasks.run_id:
             state["error"] = f"import error: {INTERRUPTED}"
         return state
 
@@ -145,50 +139,50 @@ class Imports:
         """Cancel an import.
 
         Raises:
-            Missing: there is no such import.
-            Conflicting: it was completed.
+            Missing: the import does not exist.
+            Conflicting: it is completed.
         """
         with self.lake.database.writing():
             state = self._state(id)
             if state["completed"]:
                 raise Conflicting("conflict found")
-            self._keep(id, state | {"moment": time.time(), "error": CANCELED})
+            self._store(id, state | {"moment": time.time(), "error": CANCELED})
 
     # the work -------------------------------------------------------------------------------------------
 
     def _ingest(
         self, id: str, sources: Sequence[Source], addresses: Addresses, ingested: dict[str, int]
     ) -> dict[str, Entry]:
-        """Return what the sources hold, by the paths it is to have."""
+        """Return the entries of the files in the sources, by their new paths."""
         found: dict[str, Entry] = {}
-        told = time.monotonic()
+        reported = time.monotonic()
         try:
             for source in sources:
                 for name, file in _files(source, addresses):
                     found[_placed(source, name)] = _entry(file)
                     ingested["objects"] += 1
-                    if time.monotonic() - told >= REFRESH:
-                        self._tell(id, ingested["objects"])
-                        told = time.monotonic()
+                    if time.monotonic() - reported >= REFRESH:
+                        self._report(id, ingested["objects"])
+                        reported = time.monotonic()
         except FileNotFoundError as missing:
             raise Refusal(f"error on ingest: lstat {missing.filename}: no such file or directory") from None
         except OSError as error:
             raise Refusal(f"error on ingest: open {error.filename}: {(error.strerror or '').lower()}") from None
-        self._going_on(id)
+        self._running(id)
         return found
 
-    def _going_on(self, id: str) -> dict[str, Any]:
-        """Return how an import stands, unless it was canceled."""
+    def _running(self, id: str) -> dict[str, Any]:
+        """Return the state of an import; raise if it was canceled."""
         state = self._state(id)
         if "error" in state:
             raise Canceled
         return state
 
-    def _tell(self, id: str, ingested: int) -> None:
-        """Keep how far an import is: who waits for it sees that it moves."""
+    def _report(self, id: str, ingested: int) -> None:
+        """Store the progress of an import."""
         with self.lake.database.writing():
-            state = self._going_on(id)
-            self._keep(id, state | {"moment": time.time(), "ingested": ingested})
+            state = self._running(id)
+            self._store(id, state | {"moment": time.time(), "ingested": ingested})
 
     def _check_writable(self, found: Mapping[str, Entry], *, force: bool) -> None:
         if self.repository.read_only and not force:
@@ -203,30 +197,28 @@ class Imports:
         message: str,
         metadata: Mapping[str, str],
     ) -> str:
-        """Put the objects in the place of what begins with a destination; return the commit's id."""
+        """Replace everything that starts with a destination by the objects; return the commit's id."""
         trees = self.lake.trees
         arrived = trees.apply(ROOT, found)
 
         def content(tree: str) -> str:
-            made = put_in_place(trees, tree, [source.destination for source in sources], arrived)
-            if made is None:
+            replaced = replace_prefixes(trees, tree, [source.destination for source in sources], arrived)
+            if replaced is None:
                 raise Conflicting(f"update branch {branch}: conflict found")
-            return made
+            return replaced
 
-        marks = {**metadata, STRATEGY_KEY: "source-wins"}
-        try:
-            made = replace(branch, content, message=message or "Import objects", metadata=marks)
-        except Refusal as refused:
-            raise Refusal(f"merge import: {refused.message}") from None
+        metadata = {**metadata, STRATEGY_KEY: "source-wins"}
+        with prefixed("merge import: "):
+            commit = replace(branch, content, message=message or "Import objects", metadata=metadata)
         with self.lake.database.writing():
             known = self.lake.document(self.repository.uid, "metadata") or {}
             known[LAST_IMPORT] = str(int(time.time()))
             self.lake.put_document(self.repository.uid, "metadata", known)
-        return made.id
+        return commit.id
 
 
 def _placed(source: Source, name: str) -> str:
-    """Return the path that a file of a source gets."""
+    """Return the new path of a file in a source."""
     if not source.is_folder:
         return source.destination
     slash = "" if not source.destination or source.destination.endswith("/") else "/"
@@ -241,35 +233,27 @@ def _entry(file: Path) -> Entry:
 
 
 def _files(source: Source, addresses: Addresses) -> Iterator[tuple[str, Path]]:
-    """Go through the files of a source in order, with their paths below it; hidden ones are left out."""
+    """Iterate over the files of a source in order, with their relative paths; hidden files are skipped."""
     try:
         url = read_url(source.path)
     except ValueError as wrong:
         raise Refusal(f"error on ingest: could not parse storage URI <nil>: {wrong}") from None
-    try:
+    with prefixed(f"error on ingest: creating object-store walker on path {source.path}: "):
         if scheme_of(url) != SCHEME:
             raise Invalid(f"expected storage type {SCHEME}: invalid address")
         addresses.allowed(url.path.removesuffix("/"))
-    except Refusal as refused:
-        told = f"error on ingest: creating object-store walker on path {source.path}: "
-        raise type(refused)(told + refused.message) from None
-    try:
+    with prefixed("error on ingest: "):
         root = addresses.allowed(normpath(f"{url.host}{url.path}"))
-    except Refusal as refused:
-        raise type(refused)(f"error on ingest: {refused.message}") from None
-    if not stat.S_ISDIR(root.lstat().st_mode):
-        if not root.name.startswith("."):
-            yield ".", root
-        return
+    is_folder = stat.S_ISDIR(root.lstat().st_mode)
     if not root.name.startswith("."):
-        yield from _below(root, "")
+        yield from _below(root, "") if is_folder else [(".", root)]
 
 
-def _below(folder: Path, before: str) -> Iterator[tuple[str, Path]]:
+def _below(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
     for item in sorted(os.scandir(folder), key=lambda item: item.name):
         if item.name.startswith("."):
             continue
         if item.is_dir(follow_symlinks=False):
-            yield from _below(folder / item.name, f"{before}{item.name}/")
+            yield from _below(folder / item.name, f"{prefix}{item.name}/")
         elif item.is_file(follow_symlinks=False):
-            yield before + item.name, folder / item.name
+            yield prefix + item.name, folder / item.name

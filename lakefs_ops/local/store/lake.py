@@ -1,4 +1,4 @@
-"""A data directory: everything that is kept in it."""
+"""A data directory: repositories, documents, and access to everything else in it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from lakefs_ops.local.store.database import Database
 from lakefs_ops.local.store.refs import Refs
 from lakefs_ops.local.store.trees import ROOT, Trees
 
-LONGEST_NAME = 255
-"""How long the name of a folder may be, in bytes."""
+SERVER = 0
+"""The repository number of documents that belong to the server."""
+
+MAX_FOLDER_NAME = 255
+"""Longest name of a folder, in bytes."""
 
 
 class Repository(NamedTuple):
     """A repository.
 
     Attributes:
-        uid: its number, never used again.
-        id: its name.
-        storage_namespace: where its data are said to be.
+        uid: the number, never reused.
+        id: the name.
+        storage_namespace: the nominal location of its data.
         default_branch: the branch that cannot be deleted.
-        created: when it was made, in Unix seconds.
+        created: time of creation, in Unix seconds.
         read_only: whether changes need ``force``.
-        bare: whether it was made without a branch.
+        bare: whether it was created without a branch.
     """
 
     uid: int
@@ -45,10 +48,7 @@ class Repository(NamedTuple):
 
 
 class Lake:
-    """The state of an embedded lakeFS.
-
-    Args:
-        directory: the data directory.
+    """The state of the embedded lakeFS.
 
     Raises:
         InUse: another process has it open.
@@ -63,20 +63,20 @@ class Lake:
         self.refs = Refs(self.database, self.commits)
 
     def close(self) -> None:
-        """Close the database and leave the directory to others."""
+        """Close the database and release the directory."""
         self.database.close()
 
-    # documents: small values of a repository (or of the server, under 0) ------------------------------
+    # documents: small JSON values of a repository (of the server under number 0) ------------------------
 
     def document(self, repository: int, kind: str, id: str = "") -> Any:
-        """Return a small value, or None."""
+        """Return a document, or None."""
         row = self.database.row(
             "SELECT value FROM documents WHERE repository = ? AND kind = ? AND id = ?", repository, kind, id
         )
         return None if row is None else json.loads(row[0])
 
     def documents(self, repository: int, kind: str, prefix: str = "", after: str = "") -> Iterator[tuple[str, Any]]:
-        """Go through the small values of a kind by their ids."""
+        """Iterate over the documents of a kind, ordered by id."""
         rows = self.database.rows(
             "SELECT id, value FROM documents WHERE repository = ? AND kind = ? AND id >= ? AND id > ? ORDER BY id",
             repository, kind, prefix, after,
@@ -84,14 +84,14 @@ class Lake:
         return ((id, json.loads(value)) for id, value in rows if id.startswith(prefix))
 
     def put_document(self, repository: int, kind: str, value: Any, id: str = "") -> None:
-        """Keep a small value."""
+        """Store a document."""
         with self.database.writing() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)", (repository, kind, id, json.dumps(value))
             )
 
     def drop_document(self, repository: int, kind: str, id: str = "") -> bool:
-        """Forget a small value; return whether it was there."""
+        """Delete a document; return whether it existed."""
         with self.database.writing() as connection:
             done = connection.execute(
                 "DELETE FROM documents WHERE repository = ? AND kind = ? AND id = ?", (repository, kind, id)
@@ -104,12 +104,12 @@ class Lake:
         """Return a repository.
 
         Args:
-            name: its name.
-            checked: whether what cannot be a name is refused, or just not found.
+            name: the name.
+            checked: refuse an invalid name; otherwise it is just not found.
 
         Raises:
-            Invalid: it cannot be a name.
-            Missing: there is none.
+            Invalid: the name is not valid.
+            Missing: the repository does not exist.
         """
         row = self.database.row("SELECT * FROM repositories WHERE id = ?", name)
         if row is None:
@@ -119,10 +119,10 @@ class Lake:
         return _repository(row)
 
     def writable(self, name: str, *, force: bool = False, checked: bool = True) -> Repository:
-        """Return a repository that may be changed, as `repository` does.
+        """Return a repository for a change, as `repository` does.
 
         Raises:
-            Forbidden: it is read-only, and the change is not forced.
+            Forbidden: the repository is read-only, and the change is not forced.
         """
         repository = self.repository(name, checked=checked)
         if repository.read_only and not force:
@@ -130,7 +130,7 @@ class Lake:
         return repository
 
     def repositories(self, prefix: str = "", after: str = "", search: str = "") -> Iterator[Repository]:
-        """Go through the repositories by name."""
+        """Iterate over the repositories, ordered by name."""
         rows = self.database.rows(
             "SELECT * FROM repositories WHERE id >= ? AND id > ? AND instr(id, ?) > 0 ORDER BY id",
             prefix,
@@ -140,18 +140,18 @@ class Lake:
         return (_repository(row) for row in rows if row[1].startswith(prefix))
 
     def check_new(self, name: str) -> None:
-        """Raise when there is a repository of that name."""
+        """Raise if the name is taken."""
         if self.database.row("SELECT 1 FROM repositories WHERE id = ?", name):
             raise Conflicting("error creating repository: not unique")
 
     def create_repository(
         self, name: str, storage_namespace: str, *, default_branch: str, read_only: bool, bare: bool
     ) -> Repository:
-        """Make a repository with its first commit and its default branch.
+        """Create a repository with its first commit and its default branch.
 
         Raises:
             Conflicting: the name is taken.
-            Invalid: the namespace was used before.
+            Invalid: the namespace is not valid, or was used before.
         """
         with self.database.writing() as connection:
             self.check_new(name)
@@ -167,12 +167,12 @@ class Lake:
                         f" (:{storage_namespace}) key(_lakefs/dummy): storage namespace already in use"
                     )
                 connection.execute("INSERT INTO namespaces VALUES (?)", (namespace,))
-            made = connection.execute(
+            inserted = connection.execute(
                 "INSERT INTO repositories VALUES (NULL, ?, ?, ?, ?, ?, ?)",
                 (name, storage_namespace, default_branch, int(time.time()), read_only, bare),
             )
             repository = self.repository(name)
-            assert repository.uid == made.lastrowid
+            assert repository.uid == inserted.lastrowid
             if not bare:
                 first = new_commit(
                     parents=(), committer="", message="Repository created", meta_range_id=ROOT, metadata={}
@@ -185,7 +185,7 @@ class Lake:
             return repository
 
     def delete_repository(self, name: str, *, force: bool) -> None:
-        """Forget a repository with all that belongs to it; its namespace stays used."""
+        """Delete a repository with everything in it; its namespace stays in use."""
         with self.database.writing() as connection:
             repository = self.writable(name, force=force)
             for table in ("branches", "tags", "staging", "sealed", "commits", "documents"):
@@ -198,19 +198,19 @@ def _repository(row: tuple[Any, ...]) -> Repository:
 
 
 def _check_folder(folder: str) -> None:
-    """Raise unless a namespace's files can be below the store."""
+    """Raise unless the files of a namespace can be in the store."""
     first, *parts = normpath(f"./{folder}").split("/")
-    if first in (".", "..") or any(len(part.encode()) > LONGEST_NAME for part in (first, *parts)):
+    if first in (".", "..") or any(len(part.encode()) > MAX_FOLDER_NAME for part in (first, *parts)):
         raise Invalid("failed to create repository: failed to access storage")
 
 
 def new_id() -> str:
-    """Return an id that sorts by time, 20 characters of ``0-9a-v``."""
+    """Return an id that sorts by time: 20 characters of ``0-9a-v``."""
     return _base32((int(time.time()) << 64) | secrets.randbits(64))
 
 
 def newest_first_id() -> str:
-    """Return an id whose newest second sorts first; within a second the earlier one does (lakeFS 1.84)."""
+    """Return an id that sorts newest second first, and oldest first within a second (lakeFS 1.84)."""
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     return _base32(0xFFFF_FFFF - seconds << 68 | rest << 38 | secrets.randbits(34) << 4)
 

@@ -1,4 +1,4 @@
-"""Differences between trees, and three-way merges; what two trees share is skipped, not read."""
+"""Differences between trees, and three-way merges; ranges that two trees share are skipped without reading them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Change(NamedTuple):
 
     Attributes:
         path: the object's path.
-        left: the entry on the left side, None when it was added.
-        right: the entry on the right side, None when it was removed.
+        left: the entry on the left side, None if it was added.
+        right: the entry on the right side, None if it was removed.
     """
 
     path: str
@@ -33,13 +33,13 @@ class Change(NamedTuple):
 
 
 def diff(trees: Trees, left: str, right: str, start: str = "") -> Iterator[Change]:
-    """Go through the differences of two trees in the order of their paths.
+    """Iterate over the differences of two trees, ordered by path.
 
     Args:
-        trees: where the trees are.
+        trees: the store of the trees.
         left: the tree to compare with.
-        right: the tree that is compared.
-        start: begin at this path.
+        right: the tree to compare.
+        start: start at this path.
     """
     if left == right:
         return
@@ -68,17 +68,17 @@ def diff(trees: Trees, left: str, right: str, start: str = "") -> Iterator[Chang
 
 
 def merge(trees: Trees, base: str, source: str, destination: str, strategy: str = "") -> str | None:
-    """Apply what the source changed since the base to the destination (contract, part 4).
+    """Apply the changes of the source since the base to the destination (contract, part 4).
 
     Args:
-        trees: where the trees are.
-        base: the tree that both come from.
+        trees: the store of the trees.
+        base: the common ancestor of both trees.
         source: the tree whose changes are applied.
-        destination: the tree they are applied to.
-        strategy: who wins a conflict: ``source-wins``, ``dest-wins``, or empty for nobody.
+        destination: the tree to apply them to.
+        strategy: the winner of a conflict: ``source-wins``, ``dest-wins``, or empty for none.
 
     Returns:
-        The merged tree, None when both sides changed a path differently and nobody wins.
+        The merged tree, None on a conflict without a winner.
     """
     if destination == base:
         return source
@@ -87,16 +87,16 @@ def merge(trees: Trees, base: str, source: str, destination: str, strategy: str 
 
 
 def replace(trees: Trees, tree: str, prefixes: Iterable[str], content: str) -> str | None:
-    """Put what a tree holds in the place of what begins with one of the prefixes, as an import does.
+    """Replace everything that starts with one of the prefixes by the records of another tree, as an import does.
 
     Args:
-        trees: where the trees are.
-        tree: the tree to begin with.
-        prefixes: what goes.
-        content: the tree whose records come.
+        trees: the store of the trees.
+        tree: the tree to start from.
+        prefixes: the prefixes to remove.
+        content: the tree whose records are added.
 
     Returns:
-        The new tree, None when a record of the content meets another one that stayed.
+        The new tree, None if an added record conflicts with one that was not removed.
     """
     sides = _Cursor(trees, trees.ranges(content)), _Without(trees, tree, prefixes)
     return _Merge(trees, [], _Cursor(trees, []), *sides, "").run()
@@ -110,14 +110,14 @@ def same(one: Entry | None, other: Entry | None) -> bool:
 
 
 class _Cursor:
-    """A place in a tree: before a range, or at a record inside it.
+    """A position in a tree: before a range, or at a record inside it.
 
     Attributes:
         span: the range, None at the end.
-        inside: whether it is at a record; the records of a range are read only then.
-        whole: whether the range may be taken in as it is.
-        records: those of the range it is inside.
-        at: which of them it is at.
+        inside: whether the position is at a record; only then the records of the range are read.
+        whole: whether the range may be reused unchanged.
+        records: the records of the range.
+        at: the index of the current record.
     """
 
     whole = True
@@ -130,13 +130,13 @@ class _Cursor:
 
     @property
     def path(self) -> str:
-        """The path here; before a range its first."""
+        """The current path; before a range its first one."""
         assert self.span is not None
         return self._record[0] if self.inside else self.span.first
 
     @property
     def entry(self) -> Entry:
-        """The entry here, inside a range."""
+        """The current entry, inside a range."""
         return self._record[1]
 
     @property
@@ -146,13 +146,13 @@ class _Cursor:
         return self._read
 
     def skip(self, count: int = 1) -> None:
-        """Go before the next range, or one behind it."""
+        """Skip ranges, to before the next one."""
         self._next += count
         self.span = self._spans[self._next - 1] if self._next <= len(self._spans) else None
         self.inside = False
 
     def step(self, count: int = 1) -> None:
-        """Enter the range, or go on inside it, and from its end before the next one."""
+        """Enter the range, or advance inside it, and from its end to before the next one."""
         if not self.inside:
             self.enter()
         elif self.at + count < len(self.records):
@@ -162,7 +162,7 @@ class _Cursor:
             self.skip()
 
     def enter(self, path: str = "") -> None:
-        """Go to the first record of the range that is not before a path."""
+        """Enter the range at its first record that is not before a path."""
         if not self.inside and self.span is not None:
             self.records = self._trees.records(self.span.id)
             self.at = self.records.find(path) if self.span.first < path else 0
@@ -170,7 +170,7 @@ class _Cursor:
             self.inside = True
 
     def seek(self, path: str) -> None:
-        """Go on to a path, or to the first one behind it, into its range."""
+        """Advance to a path, or to the first one after it, inside its range."""
         while self.span is not None and self.span.last < path:
             self.skip()
         self.enter(path)
@@ -178,25 +178,25 @@ class _Cursor:
             self.step(self.records.find(path, self.at) - self.at)
 
     def alike(self, other: _Cursor) -> int:
-        """Return how many ranges, or records of this range, are from here on what they are on the other side."""
+        """Return how many of the next ranges, or records of this range, are equal on both sides."""
         pairs = zip(self.ahead(), other.ahead(), strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def following(self, count: int) -> list[Range]:
-        """Return so many ranges from here on."""
+        """Return the next ranges."""
         return self._spans[self._next - 1 : self._next - 1 + count]
 
     def ahead(self) -> Iterator[str]:
-        """Go through what identifies the ranges, or the records of this range, from here on."""
+        """Iterate over the identities of the next ranges, or records of this range."""
         if self.inside:
             return islice(self.records.lines, self.at, None)
         return (span.id for span in islice(self._spans, self._next - 1, None))
 
 
 class _Without(_Cursor):
-    """A place in a tree without what begins with one of the prefixes.
+    """A position in a tree that skips everything that starts with one of the prefixes.
 
-    It looks for one prefix at a time, the way of lakeFS 1.84: what that passes over stays.
+    Like lakeFS 1.84 it searches for one prefix at a time, so it may miss a record.
     """
 
     def __init__(self, trees: Trees, tree: str, prefixes: Iterable[str]) -> None:
@@ -206,26 +206,26 @@ class _Without(_Cursor):
 
     @property
     def whole(self) -> bool:  # type: ignore[override]
-        """Whether the range holds nothing that goes, and no place for it."""
+        """Whether the range and the prefix do not overlap."""
         prefix, span = self._prefix, self.span
         if prefix is None or span is None:
             return True
         return not (span.first.startswith(prefix) or span.first <= prefix <= span.last)
 
     def ahead(self) -> Iterator[str]:
-        return islice(super().ahead(), 1)  # at each it is asked anew what goes
+        return islice(super().ahead(), 1)  # each record or range may be removed
 
     def skip(self, count: int = 1) -> None:
         super().skip(count)
         self._find()
-        while self.span is not None and self._goes(self.span.first) and self._goes(self.span.last):
+        while self.span is not None and self._is_removed(self.span.first) and self._is_removed(self.span.last):
             super().skip()
             self._find()
 
     def step(self, count: int = 1) -> None:
         super().step(count)
         self._find()
-        while self.span is not None and self.inside and self._goes(self.path):
+        while self.span is not None and self.inside and self._is_removed(self.path):
             super().step()
             self._find()
 
@@ -233,11 +233,11 @@ class _Without(_Cursor):
     def _prefix(self) -> str | None:
         return self._prefixes[self._number] if self._number < len(self._prefixes) else None
 
-    def _goes(self, path: str) -> bool:
+    def _is_removed(self, path: str) -> bool:
         return self._prefix is not None and path.startswith(self._prefix)
 
     def _find(self) -> None:
-        """Go on to the prefix that is to be looked for here."""
+        """Advance to the prefix to search for at the current position."""
         if self.span is None:
             return
         while (prefix := self._prefix) is not None and prefix < self.path and not self.path.startswith(prefix):
@@ -253,15 +253,15 @@ class _Conflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Merge:
-    """A walk through two trees side by side; ranges of one side alone are taken in or left out as a whole.
+    """A walk through two trees in parallel; ranges that only one side has are reused or dropped as a whole.
 
     Attributes:
-        trees: where the trees are.
-        base: the ranges of the tree that both come from.
-        past: a place in that tree, which goes along.
-        source: the place in the one whose changes are applied.
-        destination: the place in the one they are applied to.
-        strategy: who wins a conflict.
+        trees: the store of the trees.
+        base: the ranges of the common ancestor.
+        past: the position in the common ancestor.
+        source: the position in the tree whose changes are applied.
+        destination: the position in the tree to apply them to.
+        strategy: the winner of a conflict.
     """
 
     trees: Trees
@@ -313,7 +313,7 @@ class _Merge:
             destination.step()
 
     def _range_and_record(self, writer: Writer, side: _Cursor, other: _Cursor) -> None:
-        """Look at a side that is before a range, while the other one is inside one."""
+        """Advance one side that is before a range, or the other one that is inside a range."""
         assert side.span is not None
         if side.span.first > other.path:
             self._alone(writer, other)
@@ -342,14 +342,14 @@ class _Merge:
         destination.step()
 
     def _alone(self, writer: Writer, side: _Cursor) -> None:
-        """Keep or leave out a record that the other side has not."""
+        """Keep or drop a record that the other side does not have."""
         before = self._before_at(side.path)
         if before is None or (not same(side.entry, before) and self._winner() is side):
             writer.take(side.records, side.at, side.at + 1)
         side.step()
 
     def _settle(self, writer: Writer, side: _Cursor) -> bool:
-        """Take in a range of one side alone that the base has not, or leave it out if the base has it; else neither."""
+        """Reuse a range of one side that the base does not overlap, or drop one that it has; return whether done."""
         assert side.span is not None
         before = self._before(side.span)
         if before is None:
@@ -360,12 +360,12 @@ class _Merge:
         return True
 
     def _before(self, span: Range) -> Range | None:
-        """Return the base's first range that overlaps one, or None."""
+        """Return the first range of the base that overlaps a range, or None."""
         at = bisect_left(self.base, span.first, key=lambda other: other.last)
         return self.base[at] if at < len(self.base) and self.base[at].first <= span.last else None
 
     def _before_at(self, path: str) -> Entry | None:
-        """Return the base's entry of a path that is not before the last one asked for, or None."""
+        """Return the base's entry of a path, or None; paths must not decrease from call to call."""
         self.past.seek(path)
         return self.past.entry if self.past.span is not None and self.past.path == path else None
 

@@ -1,4 +1,4 @@
-"""Which names are valid, and what is said of those that are not (lakeFS 1.84, contract 2.3)."""
+"""Validation of names, with lakeFS's messages (lakeFS 1.84, contract 2.3)."""
 
 from __future__ import annotations
 
@@ -11,57 +11,58 @@ _BRANCH = re.compile(r"\w[-\w]*", re.ASCII)
 _REF = re.compile(r"\S+")
 _SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 MAX_PATH = 1024
-"""The longest path of an object, in bytes."""
+"""Longest path of an object, in bytes."""
 
 _BRANCH_RULE = "branch id must consist of letters, digits, underscores and dashes, and cannot start with a dash"
 
 
-def check_repository(name: str, argument: str = "repository") -> None:
-    """Raise unless the name may be a repository's."""
-    if not name:
+def _check_present(text: str, argument: str) -> None:
+    if not text:
         raise Refusal(f"argument {argument}: required value: validation error")
+
+
+def check_repository(name: str, argument: str = "repository") -> None:
+    """Raise unless the text is a valid name of a repository."""
+    _check_present(name, argument)
     if not _REPOSITORY.fullmatch(name):
         raise Invalid(f"argument {argument}: repository id: invalid value: validation error")
 
 
 def is_branch(name: str) -> bool:
-    """Whether the name may be a branch's."""
+    """Whether the text is a valid name of a branch."""
     return _BRANCH.fullmatch(name) is not None
 
 
 def check_branch(name: str, argument: str = "branch", *, explain: bool = False) -> None:
-    """Raise unless the name may be a branch's.
+    """Raise unless the text is a valid name of a branch.
 
     Args:
         name: the name.
-        argument: how the answer calls it.
-        explain: add the rule to the answer.
+        argument: the name of the argument in the message.
+        explain: add the rule to the message.
     """
-    if not name:
-        raise Refusal(f"argument {argument}: required value: validation error")
+    _check_present(name, argument)
     if not is_branch(name):
         rule = f": {_BRANCH_RULE}" if explain else ""
         raise Invalid(f"argument {argument}: branch id: invalid value: validation error{rule}")
 
 
 def check_ref(ref: str, argument: str = "ref") -> None:
-    """Raise unless the text may be a ref expression."""
-    if not ref:
-        raise Refusal(f"argument {argument}: required value: validation error")
+    """Raise unless the text is a valid ref expression."""
+    _check_present(ref, argument)
     if not _REF.fullmatch(ref):
         raise Invalid(f"argument {argument}: ref: invalid value: validation error")
 
 
 def check_tag(name: str) -> None:
-    """Raise unless the name may be a tag's."""
-    if not name:
-        raise Refusal("argument tagID: required value: validation error")
+    """Raise unless the text is a valid name of a tag."""
+    _check_present(name, "tagID")
     wrong = (
         name == "@"
         or name.endswith((".", ".lock", "/"))
         or ".." in name
         or "@{" in name
-        or any(sign in name for sign in "/^:?*[\\")
+        or any(letter in name for letter in "/^:?*[\\")
         or _SPACE_OR_CONTROL.search(name)
     )
     if wrong:
@@ -69,7 +70,7 @@ def check_tag(name: str) -> None:
 
 
 def check_path(path: str, argument: str = "path") -> None:
-    """Raise unless the text may be an object's path."""
+    """Raise unless the text is a valid path of an object."""
     if not path:
         raise Invalid(f"argument {argument}: missing path: required value: validation error")
     length = len(path.encode("utf-8", "replace"))

@@ -20,10 +20,10 @@ def rules(lake: Lake, repository: int) -> list[str]:
 
 
 def is_protected(lake: Lake, repository: int, branch: str) -> bool:
-    """Whether a rule covers a branch.
+    """Whether a protection rule matches a branch.
 
     Raises:
-        Refusal: no rule covers it, but one of them cannot be read.
+        Refusal: no rule matches, and one of them is not a valid glob.
     """
     broken: InvalidGlob | None = None
     for pattern in rules(lake, repository):

@@ -1,4 +1,4 @@
-"""Ref expressions: a name or commit id with modifiers (lakeFS 1.84, contract 2.4)."""
+"""Ref expressions: a name or a commit id with modifiers (lakeFS 1.84, contract 2.4)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lakefs_ops.local.errors import Invalid, Missing
-from lakefs_ops.local.store.commits import Commit
+from lakefs_ops.local.store.commits import MAX_INT64, Commit
 
 if TYPE_CHECKING:
     from lakefs_ops.local.store.commits import Commits
@@ -18,18 +18,17 @@ POINTS_AT_A_COMMIT = f"{INVALID}: should point to a commit"
 _MODIFIER = re.compile(r"[~^@$]")
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{1,64}")
-_LARGEST = (1 << 63) - 1
-_DIGITS = 19
+_MAX_DIGITS = 19
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Where an expression leads.
+    """The target of an expression.
 
     Attributes:
         commit: the commit.
-        branch: the branch, when the expression names one without going to a commit.
-        modifier: ``@`` for its committed state alone, ``$`` for its uncommitted state, else empty.
+        branch: the branch, if the expression is one without steps to another commit.
+        modifier: ``@`` for the committed state only, ``$`` for the uncommitted state, else empty.
     """
 
     commit: Commit
@@ -38,28 +37,23 @@ class Resolved:
 
     @property
     def staged(self) -> str | None:
-        """The branch whose uncommitted changes are seen, or None."""
+        """The branch whose uncommitted changes are visible, or None."""
         return None if self.modifier == "@" else self.branch
 
 
 class Refs:
-    """Finds the commit that an expression names.
-
-    Args:
-        database: where branches and tags are.
-        commits: the commits.
-    """
+    """Resolves expressions to commits."""
 
     def __init__(self, database: Database, commits: Commits) -> None:
         self._database = database
         self._commits = commits
 
     def resolve(self, repository: int, expression: str) -> Resolved:
-        """Follow an expression.
+        """Resolve an expression.
 
         Raises:
-            Invalid: it cannot be read, or leads beyond a commit's parents.
-            Missing: nothing has that name, or it leads past the first commit.
+            Invalid: the expression is not valid, or asks for a parent that a commit does not have.
+            Missing: the name does not exist, or the expression leads past the first commit.
         """
         found = _MODIFIER.search(expression)
         base, rest = (expression, "") if found is None else (expression[: found.start()], expression[found.start() :])
@@ -71,19 +65,19 @@ class Refs:
             if branch is None:
                 raise Invalid(INVALID)
             return Resolved(commit, branch, "@" if rest == "@" else "$")
-        for sign, number in steps:
-            if sign in "@$":
+        for modifier, number in steps:
+            if modifier in "@$":
                 raise Invalid(INVALID)
-            commit = self._step(repository, commit, sign, number)
+            commit = self._step(repository, commit, modifier, number)
         return Resolved(commit, None if steps else branch)
 
     def commit(self, repository: int, expression: str, *, dollar: str | None = None) -> Commit:
-        """Follow an expression to a commit.
+        """Resolve an expression to a commit.
 
         Args:
             repository: the repository's number.
             expression: the expression.
-            dollar: what to say of a staging area (``x$``) where a commit is needed.
+            dollar: the message for a staging area (``x$``), which is not a commit.
         """
         resolved = self.resolve(repository, expression)
         if resolved.modifier == "$":
@@ -98,13 +92,13 @@ class Refs:
             if row is not None:
                 return self._commits.get(repository, row[0]), name if table == "branches" else None
         if _PREFIX.fullmatch(name):
-            ids = self._commits.beginning(repository, name)
+            ids = self._commits.starting_with(repository, name)
             if len(ids) == 1:
                 return self._commits.get(repository, ids[0]), None
         raise Missing("not found")
 
-    def _step(self, repository: int, commit: Commit, sign: str, number: int) -> Commit:
-        if sign == "^":
+    def _step(self, repository: int, commit: Commit, modifier: str, number: int) -> Commit:
+        if modifier == "^":
             if number == 0:
                 return commit
             if number > len(commit.parents):
@@ -120,14 +114,14 @@ class Refs:
 def _steps(rest: str) -> list[tuple[str, int]]:
     steps = []
     for part in re.findall(r"[~^@$][^~^@$]*", rest):
-        sign, digits = part[0], part[1:]
-        if sign in "@$":
+        modifier, digits = part[0], part[1:]
+        if modifier in "@$":
             if digits:
                 raise Invalid(INVALID)
-            steps.append((sign, 0))
+            steps.append((modifier, 0))
             continue
         whole = not digits or re.fullmatch(r"-?\d+", digits, re.ASCII)
-        if not whole or len(digits.lstrip("-0")) > _DIGITS or abs(int(digits or 1)) > _LARGEST:
+        if not whole or len(digits.lstrip("-0")) > _MAX_DIGITS or abs(int(digits or 1)) > MAX_INT64:
             raise Invalid(f"could not parse modifier {part}: {INVALID}")
-        steps.append((sign, int(digits or 1)))
+        steps.append((modifier, int(digits or 1)))
     return steps

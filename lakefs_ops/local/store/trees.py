@@ -1,9 +1,9 @@
-"""What a commit holds: sorted, immutable ranges of records under a meta-range, both named by their content.
+"""The content of a commit: sorted, immutable ranges of records under a meta-range, both identified by their content.
 
-A range ends behind each record whose path hashes to a multiple of `RECORDS`, so where ranges end depends on the paths
-alone, but for ranges that were taken in as they were. A commit rewrites only the ranges that it touches; differences
-and merges skip the ranges that two trees share. Which ranges a change touches follows lakeFS: what led to a content
-may show in its id, and by the ids a merge has changes or none.
+A range ends after each record whose path hashes to a multiple of `RECORDS`, so the ends of ranges depend only on the
+paths, except for ranges that were reused unchanged. A commit rewrites only the ranges that it touches; differences and
+merges skip the ranges that two trees share. Which ranges a change touches follows lakeFS: the history of a content can
+affect its id, and the ids decide whether a merge has changes.
 """
 
 from __future__ import annotations
@@ -12,19 +12,14 @@ import hashlib
 import json
 import zlib
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from lakefs_ops.local.errors import DataGone
-
-if TYPE_CHECKING:
-    from lakefs_ops.local.store.database import Database
-
-V = TypeVar("V")
+from lakefs_ops.local.store.database import Cache, Database
 
 RECORDS = 1024
-"""How many records a range holds on average."""
+"""Average number of records in a range."""
 
 EMPTY = "00fb7eff1a97c500eb3ca8d2ef5464131d6b6a5f9512e41eba97843522213b66"
 """The id of the meta-range without records (lakeFS 1.84, recorded)."""
@@ -32,8 +27,8 @@ EMPTY = "00fb7eff1a97c500eb3ca8d2ef5464131d6b6a5f9512e41eba97843522213b66"
 ROOT = ""
 """The meta-range id of a repository's first commit (lakeFS 1.84, recorded)."""
 
-READ_AT_ONCE = 128
-"""How many records of a range are read together by who goes through it."""
+DECODED_TOGETHER = 128
+"""Number of records that an iteration decodes at a time."""
 
 CACHED_RANGES = 256
 CACHED_META_RANGES = 64
@@ -42,15 +37,15 @@ _DECODER = json.JSONDecoder()
 
 
 class Entry(NamedTuple):
-    """What is known of an object.
+    """The record of an object.
 
     Attributes:
-        address: where its bytes are.
+        address: the physical address of its bytes.
         checksum: their digest.
         size: their number.
-        mtime: when they were written, in Unix seconds.
+        mtime: the time of the last write, in Unix seconds.
         metadata: user metadata.
-        content_type: the media type, empty when none was given.
+        content_type: the media type, empty without one.
     """
 
     address: str
@@ -62,28 +57,28 @@ class Entry(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, str, dict[str, str], str]:
-        """What makes two objects equal; when and where they were written does not count (contract, part 3)."""
+        """The fields that make two objects equal, without time and address (contract, part 3)."""
         return self.size, self.checksum, self.metadata, self.content_type
 
 
 def encode(entry: Entry) -> str:
-    """Return an entry as text."""
+    """Serialize an entry."""
     return json.dumps(entry, separators=(",", ":"), ensure_ascii=False)
 
 
 def decode(text: str) -> Entry:
-    """Read an entry back."""
+    """Deserialize an entry."""
     return Entry(*json.loads(text))
 
 
 class Range(NamedTuple):
-    """One range: where it is kept and what it spans.
+    """One range of a tree.
 
     Attributes:
-        id: a digest of its records.
-        first: its first path.
-        last: its last path.
-        records: how many it holds.
+        id: the digest of its records.
+        first: the first path.
+        last: the last path.
+        records: the number of records.
         line: all of these as a line of a meta-range, JSON.
     """
 
@@ -95,12 +90,12 @@ class Range(NamedTuple):
 
     @classmethod
     def of(cls, id: str, first: str, last: str, records: int) -> Range:
-        """Make a range."""
+        """Create a range."""
         return cls(id, first, last, records, _as_line((id, first, last, records)))
 
 
 class Records:
-    """The records of a range, in order; each is a line of JSON, read when it is asked for.
+    """The records of a range, in order; each is a line of JSON, decoded on demand.
 
     Args:
         lines: the lines, each a path and the fields of its entry.
@@ -128,7 +123,7 @@ class Records:
         return self.record(at)[1]
 
     def find(self, path: str, start: int = 0) -> int:
-        """Return the place of a path, or where it would be."""
+        """Return the index of a path, or where it would be inserted."""
         return bisect_left(self.lines, path, lo=start, key=_path)
 
     def get(self, path: str) -> Entry | None:
@@ -137,19 +132,19 @@ class Records:
         return self.entry(at) if at < len(self) and self.path(at) == path else None
 
     def items(self, start: int = 0) -> Iterator[tuple[str, Entry]]:
-        """Go through the paths and entries from a place on."""
-        for at in range(start, len(self), READ_AT_ONCE):
-            for path, *entry in json.loads("[" + ",".join(self.lines[at : at + READ_AT_ONCE]) + "]"):
+        """Iterate over the paths and entries from an index on."""
+        for at in range(start, len(self), DECODED_TOGETHER):
+            for path, *entry in json.loads("[" + ",".join(self.lines[at : at + DECODED_TOGETHER]) + "]"):
                 yield path, Entry._make(entry)
 
 
 def ends_range(path: str) -> bool:
-    """Whether a range ends behind this path."""
+    """Whether a range ends after this path."""
     return zlib.crc32(path.encode("utf-8", "surrogatepass")) % RECORDS == 0
 
 
 def read_meta_range(data: bytes) -> list[Range]:
-    """Read a meta-range: a line for each range, JSON."""
+    """Parse a meta-range: one line of JSON for each range."""
     lines = _lines(data)
     return [
         Range._make((*fields, line)) for fields, line in zip(json.loads(f"[{','.join(lines)}]"), lines, strict=True)
@@ -157,7 +152,7 @@ def read_meta_range(data: bytes) -> list[Range]:
 
 
 def read_range(data: bytes) -> Records:
-    """Read a range: a line for each record, JSON."""
+    """Parse a range: one line of JSON for each record."""
     return Records(_lines(data))
 
 
@@ -172,26 +167,18 @@ def meta_range_id(data: bytes) -> str:
 
 
 class Trees:
-    """Meta-ranges and ranges of all repositories.
-
-    Args:
-        database: where they are kept.
-    """
+    """Meta-ranges and ranges of all repositories."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._meta_ranges: OrderedDict[str, list[Range]] = OrderedDict()
-        self._ranges: OrderedDict[str, Records] = OrderedDict()
-
-    def exists(self, tree: str) -> bool:
-        """Whether a meta-range is known."""
-        return tree in (EMPTY, ROOT) or self._database.row("SELECT 1 FROM meta_ranges WHERE id = ?", tree) is not None
+        self._meta_ranges: Cache[str, list[Range]] = Cache(CACHED_META_RANGES)
+        self._ranges: Cache[str, Records] = Cache(CACHED_RANGES)
 
     def ranges(self, tree: str) -> list[Range]:
         """Return the ranges of a tree, in order.
 
         Raises:
-            DataGone: no such meta-range; commits may name any (lakeFS 1.84, recorded).
+            DataGone: the meta-range does not exist; commits may refer to any id (lakeFS 1.84, recorded).
         """
         if tree in (EMPTY, ROOT):
             return []
@@ -200,15 +187,14 @@ class Trees:
             row = self._database.row("SELECT data FROM meta_ranges WHERE id = ?", tree)
             if row is None:
                 raise DataGone("No data")
-            found = read_meta_range(row[0])
-            _keep(self._meta_ranges, tree, found, CACHED_META_RANGES)
+            found = self._meta_ranges[tree] = read_meta_range(row[0])
         return found
 
     def stored(self, id: str) -> bytes:
-        """Return a meta-range or a range as it is kept.
+        """Return the stored bytes of a meta-range or a range.
 
         Raises:
-            DataGone: there is none of that name.
+            DataGone: the id does not exist.
         """
         if id == EMPTY:
             return b""
@@ -224,8 +210,7 @@ class Trees:
         found = self._ranges.get(range_id)
         if found is None:
             (data,) = self._database.row("SELECT data FROM ranges WHERE id = ?", range_id)
-            found = read_range(data)
-            _keep(self._ranges, range_id, found, CACHED_RANGES)
+            found = self._ranges[range_id] = read_range(data)
         return found
 
     def get(self, tree: str, path: str) -> Entry | None:
@@ -237,21 +222,21 @@ class Trees:
         return self.records(ranges[at].id).get(path)
 
     def walk(self, tree: str, start: str = "") -> Iterator[tuple[str, Entry]]:
-        """Go through a tree from a path on, that path included."""
+        """Iterate over a tree from a path on (inclusive)."""
         ranges = self.ranges(tree)
         for at in range(bisect_left(ranges, start, key=_last), len(ranges)):
             records = self.records(ranges[at].id)
             yield from records.items(records.find(start) if ranges[at].first < start else 0)
 
     def apply(self, tree: str, changes: Mapping[str, Entry | None]) -> str:
-        """Write a tree with changes applied, and return its id.
+        """Apply changes to a tree, and return the id of the new one.
 
-        A range is kept as it is unless a change lies in it, or between it and the one before; what lies behind the
-        last range makes ranges of its own.
+        A range is reused unless a change falls into it, or between it and the previous one. Changes after the last
+        range become new ranges.
 
         Args:
-            tree: the tree to begin with.
-            changes: an entry for each path to write, None for each to remove.
+            tree: the tree to start from.
+            changes: an entry for each path to write, None for each path to remove.
         """
         writer = Writer(self)
         ranges, keys = self.ranges(tree), sorted(changes)
@@ -272,32 +257,28 @@ class Trees:
         return writer.close()
 
     def write_range(self, records: Records) -> Range:
-        """Keep a range."""
+        """Store a range."""
         data = _data(records.lines)
         id = range_id(data)
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO ranges VALUES (?, ?)", (id, data))
-        _keep(self._ranges, id, records, CACHED_RANGES)
+        self._ranges[id] = records
         return Range.of(id, records.path(0), records.path(-1), len(records))
 
     def write_meta_range(self, ranges: list[Range]) -> str:
-        """Keep a meta-range, and return its id."""
+        """Store a meta-range, and return its id."""
         if not ranges:
             return EMPTY
         data = _data([span.line for span in ranges])
         tree = meta_range_id(data)
         with self._database.writing() as connection:
             connection.execute("INSERT OR IGNORE INTO meta_ranges VALUES (?, ?)", (tree, data))
-        _keep(self._meta_ranges, tree, ranges, CACHED_META_RANGES)
+        self._meta_ranges[tree] = ranges
         return tree
 
 
 class Writer:
-    """Writes a tree in the order of its paths.
-
-    Args:
-        trees: where it is kept.
-    """
+    """Writes a tree in the order of its paths."""
 
     def __init__(self, trees: Trees) -> None:
         self._trees = trees
@@ -305,20 +286,20 @@ class Writer:
         self._open: list[str] = []
 
     def record(self, path: str, entry: Entry) -> None:
-        """Add a record to the open range, which ends here or goes on."""
+        """Add a record to the open range, and end the range after a path that requires it."""
         self._open.append(_as_line((path, *entry)))
         if ends_range(path):
             self._end_range()
 
     def take(self, records: Records, start: int, end: int) -> None:
-        """Add records of a range as they are; all but its last go on in the open one."""
+        """Add records of a range unchanged; only the last one may end the open range."""
         if start < end:
             self._open += records.lines[start:end]
             if ends_range(records.path(end - 1)):
                 self._end_range()
 
     def overlay(self, records: Records, keys: Iterable[str], changes: Mapping[str, Entry | None]) -> None:
-        """Add the records of a range with sorted changes; a record stays where the change equals it."""
+        """Add the records of a range with sorted changes; a record stays if the change equals it."""
         at = 0
         for key in keys:
             upto = records.find(key, at)
@@ -331,13 +312,13 @@ class Writer:
         self.take(records, at, len(records))
 
     def ranges(self, spans: Sequence[Range]) -> None:
-        """Take in ranges as they are; the open one ends before them."""
+        """Reuse whole ranges; the open range ends before them."""
         if spans:
             self._end_range()
             self._ranges.extend(spans)
 
     def close(self) -> str:
-        """Return the tree's id."""
+        """Finish the tree, and return its id."""
         self._end_range()
         return self._trees.write_meta_range(self._ranges)
 
@@ -360,16 +341,10 @@ def _data(lines: list[str]) -> bytes:
 
 
 def _path(line: str) -> str:
-    """Return the path at the beginning of a record's line, without reading the rest."""
+    """Return the path at the start of a record's line, without decoding the rest."""
     path: str = _DECODER.raw_decode(line, 1)[0]
     return path
 
 
 def _last(span: Range) -> str:
     return span.last
-
-
-def _keep(cache: OrderedDict[str, V], key: str, value: V, most: int) -> None:
-    cache[key] = value
-    while len(cache) > most:
-        cache.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Whether a data directory is whole: everything that is named is there, and is what its name says."""
+"""Checks that a data directory is intact: everything referenced exists and matches its digest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lakefs_ops.local.store.blobs import CHUNK, Blobs
-from lakefs_ops.local.store.commits import Commit, commit_id
+from lakefs_ops.local.store.commits import commit_id
 from lakefs_ops.local.store.database import FILE, Database
 from lakefs_ops.local.store.trees import (
     EMPTY,
@@ -28,60 +27,47 @@ from lakefs_ops.local.store.trees import (
     read_range,
 )
 
-if TYPE_CHECKING:
-    from lakefs_ops.local.store.lake import Lake
-
-DANGLING = "dangling"
-"""The kind of the documents that name commits which lacked a tree or a parent from the start."""
-
-PRESENT = "present"
-
 _UPLOAD = re.compile(r"(.*)/data/[0-9a-v]{20}/[0-9a-v]{20}", re.DOTALL)
 _COMMITS = "SELECT repository, id, parents, committer, message, created, meta_range_id, metadata FROM commits"
 
 
-def remember_dangling(lake: Lake, repository: int, commit: Commit) -> None:
-    """Remember that a commit names what never was; lakeFS lets the API do that, so it is no damage."""
-    known = all(lake.commits.find(repository, parent) for parent in commit.parents)
-    if not known or not lake.trees.exists(commit.meta_range_id):
-        lake.put_document(repository, DANGLING, PRESENT, commit.id)
-
-
 class Check:
-    """Looks through a data directory that no server has open.
+    """Checks a data directory that no server has open.
 
     Args:
         directory: the data directory.
-        deep: read the bytes of each object too, and compare their digest.
+        deep: also read the bytes of each object and compare their digest.
+        made_up: allow commits that refer to trees and parents that never existed, as the API does.
 
     Attributes:
-        seen: how many of each thing were looked at.
+        seen: number of checked items by kind.
 
     Raises:
-        FileNotFoundError: it is no data directory.
-        InUse: a server has it open.
+        FileNotFoundError: not a data directory.
+        InUse: a server has the directory open.
     """
 
-    def __init__(self, directory: Path, *, deep: bool = False) -> None:
+    def __init__(self, directory: Path, *, deep: bool = False, made_up: bool = False) -> None:
         if not (directory / FILE).is_file():
-            raise FileNotFoundError(f"{directory} is no data directory: it has no {FILE}")
+            raise FileNotFoundError(f"{directory} is not a data directory: it has no {FILE}")
         self._directory = directory
         self._deep = deep
+        self._made_up = made_up
         self._blobs: dict[tuple[str, int], str] = {}
         self._namespaces: set[str] = set()
         self.seen: Counter[str] = Counter()
 
     def problems(self) -> Iterator[str]:
-        """Go through all that is wrong, a sentence each."""
+        """Yield each problem as a sentence."""
         try:
             database = Database(self._directory)
         except sqlite3.DatabaseError as error:
             yield f"the database cannot be opened: {error}"
             return
         try:
-            for (said,) in database.rows("PRAGMA integrity_check"):
-                if said != "ok":
-                    yield f"the database: {said}"
+            for (result,) in database.rows("PRAGMA integrity_check"):
+                if result != "ok":
+                    yield f"the database: {result}"
             yield from self._repositories(database)
             yield from self._meta_ranges(database)
             yield from self._ranges(database)
@@ -106,7 +92,7 @@ class Check:
                 yield f"repository {name}: its default branch {default} is missing"
         for table in ("branches", "tags", "commits", "staging"):
             for (uid,) in database.rows(
-                f"SELECT DISTINCT repository FROM {table} WHERE repository NOT IN (SELECT uid FROM repositories)"  # noqa: S608
+                f"SELECT DISTINCT repository FROM {table} WHERE repository NOT IN (SELECT uid FROM repositories)"
             ):
                 yield f"{table}: there is no repository {uid}"
 
@@ -127,7 +113,7 @@ class Check:
                     yield f"meta-range {id}: range {span.id} begins before {before.id} ends"
             for span in ranges:
                 if self._spans.setdefault(span.id, span) != span:
-                    yield f"meta-range {id}: it says of range {span.id} what another one does not"
+                    yield f"meta-range {id}: it describes range {span.id} unlike another meta-range"
 
     def _ranges(self, database: Database) -> Iterator[str]:
         missing = dict(self._spans)
@@ -142,9 +128,9 @@ class Check:
             if any(one >= other for one, other in pairwise(paths)):
                 yield f"range {id}: its paths are not in order"
             if any(map(ends_range, paths[:-1])):
-                yield f"range {id}: it goes on where a range ends"
+                yield f"range {id}: it continues where a range ends"
             if span is not None and span[1:4] != (paths[0], paths[-1], len(paths)):
-                yield f"range {id}: it does not hold what its meta-ranges say"
+                yield f"range {id}: it does not match its meta-ranges"
             for path, entry in records:
                 if problem := self._bytes(entry):
                     yield f"range {id}: {path!r}: {problem}"
@@ -152,25 +138,24 @@ class Check:
             yield f"range {id}: it is missing"
 
     def _bytes(self, entry: Entry) -> str:
-        """Return what is wrong with the bytes of an object; those that lie elsewhere are not ours to check."""
+        """Return the problem with the bytes of an object, empty for none; bytes stored elsewhere are not checked."""
         found = _UPLOAD.fullmatch(entry.address)
         if found is None or found[1] not in self._namespaces:
             return ""
         key = (entry.checksum, entry.size)
         if key not in self._blobs:
             self.seen["files"] += 1
-            self._blobs[key] = self._file(Blobs.path_in(self._directory / "objects", *key), *key)
+            self._blobs[key] = self._file(*key)
         return self._blobs[key]
 
-    def _file(self, path: Path, checksum: str, size: int) -> str:
+    def _file(self, checksum: str, size: int) -> str:
+        path = self._directory / "objects" / checksum[:2] / f"{checksum}-{size:x}"
         try:
             if (there := path.stat().st_size) != size:
                 return f"its file holds {there} bytes, not {size}"
             if self._deep:
                 with path.open("rb") as file:
-                    digest = hashlib.md5(usedforsecurity=False)
-                    while chunk := file.read(CHUNK):
-                        digest.update(chunk)
+                    digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
                 if digest.hexdigest() != checksum:
                     return f"its file has the digest {digest.hexdigest()}, not {checksum}"
         except OSError as error:
@@ -180,7 +165,6 @@ class Check:
     # history --------------------------------------------------------------------------------------------
 
     def _commits(self, database: Database) -> Iterator[str]:
-        dangling = {row[0] for row in database.rows("SELECT id FROM documents WHERE kind = ?", DANGLING)}
         known = set(database.rows("SELECT repository, id FROM commits"))
         self._known = known
         for uid, id, parents, committer, message, created, tree, metadata in database.connection.execute(_COMMITS):
@@ -189,20 +173,20 @@ class Check:
                 "committer": committer, "message": message, "meta_range_id": tree, "created": created,
                 "metadata": json.loads(metadata), "parents": tuple(json.loads(parents)),
             }  # fmt: skip
-            told = f"repository {self._names.get(uid, uid)}: commit {id}"
+            where = f"repository {self._names.get(uid, uid)}: commit {id}"
             if commit_id(**of) != id:
-                yield f"{told}: its id is not that of what it says"
-            if id in dangling:
+                yield f"{where}: its id does not match its content"
+            if self._made_up:
                 continue
             if tree not in self._trees:
-                yield f"{told}: its meta-range {tree} is missing"
+                yield f"{where}: its meta-range {tree} is missing"
             for parent in of["parents"]:
                 if (uid, parent) not in known:
-                    yield f"{told}: its parent {parent} is missing"
+                    yield f"{where}: its parent {parent} is missing"
 
     def _pointers(self, database: Database) -> Iterator[str]:
         for table, what in (("branches", "branch"), ("tags", "tag")):
-            for uid, id, commit in database.connection.execute(f"SELECT repository, id, commit_id FROM {table}"):  # noqa: S608
+            for uid, id, commit in database.connection.execute(f"SELECT repository, id, commit_id FROM {table}"):
                 self.seen[table] += 1
                 if (uid, commit) not in self._known:
                     yield f"repository {self._names.get(uid, uid)}: {what} {id}: its commit {commit} is missing"
@@ -212,8 +196,8 @@ class Check:
         rows = database.connection.execute("SELECT * FROM staging UNION ALL SELECT * FROM sealed")
         for uid, branch, path, entry in rows:
             self.seen["uncommitted"] += 1
-            told = f"repository {self._names.get(uid, uid)}: branch {branch}: uncommitted {path!r}"
+            where = f"repository {self._names.get(uid, uid)}: branch {branch}: uncommitted {path!r}"
             if (uid, branch) not in branches:
-                yield f"{told}: there is no such branch"
+                yield f"{where}: the branch does not exist"
             if entry is not None and (problem := self._bytes(decode(entry))):
-                yield f"{told}: {problem}"
+                yield f"{where}: {problem}"
