@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -21,16 +21,21 @@ if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.config import Config
     from lakefs_ops.flows.conditions import Condition, Verdict
-    from lakefs_ops.flows.polling import BranchPoller
 
 CONCURRENT_POLLS = 16
-"""Maximum number of polls that a process runs at the same time; further polls wait for a free thread."""
+"""Maximum number of polls of one connection that a process runs at the same time; each one occupies a thread."""
+
+QUEUE_TIMEOUT = 20.0
+"""Seconds that a poll waits for a free thread before it fails, so that a server that hangs is noticed in time."""
 
 POLL_CONNECT_TIMEOUT = 5.0
 """Upper limit of a poll's connect timeout, in seconds; short, because a thread cannot be canceled."""
 
 POLL_READ_TIMEOUT = 20.0
 """Upper limit of a poll's read timeout, in seconds."""
+
+POLL_TOTAL_TIMEOUT = 60.0
+"""Upper limit of the time for one request of a poll, in seconds, even if its response keeps trickling in."""
 
 
 class LakeFSHook(LegacyMethods, BaseHook):
@@ -56,7 +61,7 @@ class LakeFSHook(LegacyMethods, BaseHook):
         super().__init__(**kwargs)
         self.lakefs_conn_id = lakefs_conn_id
         self._client: LakeFSClient | None = None
-        self._poller: BranchPoller | None = None
+        self._poll_config: Config | None = None
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -123,11 +128,11 @@ class LakeFSHook(LegacyMethods, BaseHook):
             return False, str(error)
         return True, f"lakeFS {(version and version.version) or '(unknown version)'} at {endpoint}, as user {user.id!r}"
 
-    async def poll(self, condition: Condition) -> Verdict:
-        """Check a condition once, without blocking the event loop.
+    def poll_blocking(self, condition: Condition) -> Verdict:
+        """Check a condition once, from a worker.
 
-        All hooks of a process poll in one dedicated thread pool and share connections. So waiting tasks do not open a
-        connection each, and do not occupy the event loop's default threads.
+        Like `poll`, it does not repeat a failed request, because the next poll is the retry; it reads the connection
+        again if lakeFS rejects the credentials.
 
         Args:
             condition: the condition to check.
@@ -135,16 +140,55 @@ class LakeFSHook(LegacyMethods, BaseHook):
         Raises:
             LakeFSError: the poll failed.
         """
-        if self._poller is None:
-            from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+        from lakefs_ops.client import LakeFSClient
+        from lakefs_ops.errors import AuthenticationFailed
 
-            from airflow_provider.hooks.connection import read_config
+        config = self._poll_config or _fail_fast(self._read_config())
+        try:
+            with LakeFSClient(config=config) as client:
+                verdict = condition.poll(client)
+        except AuthenticationFailed:
+            rejected, config = config, _fail_fast(self._read_config())
+            if config == rejected:
+                raise
+            with LakeFSClient(config=config) as client:
+                verdict = condition.poll(client)
+        self._poll_config = config
+        return verdict
 
-            connection = await get_async_connection(self.lakefs_conn_id, hook=self)
-            extra = await get_async_extra_dejson(connection)
-            self._poller = _shared_poller(_fail_fast(read_config(connection, extra)))
-        pool = _poll_threads(os.getpid())
-        return await asyncio.get_running_loop().run_in_executor(pool, self._poller.poll, condition)
+    async def poll(self, condition: Condition) -> Verdict:
+        """Check a condition once, without blocking the event loop.
+
+        All hooks of a process with the same connection share a client and a bounded number of threads. So waiting
+        tasks do not open a connection each, and do not occupy the event loop's default threads; and a server that
+        hangs delays only the tasks that wait for it. If lakeFS rejects the credentials, the connection is read again.
+
+        Args:
+            condition: the condition to check.
+
+        Raises:
+            LakeFSError: the poll failed.
+        """
+        from lakefs_ops.errors import AuthenticationFailed
+
+        config = self._poll_config or _fail_fast(await self._read_config_async())
+        try:
+            verdict = await _polls(config, os.getpid()).run(condition)
+        except AuthenticationFailed:
+            rejected, config = config, _fail_fast(await self._read_config_async())
+            if config == rejected:
+                raise
+            verdict = await _polls(config, os.getpid()).run(condition)
+        self._poll_config = config
+        return verdict
+
+    async def _read_config_async(self) -> Config:
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+        from airflow_provider.hooks.connection import read_config
+
+        connection = await get_async_connection(self.lakefs_conn_id, hook=self)
+        return read_config(connection, await get_async_extra_dejson(connection))
 
 
 def _fail_fast(config: Config) -> Config:
@@ -153,22 +197,49 @@ def _fail_fast(config: Config) -> Config:
         config.timeouts,
         connect=min(config.timeouts.connect, POLL_CONNECT_TIMEOUT),
         read=min(config.timeouts.read, POLL_READ_TIMEOUT),
+        total=min(config.timeouts.total or POLL_TOTAL_TIMEOUT, POLL_TOTAL_TIMEOUT),
     )
     return replace(config, timeouts=timeouts, retries=replace(config.retries, count=0), pool_size=CONCURRENT_POLLS)
 
 
+class _Polls:
+    """The polls of one connection in one process: one client, shared branch listings, and a pool of threads."""
+
+    def __init__(self, config: Config) -> None:
+        from lakefs_ops.client import LakeFSClient
+        from lakefs_ops.flows.polling import BranchPoller
+
+        client = LakeFSClient(config=config)
+        atexit.register(client.close)
+        self.poller = BranchPoller(client)
+        self._threads = ThreadPoolExecutor(max_workers=CONCURRENT_POLLS, thread_name_prefix="lakefs-poll")
+
+    async def run(self, condition: Condition) -> Verdict:
+        from lakefs_ops.errors import TimedOut
+
+        poll = self._threads.submit(self.poller.poll, condition)
+        result = asyncio.wrap_future(poll)
+        try:
+            await asyncio.wait((result,), timeout=QUEUE_TIMEOUT)
+            if not poll.cancel():
+                return await result
+        except asyncio.CancelledError:
+            poll.cancel()
+            raise
+        endpoint = self.poller.client.config.endpoint
+        raise TimedOut(
+            f"no poll was sent, because {CONCURRENT_POLLS} polls of {endpoint} have been waiting for a response for"
+            f" {QUEUE_TIMEOUT:g} s",
+            operation="poll", endpoint=endpoint, sent=False,
+        )  # fmt: skip
+
+
 @lru_cache(maxsize=32)
-def _shared_poller(config: Config) -> BranchPoller:
-    """Return one poller for all hooks with the same configuration, so that they share branch listings."""
-    from lakefs_ops.client import LakeFSClient
-    from lakefs_ops.flows.polling import BranchPoller
+def _polls(config: Config, pid: int) -> _Polls:
+    """Return the polls that all hooks with the same configuration share.
 
-    client = LakeFSClient(config=config)
-    atexit.register(client.close)
-    return BranchPoller(client)
-
-
-@cache
-def _poll_threads(pid: int) -> ThreadPoolExecutor:
-    """Return the thread pool of a process; keyed by process id, because threads do not survive a fork."""
-    return ThreadPoolExecutor(max_workers=CONCURRENT_POLLS, thread_name_prefix="lakefs-poll")
+    Args:
+        config: the configuration.
+        pid: the process id, because threads do not survive a fork.
+    """
+    return _Polls(config)

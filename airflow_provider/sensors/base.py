@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +14,8 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -19,14 +24,19 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider.hooks.lakefs import LakeFSHook
 from airflow_provider.rendering import render_as_text, rendered_to_text
 from airflow_provider.retry import failing_for_good
+from lakefs_ops.flows.waiting import TOLERANCE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from lakefs_ops.flows.conditions import Condition, Verdict
+    from lakefs_ops.flows.conditions import Condition
+    from lakefs_ops.flows.waiting import PollLoop
 
 STATE_KEY = "lakefs_condition"
 """Key in the task state store under which a sensor saves what it has seen."""
+
+OUTAGE_KEY = "lakefs_outage"
+"""Key in the task state store under which a rescheduled sensor saves when the current outage began."""
 
 GRACE = timedelta(seconds=60)
 """Time after the trigger's own timeout at which Airflow ends the deferral, in case the triggerer is down."""
@@ -39,9 +49,20 @@ class LakeFSSensor(BaseSensorOperator):
     cleared continues from there and misses no change. Airflow 3.1 and 3.2 cannot persist sensor state:
     ``mode="reschedule"`` falls back to poking, and a retry starts over.
 
+    All modes treat a failed poll alike:
+
+    - A transient error (nothing listens, a timeout, a 5xx status) is tolerated until lakeFS has been down for
+      ``tolerance``; then the task fails and may be retried. Without a task state store, a rescheduled sensor tolerates
+      it until the sensor's timeout.
+    - After a 401, the connection is read again; the task fails only if it has not changed or is rejected again.
+    - An error that a retry cannot fix, such as wrong credentials, fails the task without further tries.
+    - ``soft_fail`` skips the task on a timeout only, never on an error. ``silent_fail`` (keep waiting) and
+      ``never_fail`` (skip) apply to errors as in Airflow's ``BaseSensorOperator``.
+
     Args:
         lakefs_conn_id: the connection's id.
         deferrable: wait in the triggerer instead of on a worker; ``[operators] default_deferrable`` by default.
+        tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
     """
 
     ui_color = "#d5f2ea"
@@ -51,13 +72,15 @@ class LakeFSSensor(BaseSensorOperator):
         *,
         lakefs_conn_id: str = LakeFSHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        tolerance: timedelta | float = TOLERANCE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         render_as_text(self)
         self.lakefs_conn_id = lakefs_conn_id
         self.deferrable = deferrable
-        self._seen: Condition | None = None
+        self.tolerance = tolerance.total_seconds() if isinstance(tolerance, timedelta) else tolerance
+        self._loop: PollLoop | None = None
 
     @cached_property
     def hook(self) -> LakeFSHook:
@@ -79,23 +102,56 @@ class LakeFSSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait on the worker; if deferrable, poll once and defer."""
-        if not self.deferrable:
-            return super().execute(context)
-        verdict = self._poll(context)
-        if verdict.state == "met":
-            return verdict.found
+        with self._skipping_on_timeout_only():
+            if not self.deferrable:
+                return super().execute(context)
+        try:
+            result = self.poke(context)
+        except Exception as error:
+            if self.silent_fail and not isinstance(error, AirflowFailException):
+                self.log.exception("poll failed, will poll again")
+            elif self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+            else:
+                raise
+        else:
+            if result.is_done:
+                return result.xcom_value
         from airflow_provider.triggers.lakefs import LakeFSConditionTrigger
 
+        condition = self._loop.condition if self._loop is not None else self.condition()
         return self.defer(
             trigger=LakeFSConditionTrigger(
                 lakefs_conn_id=self.lakefs_conn_id,
-                condition=verdict.condition.model_dump(mode="json"),
+                condition=condition.model_dump(mode="json"),
                 poll_interval=self.poke_interval,
                 end_time=time.time() + self.timeout,
+                tolerance=self.tolerance,
+                exponential_backoff=self.exponential_backoff,
+                max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+                silent_fail=self.silent_fail,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout) + GRACE,
         )
+
+    def resume_execution(self, *args: Any, **kwargs: Any) -> Any:
+        """Resume the task after the trigger has fired, timed out or crashed."""
+        with self._skipping_on_timeout_only():
+            return super().resume_execution(*args, **kwargs)
+
+    @contextmanager
+    def _skipping_on_timeout_only(self) -> Iterator[None]:
+        """Raise the error for which Airflow would skip the task because of ``soft_fail``, unless it is a timeout."""
+        error = None
+        try:
+            yield
+        except AirflowSkipException as skipped:
+            error = skipped.__cause__
+            if not self.soft_fail or error is None or isinstance(error, AirflowSensorTimeout | AirflowTaskTimeout):
+                raise
+        if error is not None:
+            raise error
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Resume the task after the trigger has fired.
@@ -106,7 +162,8 @@ class LakeFSSensor(BaseSensorOperator):
 
         Raises:
             AirflowSensorTimeout: the condition was not met in time.
-            AirflowFailException: the condition can no longer be met.
+            AirflowFailException: the condition can no longer be met, or polling failed with an error that a retry
+                cannot fix.
             AirflowException: polling failed; the task may be retried.
         """
         state, reason = event["state"], event["reason"]
@@ -123,44 +180,76 @@ class LakeFSSensor(BaseSensorOperator):
         return found
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Check the condition once."""
-        verdict = self._poll(context)
-        return PokeReturnValue(verdict.state == "met", verdict.found)
+        """Check the condition once, as the previous poll left it, and save what this poll has seen.
 
-    def _poll(self, context: Context) -> Verdict:
-        """Poll the condition as the previous poll left it, and save what this poll has seen."""
+        Raises:
+            AirflowFailException: the condition can no longer be met, or a retry cannot fix the error.
+            LakeFSError: the poll failed, and the error is not transient or lakeFS has been down for too long.
+        """
+        from lakefs_ops.errors import LakeFSError
+
         rendered_to_text(self)
         with failing_for_good():
             wanted = self.condition()
-            before = self._seen or self._recall(context, wanted)
-            if self._seen is None:
+            if self._loop is None:
                 self.link(context)
-            with self.hook.get_conn() as client:
-                verdict = before.poll(client)
-        self.log.info("%s", verdict.reason)
+                self._loop = self._start(context, wanted)
+            loop = self._loop
+            seen, down_since = loop.condition, loop.down_since
+            try:
+                verdict = self.hook.poll_blocking(seen)
+            except LakeFSError as error:
+                loop.on_error(error, time.time())
+            else:
+                loop.on_verdict(verdict, time.time())
+        loop.log_news(self.log.log)
+        if loop.down_since != down_since:
+            self._remember_outage(context, loop.down_since)
+        if loop.down_since is not None:
+            return PokeReturnValue(is_done=False)
         if verdict.state == "failed":
             raise AirflowFailException(verdict.reason)
-        self._seen = verdict.condition
-        if verdict.condition != before:
-            self._remember(context, wanted, verdict.condition)
+        if loop.condition != seen:
+            self._remember(context, wanted, loop.condition)
         if verdict.state == "met":
             self.link(context, verdict.found)
-        return verdict
+        return PokeReturnValue(verdict.state == "met", verdict.found)
 
-    def _recall(self, context: Context, wanted: Condition) -> Condition:
-        """Return the condition as the previous poll saved it, unless the sensor's arguments have changed since."""
+    @property
+    def _rescheduled(self) -> bool:
+        return self.reschedule and not self.deferrable
+
+    def _start(self, context: Context, wanted: Condition) -> PollLoop:
+        """Continue from the saved state, unless the sensor's arguments have changed since it was saved."""
         from lakefs_ops.flows.conditions import load
+        from lakefs_ops.flows.waiting import Pace, PollLoop
 
-        store = context.get("task_state_store")
-        saved = cast("dict[str, Any] | None", store.get(STATE_KEY)) if store is not None else None
-        if saved and saved["wanted"] == wanted.model_dump(mode="json"):
-            return load(saved["seen"])
-        return wanted
+        store, condition, down_since = context.get("task_state_store"), wanted, None
+        if store is not None:
+            saved = cast("dict[str, Any] | None", store.get(STATE_KEY))
+            if saved and saved["wanted"] == wanted.model_dump(mode="json"):
+                condition = load(saved["seen"])
+            outage = cast("dict[str, Any] | None", store.get(OUTAGE_KEY)) if self._rescheduled else None
+            if outage and outage["try_number"] == context["ti"].try_number:
+                down_since = outage["since"]
+        return PollLoop(
+            condition,
+            pace=Pace(self.poke_interval),
+            deadline=None,
+            tolerance=math.inf if store is None and self._rescheduled else self.tolerance,
+            down_since=down_since,
+        )
 
     def _remember(self, context: Context, wanted: Condition, seen: Condition) -> None:
         store = context.get("task_state_store")
         if store is not None:
             store.set(STATE_KEY, {"wanted": wanted.model_dump(mode="json"), "seen": seen.model_dump(mode="json")})
-        elif self.reschedule and not self.deferrable:
+        elif self._rescheduled:
             self.log.warning("Airflow 3.1 and 3.2 cannot persist sensor state: mode='reschedule' falls back to poking")
             self.mode = "poke"
+
+    def _remember_outage(self, context: Context, since: float | None) -> None:
+        store = context.get("task_state_store")
+        if store is not None and self._rescheduled:
+            # A retry begins with a new tolerance.
+            store.set(OUTAGE_KEY, {"since": since, "try_number": context["ti"].try_number})

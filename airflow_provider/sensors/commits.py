@@ -17,18 +17,22 @@ class LakeFSCommitSensor(LakeFSSensor):
     """Wait until a branch has a new commit.
 
     Without ``prev_commit_id``, the first poll only remembers the branch's current commit, and the next commit meets
-    the condition. A sensor that is retried or rescheduled continues from the remembered commit (on Airflow 3.1 and
-    3.2, a retry starts over). If the branch does not exist yet, the sensor waits for it; a missing repository fails
-    the task.
+    the condition. A blank value and the texts ``None`` and ``null``, as templates render a missing value, count as
+    not given. Any other value is resolved once, by the first poll; if the repository has no such commit, the task
+    fails. Neither ``prev_commit_id`` nor its ancestors are new, even if the branch is moved back to one of them.
+
+    A sensor that is retried or rescheduled continues from the remembered commit (on Airflow 3.1 and 3.2, a retry
+    starts over). If the branch does not exist yet, the sensor waits for it; a missing repository fails the task.
 
     XCom: ``{"commit_id": ...}``, the branch's new commit.
 
     Args:
         repo: the repository's id (templated).
         branch: the branch (templated).
-        prev_commit_id: the last known commit (templated).
+        prev_commit_id: the last known commit: its id, or another ref (templated).
         lakefs_conn_id: the connection's id.
         deferrable: wait in the triggerer instead of on a worker.
+        tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
     Example:
         Wait for another team to publish, without occupying a worker slot::
@@ -50,7 +54,10 @@ class LakeFSCommitSensor(LakeFSSensor):
         """Return the condition to wait for."""
         from lakefs_ops.flows.conditions import NewCommit
 
-        return NewCommit(repository=self.repo, branch=self.branch, after=self.prev_commit_id or None)
+        after = (self.prev_commit_id or "").strip()
+        if after.lower() in ("", "none", "null"):
+            return NewCommit(repository=self.repo, branch=self.branch)
+        return NewCommit(repository=self.repo, branch=self.branch, after=after)
 
     def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
         """Store the link to the branch's log, and later to the commit."""

@@ -26,6 +26,7 @@ class LakeFSFileSensor(LakeFSSensor):
         path: the object's path (templated).
         lakefs_conn_id: the connection's id.
         deferrable: wait in the triggerer instead of on a worker.
+        tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
     Example:
         Wait until another run has written its success marker::

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider.hooks.lakefs import LakeFSHook
+from airflow_provider.retry import failing_for_good
+from lakefs_ops.flows.waiting import TOLERANCE
+
+if TYPE_CHECKING:
+    from lakefs_ops.flows.waiting import PollLoop
 
 
 class LakeFSConditionTrigger(BaseTrigger):
@@ -19,12 +25,13 @@ class LakeFSConditionTrigger(BaseTrigger):
     The event's payload:
 
     ``state``
-        ``met``; ``failed`` (the condition can no longer be met); ``timeout`` (``end_time`` has passed); ``error`` (a
-        poll failed with a permanent error, or too many polls failed in a row).
+        ``met``; ``failed`` (the condition can no longer be met, or a poll failed with an error that a retry cannot fix,
+        such as wrong credentials); ``timeout`` (``end_time`` has passed); ``error`` (a poll failed with another
+        error, or lakeFS has been down for ``tolerance``).
     ``reason``
         One sentence that describes the state last seen, or the error.
     ``found``
-        Details of what met (or failed) the condition, as JSON values; empty for ``timeout`` and ``error``.
+        Details of what met (or failed) the condition, as JSON values; empty after a timeout or an error.
 
     Delivery: the condition carries what was seen before the task deferred, so no change between the last poll on the
     worker and the first one here is missed. After a restart of the triggerer, the trigger starts over with the same
@@ -36,6 +43,10 @@ class LakeFSConditionTrigger(BaseTrigger):
             `lakefs_ops.flows.conditions`.
         poll_interval: seconds between two polls, plus or minus 10 %, so that many triggers do not poll at once.
         end_time: when to give up, in Unix seconds; never by default.
+        tolerance: seconds for which polls may fail with transient errors; 15 minutes by default.
+        exponential_backoff: double the time between two polls after each poll.
+        max_wait: the longest time between two polls with ``exponential_backoff``, in seconds; unlimited by default.
+        silent_fail: after an error that a retry of the task may fix, keep polling until ``end_time``.
         **kwargs: ignored; another version of this trigger may have stored further arguments, and a trigger that
             cannot be recreated crashes the whole triggerer.
 
@@ -58,6 +69,10 @@ class LakeFSConditionTrigger(BaseTrigger):
         condition: Mapping[str, Any] | None = None,
         poll_interval: float = 60.0,
         end_time: float | None = None,
+        tolerance: float = TOLERANCE,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
+        silent_fail: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -65,6 +80,10 @@ class LakeFSConditionTrigger(BaseTrigger):
         self.condition = dict(condition or {})
         self.poll_interval = poll_interval
         self.end_time = end_time
+        self.tolerance = tolerance
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
+        self.silent_fail = silent_fail
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments to recreate the trigger."""
@@ -75,6 +94,10 @@ class LakeFSConditionTrigger(BaseTrigger):
                 "condition": self.condition,
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
+                "tolerance": self.tolerance,
+                "exponential_backoff": self.exponential_backoff,
+                "max_wait": self.max_wait,
+                "silent_fail": self.silent_fail,
             },
         )
 
@@ -84,32 +107,46 @@ class LakeFSConditionTrigger(BaseTrigger):
 
         try:
             event = await self._wait()
+        except AirflowFailException as error:
+            event = _event("failed", str(error))
         except (LakeFSError, AirflowNotFoundException) as error:
             event = _event("error", str(error))
         yield event
 
     async def _wait(self) -> TriggerEvent:
         from lakefs_ops.errors import LakeFSError
-        from lakefs_ops.flows.conditions import load
-        from lakefs_ops.flows.waiting import Pace, PollLoop
 
-        pace = Pace(self.poll_interval, first=self.poll_interval)
-        loop = PollLoop(load(self.condition), pace=pace, deadline=self.end_time)
+        loop = self._poll_loop()
         hook = LakeFSHook(self.lakefs_conn_id)
         while True:
             try:
-                verdict = await hook.poll(loop.condition)
+                with failing_for_good():
+                    verdict = await hook.poll(loop.condition)
             except LakeFSError as error:
                 decision = loop.on_error(error, time.time())
-                self.log.warning("poll failed (%d in a row, %d tolerated): %s", loop.failures, loop.tolerated, error)
+                loop.log_news(self.log.log)
             else:
                 decision = loop.on_verdict(verdict, time.time())
+                loop.log_news(self.log.log)
                 if verdict.state != "waiting":
                     return _event(verdict.state, verdict.reason, verdict.found)
-                self.log.info("%s", verdict.reason)
             if decision.state == "timeout":
                 return _event(decision.state, decision.reason)
             await asyncio.sleep(decision.pause)
+
+    def _poll_loop(self) -> PollLoop:
+        from lakefs_ops.errors import TRANSIENT, LakeFSError
+        from lakefs_ops.flows.conditions import load
+        from lakefs_ops.flows.waiting import Pace, PollLoop
+
+        longest = self.max_wait or math.inf if self.exponential_backoff else self.poll_interval
+        return PollLoop(
+            load(self.condition),
+            pace=Pace(longest, first=self.poll_interval, growth=2),
+            deadline=self.end_time,
+            tolerance=math.inf if self.silent_fail else self.tolerance,
+            tolerated=(LakeFSError,) if self.silent_fail else TRANSIENT,
+        )
 
 
 def _event(state: str, reason: str, found: Mapping[str, Any] | None = None) -> TriggerEvent:

@@ -4,6 +4,10 @@ A condition polls the server and never sleeps. Its verdict returns the condition
 watermark (what has been seen so far). So no change between two polls is missed, wherever the next poll runs: in a
 loop, a sensor, a trigger or another process.
 
+The watermark of `NewCommit` and `CommitMatches` is a commit. The first poll resolves any other ref to the full id of
+its commit. The watermark and its ancestors are never new, so moving a branch back to an older commit meets neither
+condition.
+
 Example:
     >>> condition = NewCommit(repository="lake", branch="main", after="3c1f...")  # doctest: +SKIP
     >>> verdict = condition.poll(client)  # doctest: +SKIP
@@ -15,15 +19,16 @@ from __future__ import annotations
 
 import re
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from lakefs_ops import errors
 from lakefs_ops.model import Checked, problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from lakefs_ops.api.common import Commit
     from lakefs_ops.client import LakeFSClient
@@ -81,48 +86,104 @@ class BaseCondition(Checked):
         return self.model_copy(update=watermark)
 
 
-class NewCommit(BaseCondition):
-    """A branch points at a different commit than before.
+def _not_a_placeholder(ref: str) -> str:
+    if ref and ref.strip().lower() in ("", "none", "null"):
+        raise ValueError(f"{ref!r} is not a commit, but a missing value written as text; leave the field out instead")
+    return ref
+
+
+Watermark = Annotated[str, AfterValidator(_not_a_placeholder)]
+"""The id of the last known commit, or a ref that the first poll resolves to one; empty for a missing branch."""
+
+
+class _CommitCondition(BaseCondition):
+    """The base of the conditions for commits after a watermark."""
+
+    branch: str
+    after: Watermark | None = None
+
+    @property
+    def _where(self) -> str:
+        return f"{self.branch!r} of {self.repository!r}"
+
+    def _head(self, client: LakeFSClient) -> str | None:
+        try:
+            return client.branches.get(self.repository, self.branch).commit_id
+        except errors.BranchNotFound:
+            return None
+
+    def _resolved(self, client: LakeFSClient) -> Self:
+        """Return the condition with the full commit id as its watermark."""
+        if not self.after:
+            return self
+        try:
+            commit_id = client.commits.get(self.repository, self.after).id
+        except (errors.RefNotFound, errors.BadRequest) as error:
+            raise errors.InvalidArgument(
+                f"cannot wait for a commit on {self._where} after {self.after!r}: the repository has no such commit"
+            ) from error
+        return self._remember(after=commit_id)
+
+    def _is_known(self, client: LakeFSClient, commit_id: str) -> bool:
+        """Whether a commit is the watermark or one of its ancestors."""
+        if not self.after:
+            return False
+        try:
+            return client.refs.merge_base(self.repository, commit_id, self.after).base_commit_id == commit_id
+        except errors.NoMergeBase:
+            return False
+
+
+class NewCommit(_CommitCondition):
+    """A branch points at a commit that is neither the watermark nor one of its ancestors.
+
+    A branch that is moved back (by a hard reset, for example) keeps waiting; the first commit made from there meets
+    the condition.
 
     Attributes:
         branch: the branch's name. If the branch does not exist yet, its creation meets the condition.
-        after: the last known commit, empty if the branch did not exist; if None, the first poll only remembers the
-            branch's current commit.
+        after: the last known commit, as an id or another ref; empty if the branch did not exist. If None, the first
+            poll only remembers the branch's current commit. Blanks, ``None`` and ``null`` as text are rejected.
     """
 
     kind: Literal["new_commit"] = "new_commit"
-    branch: str
-    after: str | None = None
 
     def poll(self, client: LakeFSClient) -> Verdict:
-        """Check the commit that the branch points at."""
-        try:
-            head = client.branches.get(self.repository, self.branch).commit_id
-        except errors.BranchNotFound:
-            head = None
-        return self.judge(head)
+        """Check the commit that the branch points at.
 
-    def judge(self, head: str | None) -> Verdict:
-        """Return the verdict for a branch head that is already known.
+        Raises:
+            InvalidArgument: the repository has no commit ``after``.
+        """
+        head = self._head(client)
+        if self.after is None and head is not None:
+            return self._remember(after=head)._verdict("waiting", f"waiting for a commit on {self._where} after {head}")
+        known = self if head == self.after else self._resolved(client)
+        return known.unchanged(head) or known._compare(client, str(head))
+
+    def unchanged(self, head: str | None) -> Verdict | None:
+        """Return the verdict for a branch without news; None if only `poll` can decide.
 
         Args:
             head: the id of the commit that the branch points at; None if the branch does not exist.
         """
-        where = f"{self.branch!r} of {self.repository!r}"
         if head is None:
             known = self._remember(after=self.after or "")
-            return known._verdict("waiting", f"branch {where} does not exist yet")
-        if self.after is None:
-            return self._remember(after=head)._verdict("waiting", f"waiting for a commit on {where} after {head}")
+            return known._verdict("waiting", f"branch {self._where} does not exist yet")
         if head == self.after:
-            return self._verdict("waiting", f"no commit on {where} since {head}")
-        return self._verdict("met", f"{where} is at commit {head}", commit_id=head)
+            return self._verdict("waiting", f"no commit on {self._where} since {head}")
+        return None
+
+    def _compare(self, client: LakeFSClient, head: str) -> Verdict:
+        if self._is_known(client, head):
+            return self._verdict("waiting", f"{self._where} has moved back to {head}, which {self.after} contains")
+        return self._verdict("met", f"{self._where} is at commit {head}", commit_id=head)
 
 
-class CommitMatches(BaseCondition):
+class CommitMatches(_CommitCondition):
     """A commit in a branch's first-parent history matches by metadata, message or changed prefix.
 
-    Each poll checks all commits since the previous poll, so none is missed.
+    Each poll checks all commits since the previous poll, so none is missed; the watermark and its ancestors do not
+    count, even after a hard reset.
 
     Attributes:
         branch: the branch's name; a branch that does not exist yet counts as waiting.
@@ -131,15 +192,14 @@ class CommitMatches(BaseCondition):
         prefix: the commit must change an object with this prefix, compared with its first parent; a merge commit
             therefore counts with the changes that it merges. (lakeFS 1.84's own log filter skips merge commits.)
             Costs one request for each commit that matches otherwise.
-        after: the last known commit; if None, the whole log is checked.
+        after: the last known commit, as an id or another ref; if None, the whole log is checked. Blanks, ``None`` and
+            ``null`` as text are rejected.
     """
 
     kind: Literal["commit_matches"] = "commit_matches"
-    branch: str
     metadata: dict[str, str] = Field(default_factory=dict)
     message: str | None = None
     prefix: str | None = None
-    after: str | None = None
 
     @field_validator("message")
     @classmethod
@@ -151,25 +211,37 @@ class CommitMatches(BaseCondition):
         return text
 
     def poll(self, client: LakeFSClient) -> Verdict:
-        """Check the commits since the previous poll and return the oldest match."""
-        where = f"{self.branch!r} of {self.repository!r}"
-        try:
-            head = client.branches.get(self.repository, self.branch).commit_id
-        except errors.BranchNotFound:
-            return self._verdict("waiting", f"branch {where} does not exist yet")
-        if head == self.after:
-            return self._verdict("waiting", f"no commit on {where} since {head}")
-        matches = [commit for commit in self._commits(client, head) if self._is_met_by(client, commit)]
-        if not matches:
-            return self._remember(after=head)._verdict("waiting", f"no matching commit on {where} up to {head}")
-        found = matches[-1]
-        return self._verdict("met", f"commit {found.id} on {where}: {found.message!r}", commit_id=found.id)
+        """Check the commits since the previous poll and return the oldest match.
 
-    def _commits(self, client: LakeFSClient, head: str) -> Iterator[Commit]:
-        for commit in client.refs.log(self.repository, head, first_parent=True, stop_at=self.after):
+        Raises:
+            InvalidArgument: the repository has no commit ``after``.
+        """
+        head = self._head(client)
+        known = self if head == self.after else self._resolved(client)
+        if head is None:
+            return known._verdict("waiting", f"branch {self._where} does not exist yet")
+        if head == known.after:
+            return known._verdict("waiting", f"no commit on {self._where} since {head}")
+        if known._is_known(client, head):
+            return known._verdict("waiting", f"{self._where} has moved back to {head}, which {known.after} contains")
+        matches = [commit for commit in known._new_commits(client, head) if self._is_met_by(client, commit)]
+        if not matches:
+            return self._remember(after=head)._verdict("waiting", f"no matching commit on {self._where} up to {head}")
+        found = matches[-1]
+        return known._verdict("met", f"commit {found.id} on {self._where}: {found.message!r}", commit_id=found.id)
+
+    def _new_commits(self, client: LakeFSClient, head: str) -> Iterable[Commit]:
+        """Return the first-parent commits that are neither the watermark nor its ancestors, newest first."""
+        log = client.refs.log(self.repository, head, first_parent=True, stop_at=self.after or None)
+        if not self.after:
+            return log
+        commits: list[Commit] = []
+        for commit in log:
             if commit.id == self.after:
-                return
-            yield commit
+                return commits
+            commits.append(commit)
+        # The watermark is not in this history, but some of its ancestors may be; they are the oldest commits here.
+        return commits[: bisect_left(commits, True, key=lambda commit: self._is_known(client, commit.id))]
 
     def _is_met_by(self, client: LakeFSClient, commit: Commit) -> bool:
         have = commit.metadata or {}

@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from copy import copy
 from typing import TYPE_CHECKING
 
+from lakefs_ops.errors import LakeFSError
 from lakefs_ops.flows.conditions import NewCommit
 
 if TYPE_CHECKING:
@@ -58,9 +60,11 @@ class BranchPoller:
             return condition.poll(self._client)
         with self._lock:
             heads = self._repositories.setdefault(condition.repository, _Heads(self._client, condition.repository))
-        if not heads.worth_a_listing(self._max_age):
+        if condition.after is None or not heads.worth_a_listing(self._max_age):
             return condition.poll(self._client)
-        return condition.judge(heads.read(self._max_age).get(condition.branch))
+        # The listing may be older than the watermark, so only a poll decides that there is a new commit.
+        head = heads.read(self._max_age).get(condition.branch)
+        return condition.unchanged(head) or condition.poll(self._client)
 
 
 class _Heads:
@@ -71,7 +75,8 @@ class _Heads:
         self._lock = threading.Lock()
         self._recent_polls: deque[float] = deque(maxlen=LISTING_THRESHOLD)
         self._heads: Mapping[str, str] = {}
-        self._read_at = float("-inf")
+        self._read_at = self._ended = float("-inf")
+        self._failure: LakeFSError | None = None
 
     def worth_a_listing(self, max_age: float) -> bool:
         now = time.monotonic()
@@ -79,11 +84,18 @@ class _Heads:
         return len(self._recent_polls) == LISTING_THRESHOLD and now - self._recent_polls[0] <= max_age
 
     def read(self, max_age: float) -> Mapping[str, str]:
-        # Callers that arrive while a listing is in flight share it.
+        arrived = time.monotonic()
         with self._lock:
             now = time.monotonic()
-            if now - self._read_at > max_age:
-                listing = self._client.branches.list(self._repository, show_hidden=True)
-                self._heads = {branch.id: branch.commit_id for branch in listing}
-                self._read_at = now
+            # Callers that arrive while a listing is in flight share it, or its failure.
+            if self._ended < arrived and now - self._read_at > max_age:
+                try:
+                    listing = self._client.branches.list(self._repository, show_hidden=True)
+                    self._heads, self._read_at = {branch.id: branch.commit_id for branch in listing}, now
+                    self._failure = None
+                except LakeFSError as error:
+                    self._failure, self._read_at = error, float("-inf")
+                self._ended = time.monotonic()
+            if self._failure is not None:
+                raise copy(self._failure)
             return self._heads

@@ -6,6 +6,7 @@ logic serves two drivers: `wait`, which blocks, and Airflow's trigger, which run
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -24,8 +25,10 @@ FIRST_PAUSE = 0.5
 """The default first pause, in seconds."""
 GROWTH = 1.5
 """Factor from one pause to the next while nothing changes."""
-TOLERATED_FAILURES = 5
-"""Default number of consecutive transient errors after which a wait continues."""
+TOLERANCE = 900.0
+"""Default number of seconds for which a wait survives an outage, so that a restart of lakeFS ends no wait."""
+
+logger = logging.getLogger("lakefs_ops")
 
 
 class Pace:
@@ -34,10 +37,11 @@ class Pace:
     Args:
         longest: the longest pause, in seconds, plus or minus `JITTER`.
         first: the pause at first and after a change, in seconds; a value of ``longest`` keeps all pauses equal.
+        growth: factor from one pause to the next while nothing changes.
     """
 
-    def __init__(self, longest: float, *, first: float = FIRST_PAUSE) -> None:
-        self._longest, self._first = longest, first
+    def __init__(self, longest: float, *, first: float = FIRST_PAUSE, growth: float = GROWTH) -> None:
+        self._longest, self._first, self._growth = longest, first, growth
         self._seen: object = None
         self._pause = 0.0
 
@@ -48,7 +52,7 @@ class Pace:
             seen: what the last poll saw; if it equals the previous value, the pause grows.
         """
         changed, self._seen = seen != self._seen, seen
-        self._pause = min(self._longest, self._first if changed else self._pause * GROWTH)
+        self._pause = min(self._longest, self._first if changed else self._pause * self._growth)
         return self._pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
 
 
@@ -67,36 +71,54 @@ class Decision(NamedTuple):
 
 
 class PollLoop:
-    """Decides after each poll whether to stop or how long to pause; never sleeps and does no I/O.
+    """Decides after each poll whether to stop or how long to pause; never sleeps or polls.
 
     A driver polls `condition`, passes the verdict or the error to `on_verdict` or `on_error`, and follows the
     decision. The last poll takes place at the deadline.
+
+    An outage begins with the first poll that fails with a transient error, and ends with the next poll that succeeds.
+    The wait continues until an outage has lasted for ``tolerance``, however many polls fail in that time.
 
     Args:
         condition: the condition to wait for.
         pace: the pauses between polls.
         deadline: when to give up, on the same clock as the ``now`` of the methods; None to wait forever.
-        tolerated: number of consecutive transient errors after which the wait continues.
+        tolerance: seconds for which an outage is tolerated.
+        tolerated: the errors that count as an outage; any other error ends the wait.
+        down_since: when the current outage began, if an earlier loop has seen its beginning.
 
     Attributes:
         condition: the condition to poll next.
         verdict: the last verdict; None if no poll has succeeded yet.
-        failures: number of consecutive transient errors so far.
+        down_since: when the current outage began; None if the last poll succeeded.
+        news: a line for the log, empty if the last poll changed nothing.
     """
 
     def __init__(
-        self, condition: Condition, *, pace: Pace, deadline: float | None, tolerated: int = TOLERATED_FAILURES
+        self,
+        condition: Condition,
+        *,
+        pace: Pace,
+        deadline: float | None,
+        tolerance: float = TOLERANCE,
+        tolerated: tuple[type[errors.LakeFSError], ...] = errors.TRANSIENT,
+        down_since: float | None = None,
     ) -> None:
         self.condition = condition
         self.verdict: Verdict | None = None
-        self.failures = 0
-        self.tolerated = tolerated
+        self.down_since = down_since
+        self.news = ""
         self._pace = pace
         self._deadline = deadline
+        self._tolerance, self._tolerated = tolerance, tolerated
+        self._error: errors.LakeFSError | None = None
 
     def on_verdict(self, verdict: Verdict, now: float) -> Decision:
         """Decide after a successful poll."""
-        self.failures = 0
+        self.news = verdict.reason if self.verdict is None or verdict.reason != self.verdict.reason else ""
+        if self.down_since is not None:
+            self.news = f"lakeFS is back after {now - self.down_since:.0f} s: {verdict.reason}"
+        self.down_since = self._error = None
         self.verdict, self.condition = verdict, verdict.condition
         if verdict.state != "waiting":
             return Decision(verdict.state, verdict.reason)
@@ -106,19 +128,33 @@ class PollLoop:
         """Decide after a failed poll.
 
         Raises:
-            LakeFSError: the error itself, if it is not transient or one too many in a row.
+            LakeFSError: the error itself, if it is not transient or the outage has lasted too long.
         """
-        self.failures += 1
-        if not isinstance(error, errors.TRANSIENT) or self.failures > self.tolerated:
+        if isinstance(error, errors.NotSupported) or not isinstance(error, self._tolerated):
             raise error
+        if self.down_since is None:
+            self.down_since = now
+        if now - self.down_since >= self._tolerance:
+            raise error
+        self.news = "" if type(error) is type(self._error) else f"poll failed, will poll again: {error}"
+        self._error = error
         return self._pause_until_deadline(now)
+
+    def log_news(self, log: Callable[[int, str, str], object]) -> None:
+        """Log the last poll if it changed something: failures as warnings, the rest as information.
+
+        Args:
+            log: the ``log`` method of a logger.
+        """
+        if self.news:
+            log(logging.WARNING if self._error else logging.INFO, "%s", self.news)
 
     def _pause_until_deadline(self, now: float) -> Decision:
         reason = self.verdict.reason if self.verdict else "no poll succeeded"
         if self._deadline is None:
             return Decision("waiting", reason, self._pace.pause(reason))
         if now >= self._deadline:
-            return Decision("timeout", reason)
+            return Decision("timeout", f"{reason}; the last poll failed: {self._error}" if self._error else reason)
         return Decision("waiting", reason, min(self._deadline - now, self._pace.pause(reason)))
 
 
@@ -148,7 +184,7 @@ def wait(
     *,
     timeout: float,
     interval: float = 30.0,
-    tolerated: int = TOLERATED_FAILURES,
+    tolerance: float = TOLERANCE,
     on_poll: Callable[[Verdict], None] | None = None,
 ) -> Verdict:
     """Poll until the condition is met.
@@ -159,7 +195,8 @@ def wait(
         timeout: maximum time to wait, in seconds.
         interval: the longest pause between two polls, in seconds, plus or minus 10 %. Pauses are short at first and
             after each change, then grow.
-        tolerated: number of consecutive transient errors after which the wait continues.
+        tolerance: seconds for which polls may fail with transient errors, such as a refused connection or a status 503,
+            before the wait ends with the last of these errors; 15 minutes by default.
         on_poll: called with each verdict, for example to show progress.
 
     Returns:
@@ -168,21 +205,23 @@ def wait(
     Raises:
         WaitTimedOut: not met in time; the message contains the state last seen.
         ConditionFailed: the condition can no longer be met.
-        LakeFSError: a poll failed with a permanent error, or too many polls failed in a row.
+        LakeFSError: a poll failed with a permanent error, or an outage has lasted for ``tolerance``.
 
     Example:
         >>> wait(NewCommit(repository="lake", branch="main"), client, timeout=600)  # doctest: +SKIP
     """
-    loop = PollLoop(condition, pace=Pace(interval), deadline=time.monotonic() + timeout, tolerated=tolerated)
+    loop = PollLoop(condition, pace=Pace(interval), deadline=time.monotonic() + timeout, tolerance=tolerance)
     while True:
         try:
             verdict = loop.condition.poll(client)
         except errors.LakeFSError as error:
             decision = loop.on_error(error, time.monotonic())
+            loop.log_news(logger.log)
         else:
             if on_poll is not None:
                 on_poll(verdict)
             decision = loop.on_verdict(verdict, time.monotonic())
+            loop.log_news(logger.log)
             if decision.state == "met":
                 return verdict
             if decision.state == "failed":

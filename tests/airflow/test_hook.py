@@ -1,6 +1,7 @@
 """The hook against a real server, and its messages without one."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,7 @@ import pytest
 
 from airflow_provider.exceptions import BranchNotFound, LakeFSError, MergeConflict, NoChanges, NotFoundException
 from airflow_provider.hooks import LakeFSHook
+from airflow_provider.hooks import lakefs as hooks
 from lakefs_ops.flows.conditions import NewCommit
 
 NOWHERE = "http://127.0.0.1:9"
@@ -140,9 +142,10 @@ def test_polls_share_one_client_with_short_timeouts(lakefs_repository: str) -> N
         return [verdict.state for verdict in verdicts]
 
     assert set(asyncio.run(poll_at_once())) == {"waiting"}
-    assert first._poller is second._poller
-    config = first._poller.client.config
-    assert (config.timeouts.connect, config.timeouts.read, config.retries.count) == (5.0, 20.0, 0)
+    assert first._poll_config == second._poll_config
+    config = hooks._polls(first._poll_config, os.getpid()).poller.client.config
+    assert (config.timeouts.connect, config.timeouts.read, config.timeouts.total) == (5.0, 20.0, 60.0)
+    assert config.retries.count == 0
 
 
 def test_a_failed_poll_raises_the_error(connect: Callable[..., None]) -> None:

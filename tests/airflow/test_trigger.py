@@ -1,6 +1,7 @@
 """The trigger: its stored arguments and its events."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,17 @@ from pytest_mock import MockerFixture
 
 from airflow_provider.hooks import LakeFSHook
 from airflow_provider.triggers import LakeFSConditionTrigger
+from airflow_provider.triggers import lakefs as triggers
 from lakefs_ops import errors
+from lakefs_ops.flows import waiting
 from lakefs_ops.flows.conditions import NewCommit, ObjectExists, Verdict
 
 CONDITION = NewCommit(repository="lake", branch="main", after="c0ffee")
+
+
+STORED_BY_0_1 = {
+    "lakefs_conn_id": "other", "condition": CONDITION.model_dump(), "poll_interval": 0.01, "end_time": 12.5
+}  # fmt: skip
 
 
 def fire(trigger: LakeFSConditionTrigger) -> dict[str, Any]:
@@ -46,9 +54,16 @@ def test_is_recreated_from_its_stored_arguments() -> None:
     again = import_string(stored.classpath)(**stored.kwargs)
     assert again.serialize() == trigger.serialize()
     assert stored.classpath == "airflow_provider.triggers.lakefs.LakeFSConditionTrigger"
-    assert stored.kwargs == {
-        "lakefs_conn_id": "other", "condition": CONDITION.model_dump(), "poll_interval": 0.01, "end_time": 12.5
+    assert stored.kwargs == STORED_BY_0_1 | {
+        "tolerance": 900.0, "exponential_backoff": False, "max_wait": None, "silent_fail": False
     }, "deferred tasks rely on it"  # fmt: skip
+
+
+def test_what_the_previous_version_stored_still_loads() -> None:
+    assert (
+        LakeFSConditionTrigger(**STORED_BY_0_1).serialize()
+        == waiting_for(CONDITION, lakefs_conn_id="other", end_time=12.5).serialize()
+    )
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"condition": {"kind": "of another version"}}, {"of_another_version": 1}])
@@ -81,17 +96,50 @@ def test_polls_a_last_time_at_the_end_time(poll: Any) -> None:
     assert fire(waiting_for(CONDITION, poll_interval=60.0, end_time=time.time() + 0.1))["state"] == "met"
 
 
-def test_waits_out_transient_errors_up_to_a_limit(poll: Any) -> None:
+def test_waits_out_an_outage_up_to_its_tolerance(poll: Any) -> None:
     down = errors.ConnectionFailed("nothing listening", operation="getBranch", endpoint="http://x")
-    poll.side_effect = [*[down] * 5, verdict("waiting", "not yet"), *[down] * 5, verdict("met", "there")]
+    poll.side_effect = [*[down] * 50, verdict("waiting", "not yet"), *[down] * 50, verdict("met", "there")]
     assert fire(waiting_for(CONDITION))["state"] == "met"
-    poll.side_effect = [*[down] * 6]
-    assert fire(waiting_for(CONDITION)) == {"state": "error", "reason": "nothing listening", "found": {}}
+    poll.side_effect = itertools.repeat(down)
+    began = time.monotonic()
+    assert fire(waiting_for(CONDITION, tolerance=0.2)) == {
+        "state": "error", "reason": "nothing listening", "found": {}
+    }  # fmt: skip
+    assert 0.2 <= time.monotonic() - began < 5
 
 
-def test_other_errors_end_it_at_once(poll: Any) -> None:
+def test_an_error_that_a_retry_cannot_fix_ends_it_at_once(poll: Any) -> None:
     poll.side_effect = [errors.AuthenticationFailed("check the access key"), verdict("met", "there")]
-    assert fire(waiting_for(CONDITION)) == {"state": "error", "reason": "check the access key", "found": {}}
+    assert fire(waiting_for(CONDITION)) == {"state": "failed", "reason": "check the access key", "found": {}}
+
+
+def test_another_error_ends_it_unless_it_fails_silently(poll: Any) -> None:
+    missing = errors.RepositoryNotFound("no such repository")
+    poll.side_effect = [missing, verdict("met", "there")]
+    assert fire(waiting_for(CONDITION)) == {"state": "error", "reason": "no such repository", "found": {}}
+    poll.side_effect = [missing, missing, verdict("met", "there")]
+    assert fire(waiting_for(CONDITION, silent_fail=True))["state"] == "met"
+    poll.side_effect = [errors.AuthenticationFailed("check the access key")]
+    assert fire(waiting_for(CONDITION, silent_fail=True))["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("options", "pauses"),
+    [
+        ({}, [4, 4, 4, 4, 4]),
+        ({"max_wait": 10}, [4, 4, 4, 4, 4]),
+        ({"exponential_backoff": True}, [4, 8, 16, 32, 64]),
+        ({"exponential_backoff": True, "max_wait": 10}, [4, 8, 10, 10, 10]),
+    ],
+)
+def test_backs_off_as_a_sensor_on_a_worker_does(
+    poll: Any, mocker: MockerFixture, options: dict[str, Any], pauses: list[float]
+) -> None:
+    sleep = mocker.patch.object(triggers, "asyncio").sleep = mocker.AsyncMock()
+    mocker.patch.object(waiting.random, "uniform", return_value=1)
+    poll.side_effect = [*[verdict("waiting", "not yet")] * 5, verdict("met", "there")]
+    fire(waiting_for(CONDITION, poll_interval=4.0, **options))
+    assert [call.args[0] for call in sleep.await_args_list] == pauses
 
 
 def test_against_a_server(lakefs, lakefs_repository: str, connection: Callable[..., None]) -> None:
@@ -103,7 +151,7 @@ def test_against_a_server(lakefs, lakefs_repository: str, connection: Callable[.
     assert (payload["state"], payload["found"]) == ("met", {"commit_id": commit.id})
     connection(password="not-the-secret")
     payload = fire(waiting_for(NewCommit(repository=lakefs_repository, branch="main", after=head)))
-    assert payload["state"] == "error"
+    assert payload["state"] == "failed"
     assert "check the access key and the secret" in payload["reason"]
 
 

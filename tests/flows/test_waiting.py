@@ -3,6 +3,7 @@
 import json
 import random
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
@@ -176,16 +177,49 @@ def test_the_poll_loop_pauses_no_longer_than_to_its_deadline_and_then_times_out(
     assert loop.on_verdict(verdict("waiting"), 98) == Decision("waiting", "not yet", 2)
     assert loop.on_error(DOWN, 99) == Decision("waiting", "not yet", 1)
     assert loop.on_verdict(verdict("waiting"), 100) == Decision("timeout", "not yet")
-    assert poll_loop(deadline=100).on_error(DOWN, 100) == Decision("timeout", "no poll succeeded")
+    assert poll_loop(deadline=100).on_error(DOWN, 100) == Decision(
+        "timeout", "no poll succeeded; the last poll failed: nothing listening"
+    )
 
 
-def test_the_poll_loop_tolerates_transient_errors_in_a_row():
-    loop = poll_loop(tolerated=2)
-    for result in (DOWN, DOWN, verdict("waiting"), DOWN, DOWN):
-        decide = loop.on_error if result is DOWN else loop.on_verdict
-        assert decide(result, 0).state == "waiting"
+def test_the_poll_loop_tolerates_an_outage_by_its_length_not_by_its_polls():
+    loop = poll_loop(tolerance=60)
+    for now in (*range(10, 70), 69.9):
+        assert loop.on_error(DOWN, now).state == "waiting"
+    loop.on_verdict(verdict("waiting"), 75)
+    assert loop.on_error(DOWN, 80).state == "waiting"
+    assert loop.on_error(DOWN, 139).state == "waiting", "an outage ends with a successful poll"
     with pytest.raises(errors.ConnectionFailed):
-        loop.on_error(DOWN, 0)
+        loop.on_error(DOWN, 140)
+
+
+def test_the_poll_loop_continues_an_outage_that_an_earlier_loop_has_seen():
+    loop = poll_loop(tolerance=60, down_since=100)
+    assert loop.on_error(DOWN, 159).state == "waiting"
+    with pytest.raises(errors.ConnectionFailed):
+        loop.on_error(DOWN, 160)
+
+
+def test_the_poll_loop_has_news_once_per_change():
+    loop, news = poll_loop(), []
+    unavailable = errors.Unavailable("status 503")
+    for now, result in enumerate((verdict("waiting"), verdict("waiting"), DOWN, DOWN, unavailable, verdict("waiting"))):
+        decide = loop.on_verdict if isinstance(result, conditions.Verdict) else loop.on_error
+        decide(result, now)
+        news.append(loop.news)
+    assert news == [
+        "not yet",
+        "",
+        "poll failed, will poll again: nothing listening",
+        "",
+        "poll failed, will poll again: status 503",
+        "lakeFS is back after 3 s: not yet",
+    ]
+
+
+def test_the_poll_loop_does_not_tolerate_what_the_server_does_not_have():
+    with pytest.raises(errors.NotSupported):
+        poll_loop().on_error(errors.NotSupported("no such operation"), 0)
 
 
 def test_the_poll_loop_does_not_tolerate_other_errors():
@@ -212,11 +246,28 @@ def test_wait_times_out_with_the_state_last_seen(lakefs, lakefs_repository):
     assert isinstance(caught.value, TimeoutError)
 
 
-def test_wait_tolerates_some_failures_in_a_row(lakefs_repository):
+def test_wait_survives_a_restart_of_the_server(restartable, caplog):
+    """Ten times more failed polls than the five that used to be tolerated."""
+    caplog.set_level("INFO", "lakefs_ops")
+    restartable.stop()
+    timer = threading.Timer(0.8, restartable.start)
+    timer.start()
+    with restartable.client(retries=Retries(count=0)) as client:
+        condition = conditions.BranchExists(repository="lake", branch="main")
+        assert wait(condition, client, timeout=30, interval=0.01).state == "met"
+    timer.join()
+    failed, back = [record.message for record in caplog.records]
+    assert "nothing listening" in failed
+    assert back.startswith("lakeFS is back after 1 s: branch 'main' of 'lake' is at")
+
+
+def test_wait_ends_with_an_outage_that_is_too_long(lakefs_repository):
     condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
     config = Config(endpoint="127.0.0.1:1", retries=Retries(count=0))
+    began = time.monotonic()
     with LakeFSClient(config=config) as nowhere, pytest.raises(errors.ConnectionFailed):
-        wait(condition, nowhere, timeout=30, interval=0.001, tolerated=2)
+        wait(condition, nowhere, timeout=30, interval=0.01, tolerance=0.3)
+    assert 0.3 <= time.monotonic() - began < 5
 
 
 def test_wait_can_be_stopped_by_its_progress_callback(lakefs, lakefs_repository):
