@@ -15,18 +15,20 @@ from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 
 @dataclass
 class RestartableLakeFS:
-    """An embedded lakeFS that keeps its data, port and keys; it has the repository ``lake``."""
+    """An embedded lakeFS that keeps its data and port; it has the repository ``lake``."""
 
     data: Path
     port: int = 0
+    secret_access_key: str = SECRET_ACCESS_KEY
     server: LocalLakeFS | None = field(default=None, repr=False)
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        self.server = LocalLakeFS(data=self.data, port=self.port).start()
+    def start(self, secret_access_key: str = SECRET_ACCESS_KEY) -> None:
+        self.secret_access_key = secret_access_key
+        self.server = LocalLakeFS(data=self.data, port=self.port, secret_access_key=secret_access_key).start()
         self.port = int(self.server.endpoint.rpartition(":")[2])
 
     def stop(self) -> None:
@@ -34,7 +36,7 @@ class RestartableLakeFS:
             self.server.stop()
 
     def client(self, **options: Any) -> LakeFSClient:
-        keys = {"access_key_id": ACCESS_KEY_ID, "secret_access_key": SECRET_ACCESS_KEY}
+        keys = {"access_key_id": ACCESS_KEY_ID, "secret_access_key": self.secret_access_key}
         return LakeFSClient(config=Config(endpoint=self.endpoint, **keys, **options))
 
     def commit(self, branch: str = "main") -> str:

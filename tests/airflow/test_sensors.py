@@ -11,10 +11,13 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     TaskDeferred,
 )
+from pytest_mock import MockerFixture
 
-from airflow_provider.exceptions import RepositoryNotFound
+from airflow_provider.exceptions import RepositoryNotFound, Unavailable
 from airflow_provider.links import LakeFSCommitLink, LakeFSObjectLink
 from airflow_provider.sensors import LakeFSCommitSensor, LakeFSFileSensor
+from airflow_provider.sensors import base as sensors
+from lakefs_ops.local.faults import Fault
 
 Running = Callable[..., dict[str, Any]]
 
@@ -54,6 +57,58 @@ def test_commit_sensor_with_a_known_commit(lakefs, lakefs_repository: str, runni
     assert not sensor.poke(running(sensor))
     commit(lakefs, lakefs_repository)
     assert sensor.poke(running(sensor))
+
+
+@pytest.mark.parametrize("text", ["None", "null", " ", "", "\n", None])
+def test_a_missing_watermark_counts_as_not_given(text: str | None) -> None:
+    sensor = LakeFSCommitSensor(task_id="wait", repo="lake", branch="main", prev_commit_id=text)
+    assert sensor.condition() == LakeFSCommitSensor(task_id="wait", repo="lake", branch="main").condition()
+
+
+def test_commit_sensor_with_an_unknown_commit(lakefs_repository: str, running: Running) -> None:
+    sensor = LakeFSCommitSensor(task_id="wait", repo=lakefs_repository, branch="main", prev_commit_id="no-such-ref")
+    with pytest.raises(AirflowFailException, match="after 'no-such-ref': the repository has no such commit"):
+        sensor.poke(running(sensor))
+
+
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_a_rescheduled_sensor_remembers_when_the_outage_began(
+    lakefs, lakefs_repository: str, running: Running, mocker: MockerFixture, try_number: int
+) -> None:
+    """Each poke is a process of its own; a retry begins with a new tolerance."""
+    clock = mocker.patch.object(sensors, "time").time
+    store = Store()
+
+    def poke(now: float, try_number: int = 1) -> bool:
+        clock.return_value = now
+        sensor = LakeFSCommitSensor(
+            task_id="wait", repo=lakefs_repository, branch="main", mode="reschedule", tolerance=60
+        )
+        return bool(sensor.poke({**running(sensor, try_number=try_number), "task_state_store": store}))
+
+    lakefs.faults.add(Fault("getBranch", status=503, times=None))
+    assert not poke(100)
+    assert not poke(159)
+    if try_number == 1:
+        with pytest.raises(Unavailable):
+            poke(160)
+    else:
+        assert not poke(160, try_number)
+    lakefs.faults.clear()
+    assert not poke(170, try_number)
+    lakefs.faults.add(Fault("getBranch", status=503, times=None))
+    assert not poke(300, try_number), "the outage before has ended"
+
+
+def test_a_rescheduled_sensor_without_a_state_store_tolerates_outages_until_its_timeout(
+    lakefs, lakefs_repository: str, running: Running
+) -> None:
+    sensor = LakeFSCommitSensor(
+        task_id="wait", repo=lakefs_repository, branch="main", mode="reschedule", tolerance=timedelta(0)
+    )
+    lakefs.faults.add(Fault("getBranch", status=503, times=None))
+    assert not sensor.poke(running(sensor))
+    assert sensor.mode == "reschedule", "there is nothing to remember yet"
 
 
 def test_commit_sensor_waits_for_a_branch_but_not_for_a_repository(
