@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import os
 import weakref
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider.get_provider_info import CONN_FIELDS, CONNECTION_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from airflow_provider.hooks.legacy import LegacyMethods
+from airflow_provider.hooks.polls import CONCURRENT_POLLS, shared_polls
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.config import Config
     from lakefs_ops.flows.conditions import Condition, Verdict
-
-CONCURRENT_POLLS = 16
-"""Maximum number of polls of one connection that a process runs at the same time; each one occupies a thread."""
-
-QUEUE_TIMEOUT = 20.0
-"""Seconds that a poll waits for a free thread before it fails, so that a server that hangs is noticed in time."""
 
 POLL_CONNECT_TIMEOUT = 5.0
 """Upper limit of a poll's connect timeout, in seconds; short, because a thread cannot be canceled."""
@@ -173,12 +164,12 @@ class LakeFSHook(LegacyMethods, BaseHook):
 
         config = self._poll_config or _fail_fast(await self._read_config_async())
         try:
-            verdict = await _polls(config, os.getpid()).run(condition)
+            verdict = await shared_polls(config, os.getpid()).run(condition)
         except AuthenticationFailed:
             rejected, config = config, _fail_fast(await self._read_config_async())
             if config == rejected:
                 raise
-            verdict = await _polls(config, os.getpid()).run(condition)
+            verdict = await shared_polls(config, os.getpid()).run(condition)
         self._poll_config = config
         return verdict
 
@@ -200,46 +191,3 @@ def _fail_fast(config: Config) -> Config:
         total=min(config.timeouts.total or POLL_TOTAL_TIMEOUT, POLL_TOTAL_TIMEOUT),
     )
     return replace(config, timeouts=timeouts, retries=replace(config.retries, count=0), pool_size=CONCURRENT_POLLS)
-
-
-class _Polls:
-    """The polls of one connection in one process: one client, shared branch listings, and a pool of threads."""
-
-    def __init__(self, config: Config) -> None:
-        from lakefs_ops.client import LakeFSClient
-        from lakefs_ops.flows.polling import BranchPoller
-
-        client = LakeFSClient(config=config)
-        atexit.register(client.close)
-        self.poller = BranchPoller(client)
-        self._threads = ThreadPoolExecutor(max_workers=CONCURRENT_POLLS, thread_name_prefix="lakefs-poll")
-
-    async def run(self, condition: Condition) -> Verdict:
-        from lakefs_ops.errors import TimedOut
-
-        poll = self._threads.submit(self.poller.poll, condition)
-        result = asyncio.wrap_future(poll)
-        try:
-            await asyncio.wait((result,), timeout=QUEUE_TIMEOUT)
-            if not poll.cancel():
-                return await result
-        except asyncio.CancelledError:
-            poll.cancel()
-            raise
-        endpoint = self.poller.client.config.endpoint
-        raise TimedOut(
-            f"no poll was sent, because {CONCURRENT_POLLS} polls of {endpoint} have been waiting for a response for"
-            f" {QUEUE_TIMEOUT:g} s",
-            operation="poll", endpoint=endpoint, sent=False,
-        )  # fmt: skip
-
-
-@lru_cache(maxsize=32)
-def _polls(config: Config, pid: int) -> _Polls:
-    """Return the polls that all hooks with the same configuration share.
-
-    Args:
-        config: the configuration.
-        pid: the process id, because threads do not survive a fork.
-    """
-    return _Polls(config)

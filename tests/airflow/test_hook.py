@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider.exceptions import BranchNotFound, LakeFSError, MergeConflict, NoChanges, NotFoundException
 from airflow_provider.hooks import LakeFSHook
-from airflow_provider.hooks import lakefs as hooks
+from airflow_provider.hooks.polls import shared_polls
 from lakefs_ops.flows.conditions import NewCommit
 
 NOWHERE = "http://127.0.0.1:9"
@@ -143,7 +143,7 @@ def test_polls_share_one_client_with_short_timeouts(lakefs_repository: str) -> N
 
     assert set(asyncio.run(poll_at_once())) == {"waiting"}
     assert first._poll_config == second._poll_config
-    config = hooks._polls(first._poll_config, os.getpid()).poller.client.config
+    config = shared_polls(first._poll_config, os.getpid()).poller.client.config
     assert (config.timeouts.connect, config.timeouts.read, config.timeouts.total) == (5.0, 20.0, 60.0)
     assert config.retries.count == 0
 

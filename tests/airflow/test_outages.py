@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider.hooks import LakeFSHook
+from airflow_provider.hooks import LakeFSHook, polls
 from airflow_provider.hooks import lakefs as hooks
 from airflow_provider.sensors import LakeFSCommitSensor, LakeFSFileSensor
 from lakefs_ops import errors
@@ -54,10 +54,10 @@ def run(run_dag: Callable[[DAG], Any], mode: str, request: pytest.FixtureRequest
 @pytest.fixture
 def after_polls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Calls functions right after the n-th poll, whether it has failed or not."""
-    polls, pending = itertools.count(1), []
+    numbers, pending = itertools.count(1), []
 
     def polled() -> None:
-        number = next(polls)
+        number = next(numbers)
         for call in [call for due, call in pending if due == number]:
             call()
 
@@ -92,7 +92,7 @@ OUTAGES = {
 def outage(request: pytest.FixtureRequest, restartable: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Begins an outage and returns the function that ends it."""
     monkeypatch.setattr(hooks, "POLL_READ_TIMEOUT", 0.3)
-    monkeypatch.setattr(hooks, "QUEUE_TIMEOUT", 0.3)
+    monkeypatch.setattr(polls, "QUEUE_TIMEOUT", 0.3)
     if (fault := OUTAGES[request.param]) is None:
         restartable.stop()
         return restartable.start
@@ -244,7 +244,7 @@ def test_a_server_that_hangs_does_not_delay_the_polls_of_another(
 ) -> None:
     restartable.server.faults.add(Fault("*", action="delay", seconds=60, times=None))
     monkeypatch.setattr(hooks, "POLL_READ_TIMEOUT", 3.0)
-    monkeypatch.setattr(hooks, "QUEUE_TIMEOUT", 1.0)
+    monkeypatch.setattr(polls, "QUEUE_TIMEOUT", 1.0)
     connect(host=lakefs.endpoint, login=lakefs.access_key_id, password=lakefs.secret_access_key)
     monkeypatch.setenv(
         "AIRFLOW_CONN_HUNG",
