@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import IO, Generic, Protocol, TypeVar
@@ -51,6 +51,9 @@ class Call(Generic[T_co]):
         headers: additional headers.
         idempotent: whether sending the call twice leaves the same state as sending it once; reads always do.
         authenticated: whether to send credentials.
+        settle: called before a repeat if an earlier attempt may have taken effect, with the sender and the seconds
+            since the first attempt. Its result is the call's result; None repeats the call; it raises if a repeat
+            would do harm.
     """
 
     operation: str
@@ -63,6 +66,7 @@ class Call(Generic[T_co]):
     headers: Mapping[str, str] = field(default_factory=dict)
     idempotent: bool = False
     authenticated: bool = True
+    settle: Callable[[Sender, float], T_co | None] | None = None
 
     @property
     def address(self) -> str:

@@ -16,6 +16,7 @@
         │   ├── DirtyBranch             the branch has uncommitted changes
         │   ├── NoMergeBase             the two refs have no common commit
         │   ├── StorageNamespaceInUse   used by another repository, existing or deleted
+        │   ├── InvalidAddress          an imported object has an address that lakeFS cannot read
         │   └── PullRequestNotOpen      it is closed or merged
         ├── AuthenticationFailed  401   (403 for an expired session)
         ├── PermissionDenied      403   (401 where the server knows the user)
@@ -160,6 +161,14 @@ class NoMergeBase(BadRequest):
 
 class StorageNamespaceInUse(BadRequest):
     """400: another repository uses the storage namespace, or used it before it was deleted."""
+
+
+class InvalidAddress(BadRequest):
+    """500 ``could not parse URI``: an object's address in the store is not a valid URI, so it cannot be listed.
+
+    An import creates such an object from a file with ``%`` in its name (lakeFS 1.84). `Objects.get`, `head`, `copy`,
+    `delete` and diffs still accept its path.
+    """
 
 
 class PullRequestNotOpen(BadRequest):
@@ -366,6 +375,10 @@ _ADVICE: Mapping[type[ApiError], str] = {
     NoChanges: "there is nothing to commit or merge, so no further call is needed",
     DirtyBranch: "commit or reset the branch's uncommitted changes first",
     StorageNamespaceInUse: "choose another storage namespace",
+    InvalidAddress: (
+        "an object has this address in the store, usually because the name of an imported file has '%' in it: delete"
+        " the object by its path, for which no listing is needed; rename the file before importing it again"
+    ),
     PullRequestNotOpen: "it is already closed or merged; open a new one",
     AuthenticationFailed: "check the access key and the secret",
     PermissionDenied: "request the missing permission; deleting the default branch is never allowed",
@@ -405,6 +418,8 @@ def error_class(status: int, reason: str, operation: str = "") -> type[ApiError]
         reason: the server's message.
         operation: the operation's name; the meaning of some messages depends on it.
     """
+    if status == 500 and operation in ("listObjects", "statObject") and reason.startswith("could not parse URI"):
+        return InvalidAddress
     for wanted, text, cls in _BY_TEXT:
         if status == wanted and re.search(text, reason):
             return cls

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias, TypeVar
+from email.utils import parsedate_to_datetime
+from typing import Self, TypeAlias, TypeVar
 
 from pydantic import Field
 
 from lakefs_ops.call import Call, QueryValue, Sender, query
-from lakefs_ops.errors import MergeConflict
+from lakefs_ops.errors import Conflict, MergeConflict, ObjectNotFound
 from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Entry, Model, utc
 from lakefs_ops.uri import Links
@@ -21,6 +23,9 @@ MAX_CONFLICT_SEARCH = 10_000
 """Maximum number of differences searched for the paths of a conflict; takes up to ten requests."""
 MAX_PATHS_SHOWN = 10
 """Maximum number of conflicting paths in a message."""
+
+DEFAULT_TYPE = "application/octet-stream"
+"""The media type of objects that were written without one (lakeFS 1.84)."""
 
 ObjectUserMetadata: TypeAlias = dict[str, str]
 """User metadata of an object: keys and values."""
@@ -268,6 +273,90 @@ class ObjectStats(Entry):
         # The query of a presigned URL is a credential.
         address = self.physical_address.partition("?")[0]
         return Entry.__repr__(self).replace(repr(self.physical_address), repr(address))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An object as an upload leaves it; tells whether an attempt with unknown outcome may be repeated.
+
+    Attributes:
+        operation: the operation that writes it.
+        repository: the repository's id.
+        branch: the branch.
+        path: the object's path.
+        size: the number of bytes; None if unknown.
+        checksum: returns the MD5, or None if it cannot be computed again.
+        content_type: the media type.
+        metadata: the user metadata.
+    """
+
+    operation: str
+    repository: str
+    branch: str
+    path: str
+    size: int | None
+    checksum: Callable[[], str | None]
+    content_type: str
+    metadata: Mapping[str, str]
+
+    def settle(self, sender: Sender, elapsed: float) -> ObjectStats | None:
+        """Return the object if it is there as written, None if it may be written again.
+
+        Args:
+            sender: sends the call that reads the object.
+            elapsed: seconds since the first attempt.
+
+        Raises:
+            Conflict: another version was written since the first attempt, or less than a second earlier.
+        """
+        params = {"repository": self.repository, "ref": self.branch}
+        try:
+            now = sender.send(
+                Call(
+                    "statObject",
+                    "GET",
+                    "/repositories/{repository}/refs/{ref}/objects/stat",
+                    params,
+                    _Dated,
+                    query(path=self.path),
+                )
+            )
+        except ObjectNotFound:
+            return None
+        stats = now.stats
+        if (
+            (stats.size_bytes, stats.content_type or DEFAULT_TYPE) == (self.size, self.content_type)
+            and (stats.metadata or {}) == self.metadata
+            and stats.checksum == self.checksum()
+        ):
+            return stats
+        # Both times are the server's, in whole seconds.
+        if now.date - stats.mtime - 1 >= elapsed:
+            return None
+        raise Conflict(
+            f"{self.operation}: another version of {self.path!r} was written to branch {self.branch!r} of"
+            f" {self.repository!r} while the outcome of this upload was unknown, and was kept; compare it, and upload"
+            " again if yours should replace it",
+            status=409, reason="", operation=self.operation, endpoint=sender.endpoint,
+            names={"repository": self.repository, "branch": self.branch, "path": self.path},
+            request_id=None, retry_after=None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Dated:
+    """An object, and the time of the response in Unix seconds."""
+
+    stats: ObjectStats
+    date: float
+
+    @classmethod
+    def from_answer(cls, body: bytes, headers: Mapping[str, str]) -> Self:
+        try:
+            date = parsedate_to_datetime(headers.get("Date", "")).timestamp()
+        except ValueError:
+            date = time.time()
+        return cls(ObjectStats.from_answer(body, headers), date)
 
 
 class CredentialsWithSecret(Model):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from types import NoneType
-from typing import Self
+from typing import Any, Self
 
-from lakefs_ops.api.common import Group, ObjectUserMetadata, StorageURI
+from lakefs_ops.api.common import DEFAULT_TYPE, Group, ObjectUserMetadata, StorageURI, Written
 from lakefs_ops.api.common import ObjectStats as ObjectStats
 from lakefs_ops.call import Call, Content, Stream, headers, query, reference
 from lakefs_ops.errors import InvalidArgument
@@ -22,6 +25,14 @@ _AT_REF = "/repositories/{repository}/refs/{ref}/objects"
 META_HEADER = "x-lakefs-meta-"
 """Prefix of headers with user metadata; the server converts the rest of the name to lower case (lakeFS 1.84)."""
 
+MAX_DELETES = 1000
+"""Maximum number of paths in one request to delete objects (lakeFS 1.84)."""
+MAX_PATH_BYTES = 1024
+"""Maximum length of an object's path in bytes (lakeFS 1.84)."""
+
+_BLOCK = 1 << 20
+_BYTES = (bytes, bytearray, memoryview)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -167,6 +178,12 @@ class Objects(Group):
     ) -> ObjectStats:
         """Write an object (``uploadObject``).
 
+        After a failure that leaves open whether the object was written (broken connection, timeout, 503), the object
+        is checked before the upload is repeated: it is complete if the object has this content, type and metadata; it
+        raises `Conflict` if another version was written since the upload began. A server or proxy that delays the
+        first request may still apply it later, over a newer version; ``if_none_match="*"`` excludes that, and such an
+        upload is never repeated.
+
         Args:
             path: the object's path, 1 to 1,024 bytes, used literally.
             content: bytes, a file opened in binary mode, or an iterator of bytes; files and iterators are streamed.
@@ -179,9 +196,11 @@ class Objects(Group):
 
         Raises:
             PreconditionFailed: the object exists and ``if_none_match`` is ``*``.
+            Conflict: someone else wrote the object while the outcome was unknown; it was not overwritten.
             ProtectedBranch: a protection rule covers the branch.
             BranchNotFound: the branch does not exist.
-            InvalidArgument: the content has another type, or metadata cannot be sent in a header.
+            InvalidArgument: the path is empty or too long, the content has another type, or metadata cannot be sent in
+                a header; nothing was sent.
 
         Example:
             >>> client.objects.upload("lake", "dev", "a.csv", b"x,y", content_type="text/csv")  # doctest: +SKIP
@@ -189,18 +208,24 @@ class Objects(Group):
         if content is None:
             # A call without a body would create an empty object.
             raise InvalidArgument("content is required; pass b'' for an empty object")
+        check_content(content)
+        check_metadata(metadata)
+        if not isinstance(content_type, str | None):
+            raise InvalidArgument(f"content_type must be a string, got {type(content_type).__name__}")
+        content_type = DEFAULT_TYPE if content_type is None else content_type
+        conditional = if_none_match is not None or if_match is not None
+        written = _written(repository, branch, path, content, content_type, metadata)
         return self._send(
             Call(
                 "uploadObject", "POST", _ON_BRANCH, {"repository": repository, "branch": branch}, ObjectStats,
-                query(path=path, storageClass=storage_class, force=force), content,
+                query(path=object_path(path), storageClass=storage_class, force=force), content,
                 headers(
                     {
-                        **_metadata_headers(metadata or {}),
-                        "Content-Type": "application/octet-stream" if content_type is None else content_type,
+                        **_metadata_headers(metadata or {}), "Content-Type": content_type,
                         "If-None-Match": if_none_match, "If-Match": if_match,
                     }
                 ),
-                idempotent=if_none_match is None and if_match is None,
+                idempotent=not conditional, settle=None if conditional else written.settle,
             )
         )  # fmt: skip
 
@@ -315,6 +340,8 @@ class Objects(Group):
 
         Raises:
             RefNotFound: the ref does not exist.
+            InvalidAddress: an object on the page has an address that is not a valid URI, as after an import of a file
+                with ``%`` in its name. Reading and deleting it by its path works.
 
         Example:
             >>> sum(o.size_bytes or 0 for o in client.objects.list("lake", "main", prefix="daily/"))  # doctest: +SKIP
@@ -351,6 +378,7 @@ class Objects(Group):
     ) -> ObjectErrorList:
         """Delete up to 1,000 objects (``deleteObjects``).
 
+        `lakefs_ops.transfer.delete_tree` deletes any number of objects below a prefix.
         Check the result: it has an error for each path that was not deleted, for instance on a protected branch.
         lakeFS 1.84 reports no error if the branch or the repository does not exist.
 
@@ -358,9 +386,8 @@ class Objects(Group):
             paths: the objects' paths.
 
         Raises:
-            InvalidArgument: ``paths`` is a string, or has an empty path, for which lakeFS 1.84 would silently delete
-                nothing.
-            BadRequest: more than 1,000 paths.
+            InvalidArgument: ``paths`` is a string, has more than 1,000 paths, or has an empty path, for which lakeFS
+                1.84 would silently delete nothing.
 
         Example:
             >>> answer = client.objects.delete_many("lake", "dev", ["a.csv", "b.csv"])  # doctest: +SKIP
@@ -373,6 +400,11 @@ class Objects(Group):
         paths = list(paths)
         if "" in paths:
             raise InvalidArgument(f"paths[{paths.index('')}] is empty; objects have no empty paths")
+        if len(paths) > MAX_DELETES:
+            raise InvalidArgument(
+                f"got {len(paths)} paths, but one request deletes at most {MAX_DELETES}; delete them in several"
+                " requests, or use lakefs_ops.transfer.delete_tree"
+            )
         return self._send(
             Call(
                 "deleteObjects", "POST", f"{_ON_BRANCH}/delete", {"repository": repository, "branch": branch},
@@ -410,7 +442,7 @@ class Objects(Group):
         return self._send(
             Call(
                 "copyObject", "POST", f"{_ON_BRANCH}/copy", {"repository": repository, "branch": branch},
-                ObjectStats, query(dest_path=dest_path),
+                ObjectStats, query(dest_path=object_path(dest_path, "dest_path")),
                 ObjectCopyCreation.body(src_path=src_path, src_ref=src_ref, force=force, shallow=shallow),
                 idempotent=True,
             )
@@ -521,6 +553,108 @@ class Objects(Group):
                 {"repository": repository, "branch": branch}, StorageURI, query(location=location),
             )
         )  # fmt: skip
+
+
+def check_content(content: Any, name: str = "content", *, iterators: bool = True) -> None:
+    """Check that content to send is bytes, a readable file opened in binary mode, or an iterator of bytes.
+
+    Args:
+        content: the content; only its type is checked.
+        name: its name in the message.
+        iterators: whether an iterator is allowed; otherwise the message offers a path, which the caller opens.
+
+    Raises:
+        InvalidArgument: the content is something else.
+    """
+    got = type(content).__name__
+    if isinstance(content, _BYTES):
+        return
+    if hasattr(content, "read"):
+        try:
+            # Only an empty read tells the mode of any kind of file, such as a temporary file.
+            typed = isinstance(content, io.RawIOBase | io.BufferedIOBase) and content.readable()
+            if typed or not isinstance(content.read(0), str):
+                return
+        except (OSError, ValueError) as error:
+            raise InvalidArgument(f"{name} is a file that cannot be read: {error}") from None
+        got = f"a file opened in text mode ({got})"
+    elif iterators and not isinstance(content, str | Mapping) and hasattr(content, "__iter__"):
+        try:
+            iter(content)
+        except TypeError:  # such as Airflow's XComArg
+            pass
+        else:
+            blocks = content if isinstance(content, list | tuple) else ()
+            wrong = [type(block).__name__ for block in blocks if not isinstance(block, _BYTES)]
+            if not wrong:
+                return
+            got = f"{got} of {wrong[0]}"
+    kinds = "bytes, a file opened in binary mode, or an iterator of bytes"
+    if not iterators:
+        kinds = "a file's path, a file opened in binary mode, or bytes"
+    raise InvalidArgument(f"{name} must be {kinds}; got {'text' if isinstance(content, str) else got}")
+
+
+def check_metadata(metadata: Mapping[str, str] | None) -> None:
+    """Check that user metadata maps strings to strings without control characters.
+
+    Raises:
+        InvalidArgument: it is something else; the message has no value, which may be a secret.
+    """
+    if metadata is None:
+        return
+    if not isinstance(metadata, Mapping):
+        raise InvalidArgument(f"metadata must be a mapping of strings to strings, got {type(metadata).__name__}")
+    for key, value in metadata.items():
+        if not isinstance(key, str):
+            raise InvalidArgument(f"keys of metadata must be strings, got {key!r}")
+        if not isinstance(value, str):
+            raise InvalidArgument(f"metadata {key!r} must be a string, got {type(value).__name__}")
+        if _CONTROL.search(key + value):
+            raise InvalidArgument(f"metadata {key!r} must not have line breaks or other control characters")
+
+
+def _written(
+    repository: str, branch: str, path: str, content: Any, content_type: str, metadata: Mapping[str, str] | None
+) -> Written:
+    sent = {key.lower(): value.strip() for key, value in (metadata or {}).items()}
+    start, size = 0, None
+    if isinstance(content, _BYTES):
+        size = memoryview(content).nbytes
+    else:
+        # The same steps by which the transport measures a file; what cannot seek is never sent again.
+        with suppress(AttributeError, OSError, ValueError):
+            start = content.tell()
+            size = content.seek(0, 2) - start
+            content.seek(start)
+
+    def checksum() -> str | None:
+        if isinstance(content, _BYTES):
+            return hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if size is None:
+            return None
+        digest, left = hashlib.md5(usedforsecurity=False), size
+        content.seek(start)
+        while left and (block := content.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+        content.seek(start)
+        return digest.hexdigest()
+
+    return Written("uploadObject", repository, branch, path, size, checksum, content_type, sent)
+
+
+def object_path(path: str, name: str = "path") -> str:
+    """Return the path of an object.
+
+    Raises:
+        InvalidArgument: the path is not a string, is empty, or has more than 1,024 bytes.
+    """
+    if not isinstance(path, str) or not path:
+        raise InvalidArgument(f"{name} must be a string that is not empty, got {path!r}")
+    if (size := len(path.encode(errors="surrogatepass"))) > MAX_PATH_BYTES:
+        raise InvalidArgument(f"{name} {path[:80]!r}... has {size} bytes; lakeFS allows {MAX_PATH_BYTES}")
+    return path
 
 
 def fits_headers(metadata: Mapping[str, str]) -> bool:

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import Field
 
-from lakefs_ops.api.common import Group, ObjectStats
+from lakefs_ops.api.common import DEFAULT_TYPE, Group, ObjectStats, Written
 from lakefs_ops.call import Call, headers, query
 from lakefs_ops.model import Model, utc
 
@@ -207,7 +207,8 @@ class Staging(Group):
     ) -> ObjectStats:
         """Create an object from bytes that were sent to the store (``linkPhysicalAddress``).
 
-        The server checks neither the size nor the checksum, nor that the bytes exist.
+        The server checks neither the size nor the checksum, nor that the bytes exist. After a failure with unknown
+        outcome, the object is checked before a repeat, as in `lakefs_ops.api.objects.Objects.upload`.
 
         Args:
             path: the object's path, as in `get_physical_address`.
@@ -222,6 +223,7 @@ class Staging(Group):
         Raises:
             BadRequest: the address was altered, belongs to another path, or has expired.
             PreconditionFailed: the object exists and ``if_none_match`` is ``*``.
+            Conflict: someone else wrote the object while the outcome was unknown; it was not overwritten.
             ProtectedBranch: a protection rule covers the branch.
             BranchNotFound: the branch does not exist.
         """
@@ -229,11 +231,16 @@ class Staging(Group):
             staging=staging, checksum=checksum, size_bytes=size_bytes, user_metadata=user_metadata,
             content_type=content_type, mtime=mtime, force=force,
         )  # fmt: skip
+        written = Written(
+            "linkPhysicalAddress", repository, branch, path, size_bytes, lambda: checksum, content_type or DEFAULT_TYPE,
+            user_metadata or {},
+        )  # fmt: skip
+        conditional = if_none_match is not None or if_match is not None
         return self._send(
             Call(
                 "linkPhysicalAddress", "PUT", _BACKING, {"repository": repository, "branch": branch}, ObjectStats,
                 query(path=path), body, headers({"If-None-Match": if_none_match, "If-Match": if_match}),
-                idempotent=if_none_match is None and if_match is None,
+                idempotent=not conditional, settle=None if conditional else written.settle,
             )
         )  # fmt: skip
 

@@ -181,6 +181,7 @@ class Transport:
         retries = self.config.retries
         body = prepare_body(call.body)
         attempts, waited, renewed = 0, 0.0, False
+        began, unknown = time.monotonic(), None
         while True:
             authorization = None
             try:
@@ -204,8 +205,18 @@ class Transport:
                 if deadline.left is not None and wait >= deadline.left:
                     raise
                 attempts, waited = attempts + 1, waited + wait
+                if not surely_unsent and not isinstance(error, errors.Busy | errors.BranchLocked):
+                    unknown = error
                 logger.warning("%s: retry %d of %d in %.1f s: %s", call.operation, attempts, retries.count, wait, error)
             time.sleep(wait)
+            if unknown is not None and call.settle is not None:
+                try:
+                    settled = call.settle(self, time.monotonic() - began)
+                except (*errors.TRANSIENT, errors.PermissionDenied):
+                    # The state cannot be read, so a repeat might do harm.
+                    raise unknown from None
+                if settled is not None:
+                    return cast("T", settled)
 
     def _send_once(
         self, call: Call[Any], body: Any, authorization: str | None, deadline: Deadline, url: str

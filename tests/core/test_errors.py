@@ -78,6 +78,7 @@ TABLE: list[tuple[int, str, str, type[errors.ApiError]]] = [
     (500, "(update branch main: )?no merge base", "diffRefs findMergeBase mergeIntoBranch", errors.NoMergeBase),
     (500, "not found", "getUnderlyingProperties", errors.Gone),
     (500, ".*validation error.*", "", errors.BadRequest),
+    (500, "could not parse URI: .*", "listObjects statObject", errors.InvalidAddress),
     (500, "could not parse URI: .*|(.*: )?bad path traversal blocked", "", errors.BadRequest),
     (500, "(malformed MIME|mime|multipart|no multipart).*", "uploadObject", errors.BadRequest),
     (500, "source reference '.*': can't create a branch without commit", "createBranch", errors.BadRequest),
