@@ -4,6 +4,7 @@
 one object                    `upload_file`, `download_file`
 a directory and a prefix      `upload_tree`, `download_tree`
 an object as an open file     `open_reader`, `open_writer`
+all objects below a prefix    `delete_tree`
 ============================  ==========================================================================
 
 Memory use is constant, whatever the size. Bytes go to and from the store directly if the server supports presigned
@@ -25,6 +26,7 @@ Example:
 from __future__ import annotations
 
 from lakefs_ops.transfer.checksums import ChecksumMismatch
+from lakefs_ops.transfer.deletes import DeleteFailed, DeleteResult, delete_tree
 from lakefs_ops.transfer.downloads import download_file, download_tree
 from lakefs_ops.transfer.progress import Cancelled, Progress
 from lakefs_ops.transfer.streams import open_reader, open_writer
@@ -34,8 +36,11 @@ from lakefs_ops.transfer.workers import TreeResult
 __all__ = [
     "Cancelled",
     "ChecksumMismatch",
+    "DeleteFailed",
+    "DeleteResult",
     "Progress",
     "TreeResult",
+    "delete_tree",
     "download_file",
     "download_tree",
     "open_reader",

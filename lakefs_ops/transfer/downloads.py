@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 import threading
 import uuid
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 READ_SIZE = 1 << 19
 """Bytes that a worker reads at once."""
+
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 
 def download_file(
@@ -104,6 +107,8 @@ def download_tree(
 ) -> TreeResult:
     """Download all objects below a prefix to a directory. Other files in the directory are kept.
 
+    Empty objects that only mark a directory, as S3 tools create them (``a/``, or ``a`` next to ``a/b``), are skipped.
+
     Args:
         client: the client.
         repository: the repository's id.
@@ -111,7 +116,8 @@ def download_tree(
         prefix: the folder to download; empty for all objects.
         target: the directory; created if missing.
         skip_equal: skip files that exist with the same size and checksum.
-        case_sensitive: allow paths that differ only in case; some file systems do not distinguish them.
+        case_sensitive: allow paths that differ only in case or Unicode normalization; some file systems do not
+            distinguish them.
         presign: whether to read from the store directly; default: if the server supports it.
         part_size: size of a part in bytes; a download that is resumed skips complete parts.
         workers: maximum number of transfers at a time, limited to the client's connection pool size.
@@ -120,7 +126,8 @@ def download_tree(
         cancel: set this event from another thread to stop.
 
     Returns:
-        The objects that were transferred and those that were equal; both are empty if no object has the prefix.
+        The objects that were transferred, those that were equal, and the markers that were skipped; all are empty if
+        no object has the prefix.
 
     Raises:
         UnsafePath: an object's path cannot be a file below the directory (`lakefs_ops.transfer.paths`); nothing was
@@ -134,10 +141,10 @@ def download_tree(
     base, prefix = Path(target), paths.folder(prefix)
     download = _Download(client, repository, ref, direct_store(client, presign) is not None, part_size, 1, verify)
     listed = {e.path: e for e in client.objects.list(repository, ref, prefix=prefix or None, user_metadata=False)}
-    # Many tools write an empty object as a placeholder for a directory.
-    found = {path: entry for path, entry in listed.items() if not (path.endswith("/") and not entry.size_bytes)}
+    sizes = {path: entry.size_bytes or 0 for path, entry in listed.items()}
+    markers = paths.markers(sizes)
+    found = {path: entry for path, entry in listed.items() if path not in markers}
     planned = paths.plan(found, prefix, base, case_sensitive=case_sensitive)
-    sizes = {path: entry.size_bytes or 0 for path, entry in found.items()}
     tracker = Tracker(progress, cancel, sum(sizes.values()), len(found))
     base.mkdir(parents=True, exist_ok=True)
 
@@ -150,7 +157,7 @@ def download_tree(
         download.run(entry, file, tracker)
         return True
 
-    return tree_result(run_all(download_one, found, worker_count(client, workers), tracker), sizes)
+    return tree_result(run_all(download_one, found, worker_count(client, workers), tracker), sizes, markers)
 
 
 class _Download:
@@ -174,8 +181,7 @@ class _Download:
         count = -(-size // self._part_size)
         identity = f"{target.name}\n{stats.path}\n{stats.checksum}\n{size}\n{self._part_size}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial, handle = _open_partial(target, hashlib.sha256(identity.encode()).hexdigest()[:16])
-        keep = True
+        partial, handle, keep = _open_partial(target, hashlib.sha256(identity.encode()).hexdigest()[:16])
         try:
             with os.fdopen(handle, "r+b", buffering=0) as file:
                 if os.fstat(handle).st_size != size + count:
@@ -246,6 +252,8 @@ class _PrefixHash:
                 while self._position < end:
                     self._tracker.check()
                     data = os.pread(self._handle, min(READ_SIZE, end - self._position), self._position)
+                    if not data:
+                        raise OSError("the partial file was truncated by another process")
                     self._md5.update(data)
                     self._position += len(data)
         finally:
@@ -266,19 +274,44 @@ class _PrefixHash:
         return os.pread(self._handle, 1, self._size + part) == b"\1"
 
 
-def _open_partial(target: Path, identity: str) -> tuple[Path, int]:
-    """Open and lock the partial file next to the target; if another process holds it, use a private one."""
-    name = f".{identity}.lakefs-part"
-    while True:
-        partial = target.with_name(name)
-        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+def _open_partial(target: Path, identity: str) -> tuple[Path, int, bool]:
+    """Open and lock the partial file next to the target; return its path, its handle, and whether others may resume it.
+
+    If another process holds it, or something else has its name (a link, a pipe, a directory, another user's file), the
+    partial file is a private one.
+    """
+    partial = target.with_name(f".{identity}.lakefs-part")
+    while (handle := _open_own(partial)) is not None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another process may have renamed it to the target before this lock was acquired.
-            if os.fstat(handle).st_ino == partial.stat().st_ino:
-                return partial, handle
+            if os.path.samestat(os.fstat(handle), partial.lstat()):
+                return partial, handle, True
         except BlockingIOError:
-            name = f".{identity}-{uuid.uuid4().hex[:8]}.lakefs-part"
+            os.close(handle)
+            break
         except FileNotFoundError:
             pass
         os.close(handle)
+    partial = target.with_name(f".{identity}-{uuid.uuid4().hex[:8]}.lakefs-part")
+    return partial, os.open(partial, _NEW, 0o666), False
+
+
+def _open_own(partial: Path) -> int | None:
+    """Create or open a partial file; None if something else has its name."""
+    try:
+        return os.open(partial, _NEW, 0o666)
+    except FileExistsError:
+        pass
+    try:
+        handle = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return _open_own(partial)
+    except OSError:
+        return None
+    found = os.fstat(handle)
+    # No other name (0 or 1 links): writing to a hard link would change a file elsewhere.
+    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and found.st_uid == os.geteuid():
+        return handle
+    os.close(handle)
+    return None

@@ -5,8 +5,10 @@ listing before the first byte is written, and rejects it if a single path
 
 - is absolute, or has ``..``, ``.``, an empty part, a drive letter, a backslash or a zero byte;
 - would follow or replace an existing symbolic link;
-- would have to be both a file and a directory, or is the same as another path except for case;
+- would have to be both a file and a directory, or differs from another path only in case or Unicode normalization;
 - has a part that is not a valid file name.
+
+Empty objects that only mark a directory (`markers`) are not among the paths to plan.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from lakefs_ops.api.objects import object_path
 from lakefs_ops.errors import InvalidArgument
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -61,10 +64,10 @@ def plan(paths: Iterable[str], prefix: str, target: Path, *, case_sensitive: boo
             if above in files:
                 raise _unsafe(path, f"{files[above]!r} is also an object, so it would be both a file and a directory")
             if directories.setdefault(above, name) != name:
-                raise _unsafe(path, f"its directory differs from {directories[above]!r} only in case")
+                raise _unsafe(path, f"its directory {_difference(name, directories[above])}")
         whole = "/".join(keys)
         if whole in files:
-            raise _unsafe(path, f"it differs from {files[whole]!r} only in case")
+            raise _unsafe(path, f"it {_difference(path, files[whole])}")
         if whole in directories:
             raise _unsafe(path, "other objects are below it, so it would be both a file and a directory")
         files[whole] = path
@@ -99,9 +102,53 @@ def walk(source: Path, *, follow_symlinks: bool = False) -> Iterator[tuple[str, 
     yield from sorted(found)
 
 
+def markers(sizes: Mapping[str, int]) -> frozenset[str]:
+    """Return the paths of empty objects that only mark a directory.
+
+    S3 tools create them: an empty object whose path ends with ``/``, or that has the path of other objects' directory.
+
+    Args:
+        sizes: the objects' paths, with their sizes in bytes.
+
+    Example:
+        >>> sorted(markers({"a": 0, "a/": 0, "a/b": 1, "c": 0}))
+        ['a', 'a/']
+    """
+    empty = {path for path, size in sizes.items() if not size}
+    found = {path for path in empty if path.endswith("/")}
+    for path in sizes if empty else ():
+        above = path
+        while (end := above.rfind("/")) > 0:
+            above = above[:end]
+            if above in empty:
+                found.add(above)
+    return frozenset(found)
+
+
 def folder(prefix: str) -> str:
-    """Return the prefix of a folder: empty, or ending with ``/``."""
+    """Return the prefix of a folder: empty, or ending with ``/``.
+
+    Raises:
+        InvalidArgument: the prefix is not a string.
+    """
+    if not isinstance(prefix, str):
+        raise InvalidArgument(f"prefix must be a string, got {prefix!r}")
     return prefix if not prefix or prefix.endswith("/") else prefix + "/"
+
+
+def relative(path: str, name: str = "path") -> str:
+    """Return the path of an object to write.
+
+    Raises:
+        InvalidArgument: the path is not a string, is empty, has more than 1,024 bytes, or starts with ``/`` like the
+            path of a local file.
+    """
+    if object_path(path, name).startswith("/"):
+        raise InvalidArgument(
+            f"{name} {path!r} starts with '/' like the path of a local file; paths of objects are relative to the"
+            " branch, so remove it"
+        )
+    return path
 
 
 def _parts(path: str, relative: str) -> list[str]:
@@ -110,6 +157,8 @@ def _parts(path: str, relative: str) -> list[str]:
         raise _unsafe(path, "it contains a backslash or a zero byte")
     if relative.startswith("/"):
         raise _unsafe(path, "it is absolute")
+    if parts[-1] == "":
+        raise _unsafe(path, "it ends with '/' like the marker of a directory, but is not empty")
     for part in parts:
         if part == "..":
             raise _unsafe(path, "it leaves the directory through '..'")
@@ -128,6 +177,14 @@ def _parts(path: str, relative: str) -> list[str]:
 
 def _key(part: str, case_sensitive: bool) -> str:
     return part if case_sensitive else unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold())
+
+
+def _difference(path: str, other: str) -> str:
+    if path.casefold() == other.casefold():
+        return f"differs from {other!r} only in case"
+    same_case = unicodedata.normalize("NFC", path) == unicodedata.normalize("NFC", other)
+    # Both may look the same unless escaped.
+    return f"differs from {other!a} only in {'' if same_case else 'case and '}Unicode normalization (here {path!a})"
 
 
 def _check_links(path: str, target: Path, parts: list[str], checked: set[Path]) -> None:

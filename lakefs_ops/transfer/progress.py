@@ -21,14 +21,14 @@ class Progress:
         bytes_done: bytes transferred or found equal; a retry after an error may count some twice.
         bytes_total: total number of bytes, None if unknown.
         objects_done: number of complete objects.
-        objects_total: total number of objects.
+        objects_total: total number of objects, None if unknown.
     """
 
     path: str
     bytes_done: int
     bytes_total: int | None
     objects_done: int
-    objects_total: int
+    objects_total: int | None
 
 
 OnProgress = Callable[[Progress], None]
@@ -45,7 +45,7 @@ class Tracker:
         on_progress: called after each step, by one worker at a time.
         cancel: set by the caller to stop.
         bytes_total: total number of bytes.
-        objects_total: total number of objects.
+        objects_total: total number of objects, None if unknown.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Tracker:
         on_progress: OnProgress | None,
         cancel: threading.Event | None,
         bytes_total: int | None,
-        objects_total: int = 1,
+        objects_total: int | None = 1,
     ) -> None:
         self._on_progress, self._cancel = on_progress, cancel
         self._total, self._objects_total = bytes_total, objects_total
@@ -75,9 +75,9 @@ class Tracker:
         self._count(path, count, 0)
         self.check()
 
-    def finished(self, path: str) -> None:
-        """Count a complete object."""
-        self._count(path, 0, 1)
+    def finished(self, path: str, objects: int = 1, size: int = 0) -> None:
+        """Count complete objects, and bytes that were not counted before."""
+        self._count(path, size, objects)
 
     def _count(self, path: str, count: int, objects: int) -> None:
         if self._on_progress is None:
@@ -120,7 +120,9 @@ def bar(description: str = "") -> Iterator[OnProgress]:
         def show(progress: Progress) -> None:
             if progress.bytes_total != meter.total:
                 meter.total = progress.bytes_total
-            if progress.objects_total > 1:
+            if progress.objects_total is None:
+                meter.set_postfix_str(f"{progress.objects_done} objects", refresh=False)
+            elif progress.objects_total > 1:
                 meter.set_postfix_str(f"{progress.objects_done}/{progress.objects_total} objects", refresh=False)
             meter.update(progress.bytes_done - meter.n)
 

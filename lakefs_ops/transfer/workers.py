@@ -35,11 +35,13 @@ class TreeResult:
         transferred: paths of the objects that were transferred, sorted.
         equal: paths of the objects that were equal already, sorted.
         bytes: number of bytes transferred.
+        markers: paths of the empty objects that only mark a directory, sorted; they are not downloaded.
     """
 
     transferred: tuple[str, ...]
     equal: tuple[str, ...]
     bytes: int
+    markers: tuple[str, ...] = ()
 
 
 def direct_store(client: LakeFSClient, presign: bool | None) -> StorageConfig | None:
@@ -95,8 +97,8 @@ def worker_count(client: LakeFSClient, workers: int) -> int:
     return min(workers, client.config.pool_size)
 
 
-def tree_result(transferred: Mapping[str, bool], sizes: Mapping[str, int]) -> TreeResult:
+def tree_result(transferred: Mapping[str, bool], sizes: Mapping[str, int], markers: Iterable[str] = ()) -> TreeResult:
     """Return the result, given for each path whether it was transferred (or equal already)."""
     moved = tuple(sorted(path for path, was in transferred.items() if was))
     equal = tuple(sorted(path for path, was in transferred.items() if not was))
-    return TreeResult(moved, equal, sum(sizes[path] for path in moved))
+    return TreeResult(moved, equal, sum(sizes[path] for path in moved), tuple(sorted(markers)))
