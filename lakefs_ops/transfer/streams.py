@@ -7,11 +7,13 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
 from lakefs_ops import errors
+from lakefs_ops.api.objects import check_metadata
 from lakefs_ops.call import Call
 from lakefs_ops.transfer.checksums import is_encrypted_etag
+from lakefs_ops.transfer.paths import relative
 from lakefs_ops.transfer.workers import direct_store
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def open_reader(
     """
     direct = direct_store(client, presign) is not None
     stats = client.objects.stat(repository, ref, path)
-    return io.BufferedReader(ObjectReader(client, repository, ref, stats, presign=direct), buffer_size)
+    return _BufferedReader(ObjectReader(client, repository, ref, stats, presign=direct), buffer_size)
 
 
 def open_writer(
@@ -91,12 +93,16 @@ def open_writer(
         presign: whether to send the data to the store directly; default: if the server supports it.
 
     Raises:
+        InvalidArgument: the path is empty, too long or starts with ``/``, or the metadata is not a mapping of strings
+            to strings, or has line breaks.
         PreconditionFailed: on close: the object exists and ``if_none_match`` is ``*``.
 
     Example:
         >>> with open_writer(client, "lake", "dev", "report.csv", content_type="text/csv") as file:  # doctest: +SKIP
         ...     file.write(b"day,total\n")
     """
+    relative(path)
+    check_metadata(metadata)
     settings = {"content_type": content_type, "metadata": metadata, "if_none_match": if_none_match, "force": force}
     return ObjectWriter(client, repository, branch, path, presign=presign, **settings)
 
@@ -234,7 +240,21 @@ class ResumingReader:
         )
 
 
-class ObjectReader(io.RawIOBase):
+class _NotPicklable:
+    """An open file, which belongs to one process."""
+
+    def __reduce_ex__(self, _protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            f"an open {type(self).__name__.lstrip('_')} cannot be pickled or copied; pass the object's repository, ref"
+            " and path, and open it where it is used"
+        )
+
+
+class _BufferedReader(_NotPicklable, io.BufferedReader):
+    """What `open_reader` returns."""
+
+
+class ObjectReader(_NotPicklable, io.RawIOBase):
     """An object as an unbuffered, seekable file; `open_reader` wraps it in a buffer.
 
     Attributes:
@@ -290,7 +310,7 @@ class ObjectReader(io.RawIOBase):
         super().close()
 
 
-class ObjectWriter(io.RawIOBase):
+class ObjectWriter(_NotPicklable, io.RawIOBase):
     """A binary file that is uploaded as an object on close; `open_writer` returns it.
 
     Attributes:

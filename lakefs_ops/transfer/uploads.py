@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
+import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from lakefs_ops import errors
-from lakefs_ops.api.objects import fits_headers
+from lakefs_ops.api.objects import check_content, check_metadata, fits_headers, object_path
 from lakefs_ops.api.staging import UploadPart
 from lakefs_ops.call import Call
 from lakefs_ops.sources import measure, require_bytes
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
     from lakefs_ops.api.server import StorageConfig
     from lakefs_ops.client import LakeFSClient
+
+logger = logging.getLogger("lakefs_ops")
 
 MAX_PARTS = 10_000
 """Maximum number of parts of a presigned upload (lakeFS 1.84)."""
@@ -61,11 +65,16 @@ def upload_file(
 ) -> ObjectStats:
     """Upload one object, uncommitted.
 
+    The bytes are those that the file has when its upload starts: if it grows, as a log file does, the bytes added later
+    are not sent, and a warning is logged. After a failure with unknown outcome, the object is checked before the upload
+    is repeated, as in `lakefs_ops.api.objects.Objects.upload`: an object that someone else wrote in the meantime is not
+    overwritten.
+
     Args:
         client: the client.
         repository: the repository's id.
         branch: the branch to write to.
-        path: the object's path.
+        path: the object's path, 1 to 1,024 bytes, without a leading ``/``.
         source: a file's path, a file opened in binary mode (read from its current position), or bytes.
         content_type: the media type; default: ``application/octet-stream``.
         metadata: user metadata. If the object is sent through the server, metadata that HTTP headers would alter
@@ -85,20 +94,28 @@ def upload_file(
 
     Raises:
         PreconditionFailed: the object exists and ``if_none_match`` is ``*``.
+        Conflict: someone else wrote the object while the outcome was unknown; it was not overwritten.
         ChecksumMismatch: the server received other bytes than were sent.
         Cancelled: ``cancel`` was set; nothing was written.
-        InvalidArgument: the source is not a path, a binary file or bytes.
+        InvalidArgument: the path is empty, too long or starts with ``/``; the source is not a path, a binary file or
+            bytes; the metadata is not a mapping of strings to strings, or has line breaks; or the file was shortened,
+            replaced or rewritten during the upload. Nothing was written.
         OSError: the source cannot be read.
 
     Example:
         >>> upload_file(client, "lake", "dev", "daily/2015-01.csv", "./2015-01.csv")  # doctest: +SKIP
     """
+    paths.relative(path)
+    if not isinstance(source, str | os.PathLike):
+        check_content(source, "source", iterators=False)
+    elif Path(source).is_dir():
+        raise errors.InvalidArgument(f"{source} is a directory; pass the path of a file, or use upload_tree")
+    check_metadata(metadata)
     upload = _Upload(
         client, repository, branch, content_type=content_type, metadata=metadata, if_none_match=if_none_match,
         force=force, presign=direct_store(client, presign), part_size=part_size, workers=workers, verify=verify,
     )  # fmt: skip
-    size = _size(source)
-    return upload.run(path, source, size, Tracker(progress, cancel, size))
+    return upload.run(path, source, Tracker(progress, cancel, _size(source)))
 
 
 def upload_tree(
@@ -121,6 +138,8 @@ def upload_tree(
 ) -> TreeResult:
     """Upload a directory tree below a prefix, uncommitted. Objects that are not in the tree are kept.
 
+    Files that change during the call are handled as in `upload_file`.
+
     Args:
         client: the client.
         repository: the repository's id.
@@ -142,7 +161,9 @@ def upload_tree(
         The objects that were transferred and those that were equal.
 
     Raises:
-        InvalidArgument: a symbolic link, a device, or a name that cannot be an object's path; nothing was sent.
+        InvalidArgument: a symbolic link, a device, a prefix that starts with ``/``, or a name that cannot be an
+            object's path; nothing was sent.
+        Conflict: someone else wrote an object while its outcome was unknown; it was not overwritten.
         Cancelled: ``cancel`` was set; objects are either complete or unchanged.
 
     Example:
@@ -150,10 +171,15 @@ def upload_tree(
         ('images/cat.png',)
     """
     base, prefix = Path(source), paths.folder(prefix)
+    if prefix:
+        paths.relative(prefix, "prefix")
+    if content_type is not None and not callable(content_type):
+        raise errors.InvalidArgument(
+            f"content_type must be a function that returns the media type for a path, got {content_type!r}"
+        )
     files = {prefix + name: file for name, file in paths.walk(base, follow_symlinks=follow_symlinks)}
     for path in files:
-        if len(path.encode()) > 1024:
-            raise errors.InvalidArgument(f"the path {path[:80]!r}... has more than 1,024 bytes")
+        object_path(path)
     sizes = {path: file.stat().st_size for path, file in files.items()}
     existing: dict[str, ObjectStats] = {}
     if skip_equal and files:
@@ -171,7 +197,8 @@ def upload_tree(
             tracker.moved(path, size)
             tracker.finished(path)
             return False
-        upload.run(path, file, size, tracker, content_type(path) if content_type else None)
+        stats = upload.run(path, file, tracker, content_type(path) if content_type else None)
+        sizes[path] = stats.size_bytes or 0
         return True
 
     return tree_result(run_all(upload_one, files, worker_count(client, workers), tracker), sizes)
@@ -203,20 +230,25 @@ class _Upload:
         self._if_none_match, self._force = if_none_match, force
         self._part_size, self._workers = part_size, workers
 
-    def run(
-        self, path: str, source: Any, size: int | None, tracker: Tracker, content_type: str | None = None
-    ) -> ObjectStats:
+    def run(self, path: str, source: Any, tracker: Tracker, content_type: str | None = None) -> ObjectStats:
         """Upload one object."""
         tracker.check()
         content_type = content_type or self._content_type
-        if size is not None and self._in_parts(source, size):
-            stats, sent, digest = self._parts(path, Path(source), size, tracker, content_type), size, None
-        else:
-            direct = self._storage is not None and size is not None and size <= MAX_SINGLE_PUT
-            send = self._to_store if direct else self._through_server
-            with _opened(source) as file, _HashingReader(file, path, tracker, hashed=self._verify) as body:
-                stats = send(path, body, content_type)
-                sent, digest = body.count, body.digest()
+        with _opened(source) as (file, size, snapshot):
+            if snapshot is not None and self._in_parts(snapshot.size):
+                stats, sent, digest = self._parts(path, snapshot, tracker, content_type), snapshot.size, None
+            else:
+                direct = self._storage is not None and size is not None and size <= MAX_SINGLE_PUT
+                send = self._to_store if direct else self._through_server
+                with _HashingReader(
+                    file, path, tracker, length=size, hashed=self._verify, snapshot=snapshot
+                ) as body:  # fmt: skip
+                    stats = send(path, body, content_type)
+                    sent = body.count if size is None else size
+                    # A reader that was rewound found its object on the branch, with the same checksum.
+                    digest = body.digest() if body.count == sent else None
+            if snapshot is not None and (grown := snapshot.growth()):
+                logger.warning("%s grew by %d bytes; %r has the first %d bytes", snapshot.path, grown, path, sent)
         if stats.size_bytes != sent:
             raise mismatch(path, f"the object has {stats.size_bytes} bytes, {sent} were sent")
         if digest is not None and is_md5(stats.checksum) and stats.checksum != digest:
@@ -224,11 +256,10 @@ class _Upload:
         tracker.finished(path)
         return stats
 
-    def _in_parts(self, source: Any, size: int) -> bool:
+    def _in_parts(self, size: int) -> bool:
         # A multipart upload supports neither if_none_match nor force.
         possible = self._storage is not None and self._storage.pre_sign_multipart_upload
-        is_path = isinstance(source, str | os.PathLike)
-        return bool(possible and is_path and size > self._part_size and not self._if_none_match and not self._force)
+        return bool(possible and size > self._part_size and not self._if_none_match and not self._force)
 
     def _through_server(self, path: str, body: _HashingReader, content_type: str | None) -> ObjectStats:
         objects, metadata = self._client.objects, self._metadata
@@ -256,7 +287,8 @@ class _Upload:
             force=self._force,
         )  # fmt: skip
 
-    def _parts(self, path: str, source: Path, size: int, tracker: Tracker, content_type: str | None) -> ObjectStats:
+    def _parts(self, path: str, source: _Snapshot, tracker: Tracker, content_type: str | None) -> ObjectStats:
+        size = source.size
         part_size = max(self._part_size, -(-size // MAX_PARTS))
         count = -(-size // part_size)
         staging = self._client.staging
@@ -272,8 +304,9 @@ class _Upload:
             start = (number - 1) * part_size
             urls = upload.presigned_urls or []
             url = urls[number - 1] if number <= len(urls) else url_of(number)
-            with source.open("rb", buffering=0) as file:
-                body = _HashingReader(file, path, tracker, start=start, length=min(part_size, size - start))
+            with source.path.open("rb", buffering=0) as file:
+                length = min(part_size, size - start)
+                body = _HashingReader(file, path, tracker, start=start, length=length, snapshot=source)
                 try:
                     etag = self._put(url, path, body)
                 except errors.PermissionDenied:
@@ -284,6 +317,7 @@ class _Upload:
 
         try:
             parts = run_all(send, range(1, count + 1), worker_count(self._client, self._workers), tracker)
+            source.check(source.path.stat())
             return staging.complete_multipart_upload(
                 self._repository, self._branch, upload.upload_id, path, physical_address=upload.physical_address,
                 parts=[parts[number] for number in sorted(parts)], user_metadata=self._metadata or None,
@@ -310,14 +344,48 @@ class _Upload:
             return (response.headers.get("ETag") or "").strip('"') or f"size-{body.count}"
 
 
+class _Snapshot:
+    """A local file as it was when its upload started.
+
+    Attributes:
+        path: the file's path.
+        size: its size in bytes; what is added later is not uploaded.
+    """
+
+    def __init__(self, path: Path, state: os.stat_result) -> None:
+        self.path, self.size = path, state.st_size
+        self._state = self._last = state
+
+    def check(self, now: os.stat_result) -> None:
+        """Check that the bytes up to `size` are unchanged, as far as the file's properties show.
+
+        Raises:
+            InvalidArgument: the file was shortened, replaced or rewritten.
+        """
+        self._last = now
+        same = os.path.samestat(now, self._state) and now.st_size >= self.size
+        if not same or (now.st_size == self.size and now.st_mtime_ns != self._state.st_mtime_ns):
+            raise errors.InvalidArgument(
+                f"{self.path} was changed by another program during its upload; upload it again when it is complete"
+            )
+
+    def growth(self) -> int:
+        """Return by how many bytes the file has grown."""
+        return self._last.st_size - self.size
+
+
 class _HashingReader(io.RawIOBase):
-    """A file or a part of it; counts and hashes the bytes read, and raises when the transfer is cancelled."""
+    """A file or a part of it; counts and hashes the bytes read, and raises when the transfer is cancelled.
+
+    Its last bytes are only returned if the file is still the one of the snapshot, so a changed file is never complete.
+    """
 
     def __init__(
         self, file: IO[bytes], path: str, tracker: Tracker, *, start: int | None = None, length: int | None = None,
-        hashed: bool = False,
+        hashed: bool = False, snapshot: _Snapshot | None = None,
     ) -> None:  # fmt: skip
         self._file, self._path, self._tracker, self._length, self._hashed = file, path, tracker, length, hashed
+        self._snapshot = snapshot
         self._start, self._digest = start, Digest()
         if start is not None:
             file.seek(start)
@@ -351,6 +419,8 @@ class _HashingReader(io.RawIOBase):
         if self._hashed:
             self._digest.update(view[:count])
         self.count += count
+        if self._snapshot is not None and self.count == self._length:
+            self._snapshot.check(os.fstat(self._file.fileno()))
         self._tracker.moved(self._path, count)
         return count
 
@@ -362,8 +432,8 @@ class _HashingReader(io.RawIOBase):
         if self._start is None:
             raise io.UnsupportedOperation("seek")
         if whence == io.SEEK_END:
-            end = self._file.seek(0, io.SEEK_END) - self._start
-            return end if self._length is None else min(end, self._length)
+            # A file that has become shorter must be noticed, not sent as it is.
+            return self._file.seek(0, io.SEEK_END) - self._start if self._length is None else self._length
         self._file.seek(self._start + offset)
         if offset == 0 and self.count:
             self._tracker.moved(self._path, -self.count)
@@ -382,21 +452,22 @@ class _HashingReader(io.RawIOBase):
 def _size(source: Any) -> int | None:
     if isinstance(source, str | os.PathLike):
         return Path(source).stat().st_size
-    if isinstance(source, bytes | bytearray):
-        return len(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return memoryview(source).nbytes
     return measure(source)[1]
 
 
 @contextlib.contextmanager
-def _opened(source: Any) -> Any:
+def _opened(source: Any) -> Iterator[tuple[IO[bytes], int | None, _Snapshot | None]]:
+    """Open a source; yield the file, its size (None if unknown), and a snapshot if it is a regular file's path."""
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb", buffering=0) as file:
-            yield file
-    elif isinstance(source, bytes | bytearray):
-        yield io.BytesIO(source)
-    elif hasattr(source, "read"):
-        yield source
+            state = os.fstat(file.fileno())
+            if stat.S_ISREG(state.st_mode):
+                yield cast("IO[bytes]", file), state.st_size, _Snapshot(Path(source), state)
+            else:
+                yield cast("IO[bytes]", file), None, None
+    elif isinstance(source, bytes | bytearray | memoryview):
+        yield io.BytesIO(source), _size(source), None
     else:
-        raise errors.InvalidArgument(
-            f"the source must be a file's path, a file opened in binary mode, or bytes; got {type(source).__name__}"
-        )
+        yield source, _size(source), None
