@@ -5,11 +5,12 @@ import uuid
 
 import pytest
 
-from lakefs_ops import LakeFSClient
+from lakefs_ops import LakeFSClient, errors
 from lakefs_ops.api.common import CommitCreation
 from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.local import LocalLakeFS
 from lakefs_ops.local.store import imports
+from lakefs_ops.transfer import delete_tree
 
 FILES = 3000
 
@@ -25,14 +26,13 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def client(folder, monkeypatch):
     monkeypatch.setattr(imports, "REFRESH", 0.01)
-    with (
-        LocalLakeFS(allow_import=[folder]) as server,
-        LakeFSClient(
-            server.endpoint, access_key_id=server.access_key_id, secret_access_key=server.secret_access_key
-        ) as client,
-    ):
+    with LocalLakeFS(allow_import=[folder]) as server, server_client(server) as client:
         client.repositories.create(name="lake", storage_namespace=f"local://{uuid.uuid4()}")
         yield client
+
+
+def server_client(server):
+    return LakeFSClient(server.endpoint, access_key_id=server.access_key_id, secret_access_key=server.secret_access_key)
 
 
 def start(client, folder):
@@ -56,6 +56,29 @@ def test_an_import_is_seen_to_move(client, folder):
     assert counts == sorted(counts)
     assert any(0 < count < FILES for count in counts)
     assert seen[0].update_time != seen[-1].update_time
+
+
+def test_a_file_with_a_percent_sign_has_an_address_that_cannot_be_listed(monkeypatch, tmp_path):
+    """As on lakeFS 1.84; the advice of the error works."""
+    monkeypatch.setattr(imports, "REFRESH", 0.01)
+    odd = tmp_path / "growth 100%.csv"
+    odd.write_text("1")
+    with LocalLakeFS(allow_import=[tmp_path]) as server, server_client(server) as client:
+        client.repositories.create(name="lake", storage_namespace=f"local://{uuid.uuid4()}")
+        assert list(statuses(client, start(client, tmp_path)))[-1].completed
+        path = f"in/{odd.name}"
+        for refused in (
+            lambda: list(client.objects.list("lake", "main")),
+            lambda: client.objects.stat("lake", "main", path),
+            lambda: delete_tree(client, "lake", "main", "in"),
+        ):
+            with pytest.raises(errors.InvalidAddress, match=r"growth 100%.csv.*delete the object by its path"):
+                refused()
+        assert client.objects.get("lake", "main", path) == b"1"
+        assert client.objects.head("lake", "main", path).size_bytes == 1
+        client.objects.delete("lake", "main", path)
+        assert [change.path for change in client.branches.diff("lake", "main")] == [path]
+        assert list(client.objects.list("lake", "main")) == []
 
 
 def test_an_import_is_stopped_on_its_way(client, folder):

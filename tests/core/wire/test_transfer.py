@@ -886,6 +886,49 @@ def test_large_files_go_in_parts(client, presigning, tmp_path):
     assert fake.objects["b"] == b"small"
 
 
+def grow(file):
+    with file.open("ab") as log:
+        log.write(b"a further line")
+
+
+def rewrite(file):
+    with file.open("r+b") as data:
+        data.write(b"other")
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+
+
+def replace_by_another(file):
+    file.with_name("new").write_bytes(CONTENT[::-1] + b"longer")
+    file.with_name("new").replace(file)
+
+
+@pytest.mark.parametrize("part_size", [100_000, 10**7], ids=["parts", "whole"])
+@pytest.mark.parametrize("change", [grow, rewrite, lambda file: os.truncate(file, 10), replace_by_another])
+def test_a_file_that_changes_on_its_way_to_the_store(client, presigning, tmp_path, part_size, change):
+    fake = presigning(multipart=True)
+    source = tmp_path / "source"
+    source.write_bytes(CONTENT * 3)
+    changes = [change]
+
+    def progress(step):
+        if step.bytes_done and changes:
+            changes.pop()(source)
+
+    def upload():
+        transfer.upload_file(
+            client, "lake", "main", "a", source, part_size=part_size, workers=1, progress=progress, verify=False
+        )
+
+    if change is grow or (change is replace_by_another and part_size == 10**7):
+        upload()  # A file that was replaced is still read to its end.
+        assert fake.objects["a"] == CONTENT * 3
+        return
+    with pytest.raises(errors.InvalidArgument, match=r"changed by another program|became shorter"):
+        upload()
+    assert not fake.linked
+    assert fake.aborted == (["a"] if part_size == 100_000 else [])
+
+
 def test_addresses_that_end_while_the_parts_are_sent(client, presigning, tmp_path):
     fake = presigning(multipart=True)
     source = tmp_path / "source"
