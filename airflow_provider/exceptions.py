@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lakefs_ops.flows.waiting import ConditionFailed as ConditionFailed
     from lakefs_ops.flows.waiting import WaitTimedOut as WaitTimedOut
     from lakefs_ops.transfer.checksums import ChecksumMismatch as ChecksumMismatch
+    from lakefs_ops.transfer.deletes import DeleteFailed as DeleteFailed
     from lakefs_ops.transfer.paths import UnsafePath as UnsafePath
     from lakefs_ops.transfer.progress import Cancelled as Cancelled
 else:
@@ -45,6 +46,7 @@ else:
         "Cancelled": "transfer.progress",
         "ChecksumMismatch": "transfer.checksums",
         "ConditionFailed": "flows.waiting",
+        "DeleteFailed": "transfer.deletes",
         "MergeIncomplete": "flows.verify",
         "OutcomeUnknown": "flows.attempts",
         "UnsafePath": "transfer.paths",
