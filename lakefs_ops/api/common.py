@@ -338,7 +338,7 @@ class Written:
             f" {self.repository!r} while the outcome of this upload was unknown, and was kept; compare it, and upload"
             " again if yours should replace it",
             status=409, reason="", operation=self.operation, endpoint=sender.endpoint,
-            names={"repository": self.repository, "branch": self.branch, "path": self.path},
+            context={"repository": self.repository, "branch": self.branch, "path": self.path},
             request_id=None, retry_after=None,
         )  # fmt: skip
 

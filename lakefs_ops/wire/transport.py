@@ -205,7 +205,7 @@ class Transport:
                 if deadline.left is not None and wait >= deadline.left:
                     raise
                 attempts, waited = attempts + 1, waited + wait
-                if not surely_unsent and not isinstance(error, errors.Busy | errors.BranchLocked):
+                if not certainly_unsent and not isinstance(error, errors.Busy | errors.BranchLocked):
                     unknown = error
                 logger.warning("%s: retry %d of %d in %.1f s: %s", call.operation, attempts, retries.count, wait, error)
             time.sleep(wait)

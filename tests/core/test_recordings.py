@@ -361,7 +361,7 @@ RAW = {
     "a body that is no JSON, or none of the media type": 32,
     "a body that the specification does not allow": 117,
     "a header that is not in the specification": 34,
-    "a query parameter that is not in the specification, or of another type": 42,
+    "a query parameter that is not in the specification, or of another type": 38,
     "a query parameter twice": 3,
     "a required query parameter is missing": 26,
     "an upload as a form": 10,
