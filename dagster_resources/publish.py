@@ -21,6 +21,7 @@ from dagster import (
 from dagster_resources.metadata import ROOT_RUN, branch_metadata, run_metadata
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import find_commit
+from lakefs_ops.flows.ensure import ensure_branch
 from lakefs_ops.flows.publish import WriteAuditPublish
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ class RunBranch:
             self._client.branches.get(self.repository, self.name)
         except errors.BranchNotFound:
             # Only this run uses the name: if the branch appears in the meantime, another step of the run created it.
-            replace(self._flow, retried=True).open()
+            ensure_branch(
+                self._client, self.repository, self.name,
+                source=self.base, key=self.name, retried=True, named_by_key=True,
+            )  # fmt: skip
         return self.name
 
     def commit(self, message: str, *, metadata: Mapping[str, str] | None = None) -> str:
@@ -91,7 +95,7 @@ class RunBranch:
             message: the commit's message.
             metadata: further metadata, next to that of the run.
         """
-        return self._with(message, metadata).commit()
+        return self._with(message, metadata).seal()
 
     def publish(self, message: str, *, strategy: str | None = None, metadata: Mapping[str, str] | None = None) -> str:
         """Merge the branch into its base and delete it; return the merge commit's id.

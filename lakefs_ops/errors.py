@@ -5,6 +5,8 @@
     LakeFSError
     ├── InvalidArgument                 rejected before anything was sent (also a ValueError)
     │   └── ConfigurationError          endpoint, credentials or configuration files
+    ├── UnpublishedChanges              a branch was kept because it has changes that exist nowhere else
+    ├── Undone                          a step took effect and was undone since
     ├── TransportError                  no usable response; the call may have taken effect
     │   ├── ConnectionFailed            nothing is listening, or the connection broke
     │   ├── TimedOut                    no response in time
@@ -84,6 +86,32 @@ class ConfigurationError(InvalidArgument):
     """The endpoint, the credentials or a configuration file cannot be used."""
 
 
+class UnpublishedChanges(LakeFSError):
+    """A branch was not deleted, because it has changes that are nowhere else.
+
+    Attributes:
+        branch: the branch, which is kept.
+        url: the page of the branch's objects.
+        uncommitted: number of uncommitted changes; counted up to 1,000.
+        unmerged: number of objects that differ from the branch to publish to; counted up to 1,000.
+    """
+
+    branch: str
+    url: str
+    uncommitted: int
+    unmerged: int
+
+
+class Undone(LakeFSError):
+    """A step took effect earlier and was undone since, for example by a revert; it cannot be repeated as it is.
+
+    Attributes:
+        commit_id: the commit of the step.
+    """
+
+    commit_id: str
+
+
 class TransportError(LakeFSError):
     """No usable response; the call may have taken effect.
 
@@ -149,6 +177,10 @@ class BadRequest(ApiError):
 
 class NoChanges(BadRequest):
     """400: there is nothing to commit or to merge."""
+
+
+class NothingToDo(NoChanges):
+    """There is nothing to commit or to merge, and the caller asked to skip in this case (``if_nothing="skip"``)."""
 
 
 class DirtyBranch(BadRequest):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 KEY = "lakefs-ops.key"
 """The metadata key under which a commit stores the key of its logical step."""
 
 ATTEMPT = "lakefs-ops.attempt"
 """The metadata key under which a commit stores the unique id of the attempt that created it."""
 
-LOG_LIMIT = 1000
-"""How many commits of a log are searched for an earlier attempt: one page, one request."""
+LOG_LIMIT = 100_000
+"""How many commits of a log are searched for an earlier attempt. A search that ends here raises `OutcomeUnknown`."""
 
 BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
 """The statuses of a gateway that lost its connection to lakeFS, or stopped waiting for it."""
@@ -65,6 +68,7 @@ class Attempts:
         if isinstance(error, _PERMANENT) or self.repeats >= self._retries.count or self._waited > self._retries.budget:
             raise error
         self.repeats += 1
+        log.warning("%s; attempt %d follows in %.1f s", error.message, self.repeats + 1, pause)
         time.sleep(pause)
 
     def run(self, send: Callable[[], T]) -> T:
@@ -81,6 +85,7 @@ def run_once(
     send: Callable[[], T],
     find: Callable[[], T | None],
     *,
+    find_own: Callable[[], T | None] | None = None,
     retried: bool = False,
     guarded: bool = True,
 ) -> T:
@@ -89,7 +94,8 @@ def run_once(
     Args:
         client: the client; its configuration bounds the attempts.
         send: sends the bare call.
-        find: returns the effect of an earlier attempt, or None.
+        find: returns the effect of any attempt with the key, or None.
+        find_own: returns the effect of this call only, or None; ``find`` by default.
         retried: an earlier attempt may have been made, so search for its effect first.
         guarded: the server refuses a repeat, so that sending again cannot double the effect of a call that is still
             being executed.
@@ -97,14 +103,19 @@ def run_once(
     Raises:
         OutcomeUnknown: a call that is not guarded may still be executing.
     """
+    find_own = find_own or find
     if retried and (found := find()) is not None:
+        log.info("an earlier attempt took effect: %s", found)
         return found
     attempts = Attempts(client)
     while True:
         try:
             return send()
         except errors.NoChanges as error:
+            if attempts.repeats and (found := find_own()) is not None:
+                return found
             if (found := find()) is not None:
+                log.info("another attempt took effect: %s", found)
                 return found
             if error.reason != LOST_RACE:
                 raise
@@ -113,7 +124,8 @@ def run_once(
             attempts.sleep_or_raise(error)
             if not guarded and _connection_broke(error):
                 time.sleep(SETTLE)
-            if (found := find()) is not None:
+            if (found := find_own()) is not None:
+                log.info("the call had taken effect: %s", found)
                 return found
             if not guarded and _may_be_executing(error):
                 raise OutcomeUnknown(
@@ -139,7 +151,7 @@ def find_commit(
 ) -> Commit | None:
     """Return the newest commit of a log that has one of the values in its metadata, or None.
 
-    One request; only the newest `LOG_LIMIT` commits are searched.
+    The search goes back to the first commit of the log, one request for each 1,000 commits.
 
     Args:
         client: the client.
@@ -148,14 +160,38 @@ def find_commit(
         *values: the values to search for, such as the key of a step.
         name: the metadata key that holds the value.
         first_parent: search only the branch's own line, without the commits that merges brought in.
+
+    Raises:
+        OutcomeUnknown: the log has more than `LOG_LIMIT` commits, and the newest ones do not have the value.
     """
-    log = client.refs.log(repository, ref, first_parent=first_parent, limit=LOG_LIMIT)
-    return next((commit for commit in log if (commit.metadata or {}).get(name) in values), None)
+    count = 0
+    for commit in client.refs.log(repository, ref, first_parent=first_parent, limit=LOG_LIMIT):
+        if (commit.metadata or {}).get(name) in values:
+            return commit
+        count += 1
+    if count >= LOG_LIMIT:
+        raise OutcomeUnknown(
+            f"no commit with {name} {values[0]!r} is among the newest {LOG_LIMIT} commits of {ref!r} in {repository!r},"
+            " and older ones were not searched; inspect the log before you try again",
+            operation="logCommits",
+            endpoint=client.config.endpoint,
+        )
+    return None
 
 
 def step_metadata(key: str, metadata: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the metadata for the commit of an attempt: the caller's own, the key, and a new attempt id."""
     return {**(metadata or {}), KEY: key, ATTEMPT: uuid.uuid4().hex}
+
+
+def belongs_to(key: str, run_key: str) -> bool:
+    """Return whether the key of a step is the key of a run, or starts with its segments.
+
+    Example:
+        >>> belongs_to("dag/run-1/land", "dag/run-1"), belongs_to("dag/run-10/land", "dag/run-1")
+        (True, False)
+    """
+    return key == run_key or key.startswith(f"{run_key.rstrip('/')}/")
 
 
 def describe(commit: Commit) -> str:

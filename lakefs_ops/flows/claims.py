@@ -11,10 +11,11 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lakefs_ops import errors
-from lakefs_ops.flows.attempts import OutcomeUnknown
+from lakefs_ops.flows.attempts import Attempts, OutcomeUnknown
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
@@ -60,7 +61,8 @@ def exclusively(
     number, since = 1, time.monotonic()
     while True:
         try:
-            client.branches.create(repository, name=f"{name}-{number}", source=source, hidden=True)
+            claim = f"{name}-{number}"
+            Attempts(client).run(partial(client.branches.create, repository, name=claim, source=source, hidden=True))
             break
         except errors.AlreadyExists:
             if (found := find()) is not None:
@@ -86,4 +88,4 @@ def _release(client: LakeFSClient, repository: str, name: str, number: int) -> N
     """Delete the claims; one that cannot be deleted only delays the next caller by ``abandoned_after``."""
     for claim in range(1, number + 1):
         with contextlib.suppress(errors.LakeFSError):
-            client.branches.delete(repository, f"{name}-{claim}")
+            Attempts(client).run(partial(client.branches.delete, repository, f"{name}-{claim}"))

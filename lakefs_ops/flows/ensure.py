@@ -5,29 +5,43 @@ Each may be repeated; docs/exactly-once.md has the rules. `lakefs_ops.flows.step
 
 from __future__ import annotations
 
+import hashlib
+import re
+import struct
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
-from lakefs_ops.flows.attempts import KEY, LOG_LIMIT, Attempts, describe, run_once
+from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, belongs_to, describe, run_once, step_metadata
+from lakefs_ops.flows.history import differs, require_published
 
 if TYPE_CHECKING:
     from lakefs_ops.api.repositories import Repository
     from lakefs_ops.client import LakeFSClient
 
+BRANCH = "lakefs-ops.branch"
+"""The metadata key under which the first commit of a run's branch stores the branch's name."""
+
+COMMIT_ID = re.compile("[0-9a-f]{64}")
+
+COMMITTER = "lakefs-ops"
+"""The committer of the first commit of a run's branch."""
+
 
 def ensure_repository(
     client: LakeFSClient, name: str, *, storage_namespace: str, default_branch: str | None = None
 ) -> Repository:
-    """Create a repository, or return it if it exists with this storage namespace.
+    """Create a repository, or return it if it exists with this storage namespace and default branch.
 
     Args:
         client: the client.
         name: the repository's id.
         storage_namespace: the address in the object store for the repository's data.
-        default_branch: the first branch, ``main`` by default.
+        default_branch: the first branch; by default ``main``, or any that an existing repository has.
 
     Raises:
-        AlreadyExists: the repository has another storage namespace.
+        AlreadyExists: the repository has another storage namespace or default branch.
         StorageNamespaceInUse: another repository stores its data there.
     """
     attempts = Attempts(client)
@@ -45,11 +59,13 @@ def ensure_repository(
                 # Of two callers at once, one gets this error before the other's repository exists (lakeFS 1.84).
                 attempts.sleep_or_raise(error)
                 continue
-            if existing.storage_namespace == storage_namespace:
+            same_branch = default_branch in (None, existing.default_branch)
+            if existing.storage_namespace.rstrip("/") == storage_namespace.rstrip("/") and same_branch:
                 return existing
             raise type(error)(
-                f"repository {name!r} exists and stores its data in {existing.storage_namespace!r},"
-                f" not in {storage_namespace!r}; choose another name, or use the existing repository",
+                f"repository {name!r} exists and stores its data in {existing.storage_namespace!r} with the default"
+                f" branch {existing.default_branch!r}, not in {storage_namespace!r} with {default_branch or 'main'!r};"
+                " choose another name, or use the existing repository",
                 **error.__dict__,
             ) from None
 
@@ -63,40 +79,57 @@ def ensure_branch(
     key: str | None = None,
     retried: bool = False,
     hidden: bool | None = None,
+    named_by_key: bool = False,
 ) -> str:
     """Create a branch, or return its head if it exists as wanted.
+
+    With a key, the branch belongs to a run: it starts with an empty commit that stores the key and the branch's name.
+    The commit exists before the branch, so no branch of the run is ever without it. This takes two more requests. If
+    lakeFS refuses the record of the commit (a missing permission), the branch starts at the source's commit, and a
+    retry accepts it only if steps of the run have committed on it, and nobody else.
 
     Args:
         client: the client.
         repository: the repository's id.
         branch: the branch's name.
         source: the ref to create the branch from.
-        key: the prefix of the keys of all steps that commit on this branch, such as ``dag/run``.
-        retried: an earlier attempt may have created the branch. Then an existing branch is accepted if it has no
-            commits since it left the source, or only commits of steps with the key.
+        key: the key of the run that the branch belongs to, such as ``dag/run``. By default the branch belongs to
+            nobody, and is accepted if it exists and has the same objects as the source.
+        retried: an earlier attempt with the key may have created the branch. Then an existing branch is accepted if it
+            started with the key.
         hidden: hide a new branch from listings.
+        named_by_key: only this run can have a branch with this name, so the name is the proof, and the branch starts
+            at the source's commit.
 
     Returns:
         The id of the commit that the branch points to.
 
     Raises:
-        AlreadyExists: the branch exists with other commits; the message describes its newest commit.
+        AlreadyExists: the branch exists and is not the run's own; the message describes its newest commit.
     """
     attempts = Attempts(client)
+    if key is not None and not named_by_key:
+        if retried and (head := _own_head(client, repository, branch, source, key)) is not None:
+            return head
+        start = _first_commit(client, repository, branch, source, key) or source
+    else:
+        start = source
     try:
-        return attempts.run(lambda: client.branches.create(repository, name=branch, source=source, hidden=hidden))
+        return attempts.run(lambda: client.branches.create(repository, name=branch, source=start, hidden=hidden))
     except errors.AlreadyExists as error:
         head = client.branches.get(repository, branch).commit_id
-        if head == client.commits.get(repository, source).id:
+        if start != source and head == start:
+            # The first commit of this call: an earlier request had created the branch.
             return head
-        if (retried or attempts.repeats) and _only_own_commits(client, repository, head, source, key):
+        if key is None:
+            accepted = not differs(client, repository, source, branch)
+        elif named_by_key:
+            accepted = retried or (attempts.repeats > 0 and _holds_nothing(client, repository, branch, head, source))
+        else:
+            accepted = retried and _own_head(client, repository, branch, source, key) is not None
+        if accepted:
             return head
-        newest = describe(client.commits.get(repository, head))
-        raise errors.AlreadyExists(
-            f"branch {branch!r} exists in {repository!r}, not at {source!r} but at commit {newest};"
-            " choose another name, or delete the branch if it is not needed",
-            **error.__dict__,
-        ) from None
+        raise _not_own(client, repository, branch, head, error) from None
 
 
 def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> str:
@@ -106,7 +139,7 @@ def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> 
         client: the client.
         repository: the repository's id.
         tag: the tag's name.
-        ref: the ref to tag.
+        ref: the ref to tag. A ref that is not a full commit id is resolved first, one request.
 
     Returns:
         The id of the commit that the tag points to.
@@ -114,11 +147,12 @@ def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> 
     Raises:
         AlreadyExists: the tag points to another commit; tags cannot be moved.
     """
+    commit_id = ref if COMMIT_ID.fullmatch(ref) else client.commits.get(repository, ref).id
     try:
-        return Attempts(client).run(lambda: client.tags.create(repository, id=tag, ref=ref)).commit_id
+        return Attempts(client).run(lambda: client.tags.create(repository, id=tag, ref=commit_id)).commit_id
     except errors.AlreadyExists as error:
         existing = client.tags.get(repository, tag).commit_id
-        if existing == client.commits.get(repository, ref).id:
+        if existing == commit_id:
             return existing
         raise errors.AlreadyExists(
             f"tag {tag!r} exists in {repository!r} and points to commit {existing}, not to {ref!r};"
@@ -127,24 +161,69 @@ def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> 
         ) from None
 
 
-def delete_branch_if_exists(client: LakeFSClient, repository: str, branch: str) -> bool:
-    """Delete a branch with its uncommitted changes, if it exists.
+def delete_branch_if_exists(
+    client: LakeFSClient, repository: str, branch: str, *, discard: bool = False, into: str | None = None
+) -> bool:
+    """Delete a branch, if it exists and has no unpublished changes.
 
     Args:
         client: the client.
         repository: the repository's id.
         branch: the branch's name.
+        discard: delete the branch even if it has changes that are nowhere else.
+        into: the branch that has the published data, by default the repository's default branch.
 
     Returns:
         Whether the branch existed.
+
+    Raises:
+        UnpublishedChanges: the branch has uncommitted changes, or objects that are not merged; it is kept.
+        OutcomeUnknown: after a lost response the branch points to another commit, so it may be somebody else's.
     """
-    attempts = Attempts(client)
-    try:
-        attempts.run(lambda: client.branches.delete(repository, branch))
-    except errors.BranchNotFound:
-        # After an unknown outcome, this call may have deleted it.
-        return attempts.repeats > 0
-    return True
+    first: str | None = None
+
+    def check() -> None:
+        nonlocal first, into
+        head = client.branches.get(repository, branch).commit_id
+        if first not in (None, head):
+            raise OutcomeUnknown(
+                f"branch {branch!r} of {repository!r} points to another commit since its deletion began: it was"
+                " changed, or deleted and created again; delete it again if it is not needed",
+                operation="deleteBranch",
+                endpoint=client.config.endpoint,
+            )
+        first = head
+        if not discard:
+            into = into or client.repositories.get(repository).default_branch
+            require_published(client, repository, branch, head, into)
+
+    return delete_checked(client, repository, branch, check)
+
+
+def delete_checked(client: LakeFSClient, repository: str, branch: str, check: Callable[[], None]) -> bool:
+    """Delete a branch after a check; return whether it existed.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch's name.
+        check: called before each request to delete; raises an error if the branch is to be kept.
+    """
+    attempts, existed = Attempts(client), False
+    while True:
+        try:
+            check()
+            existed = True
+            client.branches.delete(repository, branch)
+        except errors.BranchNotFound:
+            # After an unknown outcome, this call may have deleted it.
+            return existed
+        except OutcomeUnknown:
+            raise
+        except errors.TRANSIENT as error:
+            attempts.sleep_or_raise(error)
+        else:
+            return True
 
 
 def merge_pull_request(client: LakeFSClient, repository: str, pull_request: str) -> str:
@@ -174,16 +253,89 @@ def merge_pull_request(client: LakeFSClient, repository: str, pull_request: str)
         raise
 
 
-def _only_own_commits(client: LakeFSClient, repository: str, head: str, source: str, key: str | None) -> bool:
-    """Return whether only steps with the key have committed on a branch since it left the source."""
+def _own_head(client: LakeFSClient, repository: str, branch: str, source: str, key: str) -> str | None:
+    """Return the head of a branch of a run, or None if the branch does not exist.
+
+    Raises:
+        AlreadyExists: the branch did not start with the key, and somebody else has committed on it, or nobody has.
+    """
+    try:
+        head = client.branches.get(repository, branch).commit_id
+    except errors.BranchNotFound:
+        return None
     base = client.refs.merge_base(repository, head, source).base_commit_id
-    if base == head:
-        return True
-    if key is None:
-        return False
-    for commit in client.refs.log(repository, head, first_parent=True, limit=LOG_LIMIT):
-        if commit.id == base:
-            return True
-        if not (commit.metadata or {}).get(KEY, "").startswith(key):
-            return False
-    return False
+    only_own = head != base
+    for commit in client.refs.log(repository, head, first_parent=True):
+        found = commit.metadata or {}
+        if found.get(BRANCH) == branch:
+            if found.get(KEY) == key:
+                return head
+            break
+        if commit.id == base and only_own:
+            return head
+        only_own = only_own and belongs_to(found.get(KEY, ""), key)
+    raise _not_own(client, repository, branch, head)
+
+
+def _holds_nothing(client: LakeFSClient, repository: str, branch: str, head: str, source: str) -> bool:
+    """Return whether a branch has no commits and no uncommitted changes since it left the source."""
+    base = client.refs.merge_base(repository, head, source).base_commit_id
+    return head == base and not differs(client, repository, head, branch)
+
+
+def _not_own(
+    client: LakeFSClient, repository: str, branch: str, head: str, error: errors.AlreadyExists | None = None
+) -> errors.AlreadyExists:
+    details = error.__dict__ if error else {"status": 409, "reason": "", "operation": "createBranch"}
+    return errors.AlreadyExists(
+        f"branch {branch!r} exists in {repository!r} and was not created by this run; its newest commit is"
+        f" {describe(client.commits.get(repository, head))}; choose another name, or delete the branch if it is not"
+        " needed",
+        **details,
+    )
+
+
+def _first_commit(client: LakeFSClient, repository: str, branch: str, source: str, key: str) -> str | None:
+    """Create the empty commit that a run's branch starts with, on no branch yet; return its id.
+
+    None if lakeFS does not allow it.
+    """
+    parent = client.commits.get(repository, source)
+    metadata = {**step_metadata(key), BRANCH: branch}
+    # Later than its parent, so that logs list it first.
+    message, created = f"Create branch {branch}", max(int(time.time()), parent.creation_date + 1)
+    commit_id = _digest(COMMITTER, message, parent.meta_range_id, created, metadata, parent.id)
+    try:
+        Attempts(client).run(
+            lambda: client.commits.create_record(
+                repository, commit_id=commit_id, version=1, committer=COMMITTER, message=message,
+                metarange_id=parent.meta_range_id, creation_date=created, parents=[parent.id], metadata=metadata,
+                generation=(parent.generation or 0) + 1,
+            )
+        )  # fmt: skip
+    except errors.AlreadyExists:
+        pass  # A lost response; the attempt's id makes the commit unique.
+    except errors.ReadOnlyRepository:
+        raise
+    except (errors.PermissionDenied, errors.NotAnEndpoint, errors.NotSupported, errors.BadRequest):
+        return None
+    return commit_id
+
+
+def _digest(
+    committer: str, message: str, meta_range_id: str, created: int, metadata: Mapping[str, str], parent: str
+) -> str:
+    """Return the id of a commit with one parent, as lakeFS computes it (version 1)."""
+
+    def number(value: int) -> bytes:
+        return b"\x02\x08" + struct.pack(">q", value)
+
+    def text(value: str) -> bytes:
+        return b"\x01" + number(len(value.encode())) + value.encode()
+
+    encoded = b"".join(map(text, ("commit:v1", committer, message, meta_range_id))) + number(created)
+    encoded += b"\x04" + number(len(metadata))
+    for name in sorted(metadata, key=str.encode):
+        encoded += text(name) + text(metadata[name])
+    parents = hashlib.sha256(b"\x03" + number(1) + text(parent)).digest()
+    return hashlib.sha256(encoded + b"\x05\x00" + number(len(parents)) + parents).hexdigest()

@@ -7,32 +7,41 @@ As a context manager, in one process::
         run.audit(no_day_is_missing)
 
 Or as steps in different processes, which share only the key: `open`, `audit`, `publish`, `close`. Each step may be
-repeated, and finds the effect of an earlier attempt. The merge takes exactly the commit that was audited. If anything
-fails, nothing is merged, and the branch is kept for inspection.
+repeated, and finds the effect of an earlier attempt.
+
+A verdict belongs to a commit. `seal` commits everything on the run's branch, the checks read that commit, and `publish`
+merges it, if the branch still has nothing else. If anything fails, nothing is merged. The branch is deleted only if
+nothing on it is unpublished; otherwise it is kept, and the error or the warning has its name.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Self
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, find_commit
-from lakefs_ops.flows.ensure import delete_branch_if_exists, ensure_branch, ensure_tag
-from lakefs_ops.flows.step import Step
+from lakefs_ops.flows.ensure import BRANCH, delete_branch_if_exists, delete_checked, ensure_branch, ensure_tag
+from lakefs_ops.flows.history import differs, is_undone, require_published, server_time
+from lakefs_ops.flows.step import IfNothing, Step
 from lakefs_ops.flows.verify import verify_merge
-from lakefs_ops.listing import PAGE_SIZE
+from lakefs_ops.model import utc
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from lakefs_ops.api.common import Ref
+    from lakefs_ops.api.common import Commit, Ref
     from lakefs_ops.client import LakeFSClient
+
+log = logging.getLogger(__name__)
 
 CleanUp = Literal["success", "never"] | timedelta
 
@@ -41,6 +50,8 @@ VERIFIED_CHANGES = 10_000
 
 BRANCH_PREFIX = "wap-"
 """The prefix of branch names that are derived from a key, and the default of `sweep`."""
+
+_TAG = re.compile(r"(?!@$)(?!.*(\.\.|@\{))[^\s/^:?*\[\\\x00-\x1f\x7f]+(?<!\.)(?<!\.lock)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +86,34 @@ class AuditFailed(errors.LakeFSError):
     url: str
 
 
+class NotAudited(errors.LakeFSError):
+    """The run's branch is not at the audited commit, so nothing was merged; the branch is kept.
+
+    Attributes:
+        branch: the branch.
+        url: the page that compares the branch with the branch to publish to.
+    """
+
+    branch: str
+    url: str
+
+
+class UnauditedChanges(NotAudited, errors.DirtyBranch):
+    """The run's branch has uncommitted changes that no audit has seen; nothing was merged, and the branch is kept."""
+
+
+class SweepIncomplete(errors.LakeFSError):
+    """Some branches could not be swept; the others were.
+
+    Attributes:
+        refused: the error of each of these branches.
+    """
+
+    refused: Mapping[str, errors.LakeFSError]
+
+
 Check = Callable[["WriteAuditPublish"], Iterable[str] | None]
-"""A check reads the run's branch, and returns or yields one sentence for each problem."""
+"""A check reads the commit ``run.ref``, and returns or yields one sentence for each problem."""
 
 
 def branch_for(key: str) -> str:
@@ -109,14 +146,18 @@ class WriteAuditPublish:
             `VERIFIED_CHANGES` objects changed.
         retried: an earlier attempt with this key may have been made, so each step searches for its effect first.
         clean_up: delete the run's branch after ``success``, or ``never``. A duration keeps it, and lets each publish
-            delete the branches of runs that are older (see `sweep`).
+            delete the branches of published runs that are older (see `sweep`).
+        if_nothing: what `publish` does if the run brings nothing new (see `lakefs_ops.flows.step.IfNothing`).
 
     Attributes:
-        audited: the id of the commit that was audited, None before the audit.
+        sealed: the id of the commit that has everything written so far, None before `seal`.
+        audited: the id of the commit that passed the last audit, None before and during an audit.
         published: the id of the merge commit, None before the merge.
 
     Raises:
+        InvalidArgument: the tag's name is not allowed.
         AuditFailed: a check found a problem.
+        NotAudited: the branch was changed after the audit.
         MergeConflict: another writer changed the same objects; the branch is kept.
     """
 
@@ -133,40 +174,53 @@ class WriteAuditPublish:
     verify: bool | None = None
     retried: bool = False
     clean_up: CleanUp = "success"
+    if_nothing: IfNothing = "succeed"
+    sealed: str | None = field(default=None, init=False)
     audited: str | None = field(default=None, init=False)
     published: str | None = field(default=None, init=False)
+    _audit_began: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.tag is not None and not _TAG.fullmatch(self.tag):
+            raise errors.InvalidArgument(f"tag must be a valid tag name, got {self.tag!r}")
         self.branch = self.branch or branch_for(self.key)
         self.message = self.message or f"Publish {self.key}"
 
     def _step(self, name: str, *, retried: bool = False) -> Step:
         return Step(self.client, self.repository, f"{self.key}/{name}", retried=retried)
 
+    @property
+    def ref(self) -> str:
+        """The ref for checks: the sealed commit, or the branch if nothing is sealed yet."""
+        return self.sealed or self.branch
+
     def open(self) -> str:
         """Create the run's branch, or find it; return the id of the commit it points to.
 
         Raises:
-            AlreadyExists: a branch with this name holds other work.
+            AlreadyExists: a branch with this name exists and is not this run's own.
         """
-        source = self.source or self.into
         return ensure_branch(
-            self.client, self.repository, self.branch, source=source, key=self.key, retried=self.retried
-        )
+            self.client, self.repository, self.branch,
+            source=self.source or self.into, key=self.key, retried=self.retried,
+            named_by_key=self.branch == branch_for(self.key),
+        )  # fmt: skip
 
-    def commit(self) -> str:
-        """Commit the uncommitted changes of the run's branch; return the commit's id, or the head without changes."""
-        # Also in a retry, new changes are to be committed; without any, the commit of an earlier attempt is found.
-        try:
-            return self._step("write").commit(self.branch, message=self.message, metadata=self.metadata)
-        except errors.NoChanges:
-            return self.client.branches.get(self.repository, self.branch).commit_id
+    def seal(self) -> str:
+        """Commit all uncommitted changes of the run's branch; return the commit's id, or the head without changes.
+
+        May be called several times.
+        """
+        # Each seal is another effect, so it has another key.
+        step = self._step(f"write/{uuid.uuid4().hex[:8]}")
+        self.sealed = step.commit(self.branch, message=self.message, metadata=self.metadata, if_nothing="succeed")
+        return self.sealed
 
     def audit(self, *checks: Check) -> tuple[CheckResult, ...]:
-        """Commit the uncommitted changes, and run all checks on the branch.
+        """Seal the branch, and run all checks on the sealed commit.
 
         Args:
-            *checks: each reads the branch, and returns or yields one sentence for each problem.
+            *checks: each reads ``run.ref``, and returns or yields one sentence for each problem.
 
         Returns:
             The result of each check; all passed.
@@ -174,7 +228,8 @@ class WriteAuditPublish:
         Raises:
             AuditFailed: a check found a problem; all checks have run.
         """
-        head = self.commit()
+        self._audit_began, self.audited = True, None
+        sealed = self.seal()
         results = tuple(_run(check, self) for check in checks)
         failed = [result for result in results if not result.passed]
         if failed:
@@ -187,57 +242,143 @@ class WriteAuditPublish:
                 branch=self.branch,
                 url=url,
             )
-        self.audited = head
+        self.audited = sealed
         return results
 
-    def publish(self, audited: str | None = None) -> str:
+    def publish(self, audited: str | None = None, *, if_nothing: IfNothing | None = None) -> str:
         """Merge the audited commit, tag the merge commit, and clean up; return the id of the merge commit.
+
+        After the merge, an error has the attribute ``published`` with the merge commit's id. A branch that cannot be
+        deleted then is only a warning.
 
         Args:
             audited: the id of the audited commit, if another process audited it.
+            if_nothing: what to do if the run brings nothing new, by default as the run says. ``succeed`` returns the
+                commit that brought in the audited content.
 
         Raises:
             InvalidArgument: nothing was audited.
+            NotAudited: the branch is not at the audited commit, or was deleted.
+            UnauditedChanges: the branch has uncommitted changes.
+            AlreadyExists: the tag exists already.
             DirtyBranch: the branch to publish to has uncommitted changes.
             MergeConflict: another writer changed the same objects; the branch is kept.
             MergeIncomplete: the merge lost objects, see `lakefs_ops.flows.verify`.
+            Undone: the run was published earlier, and a later commit has undone it.
         """
         audited = audited or self.audited
         if audited is None:
             raise errors.InvalidArgument(f"run {self.key!r} has no audited commit to publish; call audit() first")
         if self.published is None:
-            self.published = self._merge(audited)
-        if self.tag is not None:
-            ensure_tag(self.client, self.repository, self.tag, ref=self.published)
-        if self.clean_up == "success":
-            self.close()
-        elif isinstance(self.clean_up, timedelta):
-            deque(sweep(self.client, self.repository, older_than=self.clean_up, into=self.into), maxlen=0)
+            self.published = self._publish(audited, if_nothing or self.if_nothing)
+        try:
+            if self.tag is not None:
+                ensure_tag(self.client, self.repository, self.tag, ref=self.published)
+        except errors.LakeFSError as error:
+            error.__dict__["published"] = self.published
+            raise
+        try:
+            if self.clean_up == "success":
+                self._delete(audited)
+            elif isinstance(self.clean_up, timedelta):
+                deque(sweep(self.client, self.repository, older_than=self.clean_up, into=self.into), maxlen=0)
+        except errors.LakeFSError as error:
+            log.warning("run %r is published as %s, but not cleaned up: %s", self.key, self.published, error.message)
         return self.published
 
-    def _merge(self, audited: str) -> str:
+    def _publish(self, audited: str, if_nothing: IfNothing) -> str:
+        self._check_tag()
+        try:
+            if differs(self.client, self.repository, audited, self.branch):
+                raise self._not_audited(audited)
+        except errors.RefNotFound:
+            if (earlier := self._earlier_merge(audited)) is not None:
+                return earlier
+            raise self._refusal(NotAudited, f"branch {self.branch!r} does not exist any more") from None
         try:
             merged = self._step("publish", retried=self.retried).merge(
                 audited, self.into, message=self.message, metadata=self.metadata, strategy=self.strategy
             )
         except errors.NoChanges:
-            # The destination has everything already: an empty batch, or one that was published by other means.
-            return self.client.branches.get(self.repository, self.into).commit_id
-        if self.verify or (self.verify is None and self._is_small(audited, merged)):
-            verify_merge(self.client, self.repository, merged, source=audited, strategy=self.strategy)
+            # An empty batch, or one that was published by other means.
+            return self._step("publish").merge(audited, self.into, if_nothing=if_nothing)
+        if self.verify is not False:
+            limit = None if self.verify else VERIFIED_CHANGES
+            source = f"{merged}^2"
+            verify_merge(self.client, self.repository, merged, source=source, strategy=self.strategy, limit=limit)
         return merged
 
-    def _is_small(self, audited: str, merged: str) -> bool:
-        changes = self.client.refs.diff(self.repository, f"{merged}~1", audited, limit=VERIFIED_CHANGES + 1)
-        return sum(1 for _ in changes) <= VERIFIED_CHANGES
+    def _not_audited(self, audited: str) -> NotAudited:
+        head = self.client.branches.get(self.repository, self.branch).commit_id
+        if head != audited:
+            text = f"branch {self.branch!r} points to commit {head}, but commit {audited} was audited"
+            return self._refusal(NotAudited, text)
+        return self._refusal(
+            UnauditedChanges, f"branch {self.branch!r} has uncommitted changes since the audit of commit {audited}"
+        )
 
-    def close(self) -> None:
-        """Delete the run's branch, if it exists."""
-        delete_branch_if_exists(self.client, self.repository, self.branch)
+    def _refusal(self, kind: type[NotAudited], text: str) -> NotAudited:
+        url = self.client.links.compare(self.repository, self.into, self.branch)
+        details = {"status": 400, "reason": "", "operation": "mergeIntoBranch"} if kind is UnauditedChanges else {}
+        return kind(
+            f"{text}; nothing of run {self.key!r} was merged into {self.into!r} of {self.repository!r}; audit again,"
+            f" then publish: {url}",
+            branch=self.branch,
+            url=url,
+            **details,
+        )
+
+    def _check_tag(self) -> None:
+        """Refuse a tag that exists before anything is merged, unless an earlier attempt created it."""
+        if self.tag is None:
+            return
+        try:
+            existing = self.client.tags.get(self.repository, self.tag).commit_id
+        except errors.TagNotFound:
+            return
+        tagged = self.client.commits.get(self.repository, existing)
+        if (tagged.metadata or {}).get(KEY) != f"{self.key}/publish":
+            raise errors.AlreadyExists(
+                f"tag {self.tag!r} exists in {self.repository!r} and points to commit {existing}; nothing was merged;"
+                " choose another name, or delete the tag",
+                status=409,
+                reason="",
+                operation="createTag",
+            )
+
+    def _earlier_merge(self, audited: str | None = None) -> str | None:
+        """Return the merge of an earlier attempt, if it is in force and has the audited commit."""
+        found = find_commit(self.client, self.repository, self.into, f"{self.key}/publish")
+        if found is None or (audited is not None and audited not in found.parents):
+            return None
+        return None if is_undone(self.client, self.repository, found, self.into) else found.id
+
+    def _delete(self, published: str) -> None:
+        """Delete the branch if it has nothing but a published commit: one more request."""
+
+        def check() -> None:
+            with _branch_not_found():
+                if not differs(self.client, self.repository, published, self.branch):
+                    return
+            head = self.client.branches.get(self.repository, self.branch).commit_id
+            require_published(self.client, self.repository, self.branch, head, self.into)
+
+        delete_checked(self.client, self.repository, self.branch, check)
+
+    def close(self, *, discard: bool = False) -> bool:
+        """Delete the run's branch, if it exists; return whether it did.
+
+        Args:
+            discard: delete the branch even if it has changes that are not published.
+
+        Raises:
+            UnpublishedChanges: the branch has uncommitted changes, or objects that are not merged; it is kept.
+        """
+        return delete_branch_if_exists(self.client, self.repository, self.branch, discard=discard, into=self.into)
 
     def state(self) -> Literal["absent", "open", "published"]:
         """Return whether the run is published, or at least has its branch."""
-        if find_commit(self.client, self.repository, self.into, f"{self.key}/publish") is not None:
+        if self._earlier_merge() is not None:
             return "published"
         try:
             self.client.branches.get(self.repository, self.branch)
@@ -253,13 +394,24 @@ class WriteAuditPublish:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            if self.audited is None:
+            if not self._audit_began:
                 self.audit()
+            if self.audited is None:
+                raise self._refusal(NotAudited, f"the last audit of branch {self.branch!r} did not pass")
             self.publish()
 
 
 def _run(check: Check, run: WriteAuditPublish) -> CheckResult:
     return CheckResult(getattr(check, "__name__", type(check).__name__), tuple(check(run) or ()))
+
+
+@contextmanager
+def _branch_not_found() -> Iterator[None]:
+    """Translate the error for a missing ref, where the ref is a branch."""
+    try:
+        yield
+    except errors.RefNotFound as error:
+        raise errors.BranchNotFound(error.message, **error.__dict__) from None
 
 
 def sweep(
@@ -268,37 +420,90 @@ def sweep(
     *,
     older_than: timedelta,
     into: str = "main",
-    prefix: str = BRANCH_PREFIX,
+    prefix: str | Iterable[str] = BRANCH_PREFIX,
     dry_run: bool = False,
+    discard: bool = False,
 ) -> Iterator[str]:
-    """Delete the branches of abandoned runs; yield the name of each.
+    """Delete the branches of finished runs; yield the name of each.
 
-    A branch's last activity is its newest commit by a step, or its newest uncommitted object. A branch without either
-    is new or costs nothing, and is kept.
+    Only branches without unpublished changes are deleted, unless ``discard`` is set. A branch's last activity is its
+    newest own commit, or its newest uncommitted object; the server's clock decides. A branch without own commits and
+    uncommitted objects is new or costs nothing, and is kept. So is a branch with uncommitted deletions, which have no
+    date.
 
     Args:
         client: the client.
         repository: the repository's id.
         older_than: delete a branch if its last activity is longer ago than this.
         into: the branch that runs publish to; never deleted.
-        prefix: only branches whose names start with this.
+        prefix: only branches whose names start with this, or with one of these.
         dry_run: yield the names without deleting anything.
+        discard: delete branches even if they have changes that are not published.
+
+    Raises:
+        SweepIncomplete: at the end, if lakeFS refused to delete some branches.
     """
-    horizon = datetime.now(UTC) - older_than
-    for branch in client.branches.list(repository, prefix=prefix):
-        active = _last_activity(client, repository, branch)
-        if branch.id == into or active is None or active > horizon:
-            continue
-        if dry_run or delete_branch_if_exists(client, repository, branch.id):
-            yield branch.id
+    horizon = server_time(client) - older_than
+    line = _Line(client, repository, into)
+    refused: dict[str, errors.LakeFSError] = {}
+    for start in (prefix,) if isinstance(prefix, str) else tuple(prefix):
+        for branch in client.branches.list(repository, prefix=start):
+            if branch.id == into:
+                continue
+            try:
+                active = _last_activity(client, repository, branch, line)
+                if active is None or active > horizon:
+                    continue
+                if not dry_run:
+                    deleted = delete_branch_if_exists(client, repository, branch.id, discard=discard, into=into)
+                else:
+                    if not discard:
+                        require_published(client, repository, branch.id, branch.commit_id, into)
+                    deleted = True
+            except errors.UnpublishedChanges as kept:
+                log.info("%s", kept.message)
+            except errors.LakeFSError as error:
+                log.warning("branch %r of %r is not swept: %s", branch.id, repository, error.message)
+                refused[branch.id] = error
+            else:
+                if deleted:
+                    yield branch.id
+    if refused:
+        names = ", ".join(map(repr, refused))
+        raise SweepIncomplete(
+            f"{len(refused)} branches of {repository!r} could not be swept: {names}; the first error:"
+            f" {next(iter(refused.values())).message}",
+            refused=refused,
+        )
 
 
-def _last_activity(client: LakeFSClient, repository: str, branch: Ref) -> datetime | None:
+class _Line:
+    """The own line of a branch, read as far back as needed."""
+
+    def __init__(self, client: LakeFSClient, repository: str, branch: str) -> None:
+        self._log = iter(client.refs.log(repository, branch, first_parent=True))
+        self._ids: set[str] = set()
+        self._generation: int | None = None
+
+    def has(self, commit: Commit) -> bool:
+        """Return whether a commit is on the line; generations decrease along it."""
+        while self._generation is None or self._generation > (commit.generation or 0):
+            if (older := next(self._log, None)) is None:
+                break
+            self._ids.add(older.id)
+            self._generation = older.generation or 0
+        return commit.id in self._ids
+
+
+def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: _Line) -> datetime | None:
     times = []
     head = client.commits.get(repository, branch.commit_id)
-    if KEY in (head.metadata or {}):
+    # The first commit of a run's branch has the date of a client.
+    if not line.has(head) and (head.metadata or {}).get(BRANCH) != branch.id:
         times.append(head.created)
-    for change in client.branches.diff(repository, branch.id, limit=PAGE_SIZE):
-        if change.type != "removed":
-            times.append(client.objects.stat(repository, branch.id, change.path).modified)
+    staged = client.refs.diff(repository, branch.commit_id, f"{branch.id}$", type="two_dot", include_right_stats=True)
+    for change in staged:
+        if change.type == "removed" or change.right is None:
+            return None
+        times.append(utc(change.right.mtime))
     return max(times, default=None)

@@ -10,22 +10,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from lakefs_ops import errors
 from lakefs_ops.api.branches import CommitOverrides
 from lakefs_ops.api.common import CommitCreation
-from lakefs_ops.flows.attempts import KEY, OutcomeUnknown, describe, find_commit, run_once, step_metadata
+from lakefs_ops.flows.attempts import ATTEMPT, KEY, OutcomeUnknown, describe, find_commit, run_once, step_metadata
 from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
 from lakefs_ops.flows.conditions import ImportDone
+from lakefs_ops.flows.history import includes, is_undone
 from lakefs_ops.flows.waiting import wait
 
 if TYPE_CHECKING:
+    from lakefs_ops.api.common import Commit
     from lakefs_ops.api.imports import ImportLocation
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.conditions import Verdict
 
 T = TypeVar("T")
+
+IfNothing = Literal["fail", "skip", "succeed"]
+"""What to do if there is nothing to commit or to merge: raise `lakefs_ops.errors.NoChanges`, raise its subclass
+`lakefs_ops.errors.NothingToDo` (for hosts that skip a task), or return the commit that has everything already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,11 @@ class Step:
     - ``metadata``: further metadata of the new commit, next to the key.
     - ``allow_empty``: create a commit even if nothing changes.
     - ``force``: allow on a read-only repository.
+    - ``if_nothing``: see `IfNothing`; ``fail`` by default.
+
+    An earlier effect counts only if it still holds: its commit is in the branch's log, and a later commit has not
+    undone all of its changes. Otherwise the verb acts again; if the server then finds nothing to do, it raises
+    `lakefs_ops.errors.Undone`.
 
     Every verb can raise `OutcomeUnknown` if it cannot be established whether a call took effect (retry later with
     ``retried=True``), and any other `lakefs_ops.errors.LakeFSError` if lakeFS refuses the call or does not answer
@@ -63,8 +74,8 @@ class Step:
         repository: the repository's id.
         key: identifies the step, such as ``dag/run/task``; the same for each attempt, and for no other step.
         retried: an earlier attempt with this key may have been made, so search for its effect first.
-        exclusive: another caller with this key may act at the same moment. Where the server would execute both calls,
-            claim the key first (see `lakefs_ops.flows.claims`).
+        exclusive: claim the key first (see `lakefs_ops.flows.claims`) where the server would execute the calls of two
+            callers at the same moment. If False, never; such a call then takes effect twice.
 
     Example:
         >>> Step(client, "lake", "daily/run-7/land").commit("run-7", message="Land")  # doctest: +SKIP
@@ -74,7 +85,7 @@ class Step:
     repository: str
     key: str
     retried: bool = False
-    exclusive: bool = False
+    exclusive: bool | None = None
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -89,6 +100,7 @@ class Step:
         allow_empty: bool | None = None,
         force: bool | None = None,
         date: int | None = None,
+        if_nothing: IfNothing = "fail",
     ) -> str:
         """Commit all uncommitted changes of a branch.
 
@@ -106,9 +118,11 @@ class Step:
             ).id  # fmt: skip
 
         try:
-            return self._run_once(branch, send, guarded=not allow_empty)
+            return self._run_once(branch, send, marked, guarded=not allow_empty)
         except errors.NoChanges as error:
-            raise self._nothing_to_commit(branch, error) from None
+            if if_nothing == "succeed":
+                return self.client.branches.get(self.repository, branch).commit_id
+            raise _nothing(self._nothing_to_commit(branch, error), if_nothing) from None
 
     def merge(
         self,
@@ -121,8 +135,11 @@ class Step:
         allow_empty: bool | None = None,
         force: bool | None = None,
         squash_merge: bool | None = None,
+        if_nothing: IfNothing = "fail",
     ) -> str:
         """Merge a ref into a branch.
+
+        An earlier merge with the key counts only if it includes everything that the source has now.
 
         - ``strategy``: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
         - ``squash_merge``: leave the source out of the commit's parents.
@@ -140,7 +157,13 @@ class Step:
                 allow_empty=allow_empty, force=force, squash_merge=squash_merge,
             ).reference  # fmt: skip
 
-        return self._run_once(destination_branch, send, guarded=not (allow_empty or force or squash_merge))
+        guarded = not (allow_empty or force or squash_merge)
+        try:
+            return self._run_once(destination_branch, send, marked, source=source_ref, guarded=guarded)
+        except errors.NoChanges as error:
+            if if_nothing == "succeed":
+                return self._including(destination_branch, source_ref)
+            raise _nothing(error, if_nothing) from None
 
     def revert(
         self,
@@ -165,7 +188,8 @@ class Step:
             NoChanges: the commit's changes are gone already, and no earlier attempt.
             MergeConflict: later commits changed the same objects.
         """
-        overrides = CommitOverrides(message=message, metadata=step_metadata(self.key, metadata))
+        marked = step_metadata(self.key, metadata)
+        overrides = CommitOverrides(message=message, metadata=marked)
 
         def send() -> str:
             self.client.branches.revert(
@@ -175,7 +199,15 @@ class Step:
             return ""
 
         # lakeFS 1.84 creates a second commit if the first revert emptied the branch, so "no changes" is no guard.
-        return self._run_once(branch, send) or self._newest_commit(branch)
+        try:
+            return self._run_once(branch, send, marked) or self._newest_commit(branch, marked)
+        except errors.NoChanges as error:
+            raise errors.NoChanges(
+                f"nothing to revert on {branch!r} of {self.repository!r}: the branch does not have the changes of"
+                f" {ref!r} any more, or that commit has none; to make the branch point to an earlier commit, use"
+                " client.branches.hard_reset",
+                **error.__dict__,
+            ) from None
 
     def cherry_pick(
         self,
@@ -210,7 +242,7 @@ class Step:
                 ref=picked.id, parent_number=parent_number, commit_overrides=overrides, force=force,
             ).id  # fmt: skip
 
-        return self._run_once(branch, send)
+        return self._run_once(branch, send, marked)
 
     def import_(
         self,
@@ -237,7 +269,7 @@ class Step:
         """
 
         def run() -> str:
-            started = replace(self, exclusive=False).start_import(
+            started = replace(self, exclusive=None).start_import(
                 branch, paths, message=message, metadata=metadata, force=force, settle=settle
             )
             if started.commit_id is not None:
@@ -270,31 +302,39 @@ class Step:
             The id of the import, or that of the commit of an earlier attempt.
 
         Raises:
-            InvalidArgument: the step is ``exclusive``, but the claim cannot be held until the import ends.
+            InvalidArgument: the step is ``exclusive=True``, but the claim cannot be held until the import ends.
         """
         if self.exclusive:
             raise errors.InvalidArgument(
                 "start_import() returns before the import ends, so it cannot be exclusive; use import_()"
             )
-        creation = CommitCreation(message=message, metadata=step_metadata(self.key, metadata))
+        marked = step_metadata(self.key, metadata)
+        creation = CommitCreation(message=message, metadata=marked)
         locations = list(paths)
 
         def send() -> StartedImport:
             started = self.client.imports.start(self.repository, branch, paths=locations, commit=creation, force=force)
             return StartedImport(import_id=started.id)
 
-        def find() -> StartedImport | None:
+        def find(search: Callable[[], str | None]) -> StartedImport | None:
             for pause in (0.0, settle):
                 time.sleep(pause)
-                if (commit_id := self._find(branch)) is not None:
+                if (commit_id := search()) is not None:
                     return StartedImport(commit_id=commit_id)
             return None
 
-        return run_once(self.client, send, find, retried=self.retried, guarded=False)
+        return run_once(
+            self.client,
+            send,
+            lambda: find(lambda: self._find(branch)),
+            find_own=lambda: find(lambda: self._find_own(branch, marked)),
+            retried=self.retried,
+            guarded=False,
+        )
 
     def pull_request(self, source_branch: str, destination_branch: str, *, title: str, description: str = "") -> str:
         """Open a pull request; the key is the last line of its description."""
-        mark = f"{KEY}: {self.key}"
+        mark = f"{KEY}: {_one_line(self.key)}"
 
         def send() -> str:
             return self.client.pulls.create(
@@ -312,22 +352,41 @@ class Step:
                     return pull.id
             return None
 
-        return self._run_once(destination_branch, send, find)
+        def act() -> str:
+            return run_once(self.client, send, find, retried=self.retried, guarded=False)
+
+        return self._claim(destination_branch, act, find)
 
     def _run_once(
         self,
         branch: str,
         send: Callable[[], str],
-        find: Callable[[], str | None] | None = None,
+        marked: Mapping[str, str],
         *,
+        source: str | None = None,
         guarded: bool = False,
     ) -> str:
-        search = find or (lambda: self._find(branch))
+        def find() -> str | None:
+            return self._find(branch, source)
 
         def act() -> str:
-            return run_once(self.client, send, search, retried=self.retried, guarded=guarded)
+            return run_once(
+                self.client,
+                send,
+                find,
+                find_own=lambda: self._find_own(branch, marked),
+                retried=self.retried,
+                guarded=guarded,
+            )
 
-        return act() if guarded else self._claim(branch, act, search)
+        try:
+            return act() if guarded else self._claim(branch, act, find)
+        except errors.NoChanges:
+            if (found := find_commit(self.client, self.repository, branch, self.key)) is None:
+                raise
+            if is_undone(self.client, self.repository, found, branch):
+                raise _undone(found, branch, self.repository, self.key) from None
+            return found.id
 
     def _claim(
         self,
@@ -337,22 +396,48 @@ class Step:
         *,
         abandoned_after: float = ABANDONED_AFTER,
     ) -> T:
-        if not self.exclusive:
+        if self.exclusive is False:
             return act()
         return exclusively(
             self.client, self.repository, self.key, act, find, source=branch, abandoned_after=abandoned_after
         )
 
-    def _find(self, branch: str) -> str | None:
-        found = find_commit(self.client, self.repository, branch, self.key)
+    def _find(self, branch: str, source: str | None = None) -> str | None:
+        """Return the newest commit with the key, if it is still in force and the source has nothing new."""
+        client, repository = self.client, self.repository
+        if (found := find_commit(client, repository, branch, self.key)) is None:
+            return None
+        if source is not None and not any(includes(client, repository, ref, source) for ref in (found.id, branch)):
+            return None
+        return None if is_undone(client, repository, found, branch) else found.id
+
+    def _find_own(self, branch: str, marked: Mapping[str, str]) -> str | None:
+        """Return the commit of this very call; an earlier one with the same key is another effect."""
+        found = find_commit(self.client, self.repository, branch, marked[ATTEMPT], name=ATTEMPT)
         return found.id if found else None
 
-    def _newest_commit(self, branch: str) -> str:
+    def _including(self, branch: str, source_ref: str) -> str:
+        """Return the commit of a branch that brought in a source without further changes.
+
+        Raises:
+            Undone: that commit is a merge, and a later commit has undone its changes.
+        """
+        base = self.client.refs.merge_base(self.repository, source_ref, branch).base_commit_id
+        for commit in self.client.refs.log(self.repository, branch, first_parent=True):
+            if commit.id == base:
+                break
+            if base in commit.parents[1:]:
+                if is_undone(self.client, self.repository, commit, branch):
+                    raise _undone(commit, branch, self.repository, self.key)
+                return commit.id
+        return base
+
+    def _newest_commit(self, branch: str, marked: Mapping[str, str]) -> str:
         """Return the id of the commit that this step just created: the branch's head, unless others were faster."""
         head = self.client.commits.get(self.repository, branch)
-        if (head.metadata or {}).get(KEY) == self.key:
+        if (head.metadata or {}).get(ATTEMPT) == marked[ATTEMPT]:
             return head.id
-        if (found := self._find(branch)) is not None:
+        if (found := self._find_own(branch, marked)) is not None:
             return found
         raise OutcomeUnknown(
             f"step {self.key!r} took effect on {branch!r} of {self.repository!r}, but its commit is not in the branch's"
@@ -372,3 +457,21 @@ class Step:
             " include the changes, because a commit takes all uncommitted objects of its branch",
             **error.__dict__,
         )
+
+
+def _nothing(error: errors.NoChanges, if_nothing: IfNothing) -> errors.NoChanges:
+    return errors.NothingToDo(error.message, **error.__dict__) if if_nothing == "skip" else error
+
+
+def _undone(commit: Commit, branch: str, repository: str, key: str) -> errors.Undone:
+    return errors.Undone(
+        f"step {key!r} took effect on {branch!r} of {repository!r} with commit {describe(commit)}, but a later commit"
+        " undid its changes, and nothing new is there to publish: revert the commit that undid them, or write the data"
+        " again on a new branch",
+        commit_id=commit.id,
+    )
+
+
+def _one_line(key: str) -> str:
+    """Escape the line breaks of a key."""
+    return "".join(char if len(f"-{char}-".splitlines()) == 1 else f"\\u{ord(char):04x}" for char in key)

@@ -21,10 +21,12 @@ class MergeIncomplete(errors.LakeFSError):
 
     Attributes:
         commit_id: the merge commit, which is kept.
+        published: the same, as in other errors after a merge.
         paths: the paths of these objects.
     """
 
     commit_id: str
+    published: str
     paths: tuple[str, ...]
 
 
@@ -36,6 +38,7 @@ def lost_in_merge(
     destination: str,
     merged: str,
     strategy: str | None = None,
+    limit: int | None = None,
 ) -> tuple[str, ...]:
     """Return the sorted paths at which a merge differs from the result that its two sides require.
 
@@ -46,11 +49,14 @@ def lost_in_merge(
         destination: the id of the commit it was merged into.
         merged: the id of the merge commit.
         strategy: the strategy of the merge, which decided conflicts.
+        limit: compare nothing if the source changed more objects than this.
     """
     conflicts: set[str] = set()
     wanted: dict[str, set[str]] = {source: set(), destination: set()}
     for side, other in ((source, destination), (destination, source)):
-        for entry in client.refs.diff(repository, other, side):
+        for number, entry in enumerate(client.refs.diff(repository, other, side), 1):
+            if limit is not None and side == source and number > limit:
+                return ()
             if entry.type == "conflict":
                 conflicts.add(entry.path)
             else:
@@ -67,7 +73,13 @@ def lost_in_merge(
 
 
 def verify_merge(
-    client: LakeFSClient, repository: str, merged: str, *, source: str, strategy: str | None = None
+    client: LakeFSClient,
+    repository: str,
+    merged: str,
+    *,
+    source: str,
+    strategy: str | None = None,
+    limit: int | None = None,
 ) -> None:
     """Verify a merge commit against its two sides.
 
@@ -77,12 +89,15 @@ def verify_merge(
         merged: the id of the merge commit.
         source: the id of the commit that was merged.
         strategy: the strategy of the merge.
+        limit: verify nothing if the source changed more objects than this.
 
     Raises:
         MergeIncomplete: objects are missing or wrong, listed in ``paths``; the commit is kept.
     """
-    destination = client.commits.get(repository, merged).parents[0]
-    lost = lost_in_merge(client, repository, source=source, destination=destination, merged=merged, strategy=strategy)
+    lost = lost_in_merge(
+        client, repository,
+        source=source, destination=f"{merged}~1", merged=merged, strategy=strategy, limit=limit,
+    )  # fmt: skip
     if lost:
         shown = ", ".join(lost[:10]) + (f" and {len(lost) - 10} more" if len(lost) > 10 else "")
         raise MergeIncomplete(
@@ -90,5 +105,6 @@ def verify_merge(
             f" (a known bug in lakeFS 1.84); compare {client.links.compare(repository, merged, source)}"
             " and write these objects again, or revert the merge",
             commit_id=merged,
+            published=merged,
             paths=lost,
         )

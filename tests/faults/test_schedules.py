@@ -73,7 +73,7 @@ def test_a_pipeline_under_random_faults(seed, server, faults, matrix):
                 "main": {
                     "objects": {"a": "c4ca4238a0b923820dcc509a6f75849b"},
                     "uncommitted": [],
-                    "log": [("publish", 2), ("land", 1), ("Repository", 0)],
+                    "log": [("publish", 2), ("land", 1), ("Create", 1), ("Repository", 0)],
                 }
             },
             "tags": {"v1": ["publish"]},

@@ -116,12 +116,12 @@ VERBS = {
     "Step.revert": Verb("revertBranch", committed, revert),
     "Step.cherry_pick": Verb("cherryPick", work_on_dev, pick, partial(pick, exclusive=True)),
     "delete_branch_if_exists": Verb(
-        "deleteBranch", work_on_dev, lambda c, r, again, f: ensure.delete_branch_if_exists(c, r, "dev")
+        "deleteBranch", work_on_dev, lambda c, r, again, f: ensure.delete_branch_if_exists(c, r, "dev", discard=True)
     ),
     "Step.import_": Verb("importStart", nothing, import_folder, partial(import_folder, exclusive=True)),
     "Step.pull_request": Verb("createPullRequest", work_on_dev, open_pull, partial(open_pull, exclusive=True)),
     "merge_pull_request": Verb("mergePullRequest", pull_open, merge_pull),
-    "WriteAuditPublish": Verb("mergeIntoBranch", nothing, publish),
+    "WriteAuditPublish": Verb("mergeIntoBranch", nothing, publish, lambda c, r, again, f: publish(c, r, True, f)),
 }
 
 

@@ -1,6 +1,6 @@
 """Write, audit, publish: as a context manager, in steps, after failures."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -75,15 +75,295 @@ def test_what_was_not_audited_is_not_published(lakefs, lakefs_repository):
         run.publish()
 
 
-def test_what_is_written_after_the_audit_is_not_merged(lakefs, lakefs_repository):
-    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", clean_up="never")
+@pytest.fixture
+def audited(lakefs, lakefs_repository):
+    """A run that wrote ``a`` and passed its audit."""
+    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k")
     run.open()
     lakefs.client.objects.upload(lakefs_repository, run.branch, "a", b"1")
     run.audit(no_problem)
-    lakefs.client.objects.upload(lakefs_repository, run.branch, "late", b"2")
-    lakefs.client.commits.create(lakefs_repository, run.branch, message="late")
+    return run
+
+
+def paths(run, ref="main"):
+    return [entry.path for entry in run.client.objects.list(run.repository, ref)]
+
+
+def put(run, path, content=b"1"):
+    run.client.objects.upload(run.repository, run.branch, path, content)
+
+
+def test_uncommitted_changes_after_the_audit_are_refused_and_kept(audited):
+    put(audited, "late")
+    with pytest.raises(publish.UnauditedChanges, match="has uncommitted changes since the audit") as caught:
+        audited.publish()
+    assert isinstance(caught.value, errors.DirtyBranch)
+    assert isinstance(caught.value, publish.NotAudited)
+    assert caught.value.branch == audited.branch
+    assert "/compare?" in caught.value.url
+    assert (paths(audited), paths(audited, audited.branch)) == ([], ["a", "late"])
+    audited.audit(no_problem)
+    audited.publish()
+    assert paths(audited) == ["a", "late"]
+
+
+def test_a_commit_after_the_audit_is_refused_and_kept(audited):
+    put(audited, "late")
+    audited.client.commits.create(audited.repository, audited.branch, message="late")
+    with pytest.raises(publish.NotAudited, match=r"points to commit .* but commit .* was audited"):
+        audited.publish()
+    assert (paths(audited), paths(audited, audited.branch)) == ([], ["a", "late"])
+
+
+def test_an_upload_after_the_audit_in_a_with_block_is_an_error(lakefs, lakefs_repository):
+    with (
+        pytest.raises(errors.DirtyBranch),
+        publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k") as run,
+    ):
+        put(run, "a")
+        run.audit(no_problem)
+        put(run, "late")
+    assert (paths(run), paths(run, run.branch)) == ([], ["a", "late"])
+
+
+def test_what_arrives_during_the_merge_is_kept_with_its_branch(audited, mocker, caplog):
+    merge = audited.client.refs.merge
+
+    def merge_while_somebody_writes(*args, **more):
+        put(audited, "late")
+        return merge(*args, **more)
+
+    mocker.patch.object(audited.client.refs, "merge", merge_while_somebody_writes)
+    audited.publish()
+    assert (paths(audited), paths(audited, audited.branch)) == (["a"], ["a", "late"])
+    assert f"branch '{audited.branch}'" in caplog.text
+    assert "1 uncommitted changes" in caplog.text
+    with pytest.raises(errors.UnpublishedChanges):
+        audited.close()
+    assert audited.close(discard=True)
+    assert not audited.close()
+
+
+def test_a_failed_audit_is_never_published(lakefs, lakefs_repository):
+    """Not at the end of the block, and not by the verdict of an earlier audit of the same commit."""
+    with (
+        pytest.raises(publish.NotAudited, match=r"the last audit of branch .* did not pass"),
+        publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k") as run,
+    ):
+        put(run, "a", b"")
+        run.audit(no_problem)
+        with pytest.raises(publish.AuditFailed):
+            run.audit(empty_object)
+        with pytest.raises(errors.InvalidArgument, match="call audit"):
+            run.publish()
+    assert paths(run) == []
+
+
+def test_checks_read_the_sealed_commit(lakefs, lakefs_repository):
+    def overwrite_and_read(run):
+        put(run, "a", b"2")
+        assert run.ref == run.sealed
+        assert run.client.objects.get(run.repository, run.ref, "a") == b"1"
+
+    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k")
+    run.open()
+    put(run, "a")
+    run.audit(overwrite_and_read)
+    with pytest.raises(publish.UnauditedChanges):
+        run.publish()
+
+
+def test_partitions_can_be_sealed_one_by_one_although_messages_are_lost(client, proxy, lakefs_repository):
+    run = publish.WriteAuditPublish(client, lakefs_repository, key="k")
+    run.open()
+    sealed = []
+    for number, what in enumerate(["reply", "request", "reply", "request"]):
+        put(run, f"p{number}")
+        proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches/{run.branch}/commits", what)
+        sealed.append(run.seal())
+    run.audit()
     run.publish()
-    assert [o.path for o in lakefs.client.objects.list(lakefs_repository, "main")] == ["a"]
+    assert len(set(sealed)) == 4
+    assert paths(run) == ["p0", "p1", "p2", "p3"]
+
+
+def test_a_run_without_its_branch_is_not_published(audited):
+    audited.client.branches.delete(audited.repository, audited.branch)
+    with pytest.raises(publish.NotAudited, match="does not exist any more"):
+        audited.publish()
+    assert paths(audited) == []
+
+
+def rerun(lakefs, repository, content=b"1", **more):
+    with publish.WriteAuditPublish(lakefs.client, repository, key="k", **more) as run:
+        put(run, "a", content)
+        run.audit(no_problem)
+    return run
+
+
+def test_a_run_that_is_repeated_as_a_whole_has_one_merge(lakefs, lakefs_repository):
+    first = rerun(lakefs, lakefs_repository)
+    other = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="other", tag="other")
+    with other:
+        put(other, "b")
+    assert rerun(lakefs, lakefs_repository, retried=True).published == first.published
+    assert rerun(lakefs, lakefs_repository).published == first.published
+
+
+@pytest.mark.parametrize("retried", [True, False])
+def test_a_run_that_is_repeated_with_other_content_publishes_it(lakefs, lakefs_repository, retried):
+    first = rerun(lakefs, lakefs_repository)
+    second = rerun(lakefs, lakefs_repository, b"2", retried=retried)
+    assert second.published != first.published
+    assert lakefs.client.objects.get(lakefs_repository, "main", "a") == b"2"
+
+
+def test_a_killed_run_whose_repeat_writes_other_bytes_is_published(audited, mocker):
+    """The process ended between the merge and the clean-up."""
+    mocker.patch.object(audited, "_delete", side_effect=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        audited.publish()
+    again = publish.WriteAuditPublish(audited.client, audited.repository, key="k", retried=True)
+    with again:
+        put(again, "a", b"other bytes")
+    assert audited.client.objects.get(audited.repository, "main", "a") == b"other bytes"
+
+
+def test_a_publication_that_was_reverted_does_not_stand(lakefs, lakefs_repository):
+    base = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="base")
+    with base:
+        put(base, "base")
+    first = rerun(lakefs, lakefs_repository, clean_up="never")
+    lakefs.client.branches.revert(lakefs_repository, "main", ref=first.published, parent_number=1)
+    only_publish = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", retried=True)
+    with pytest.raises(errors.Undone, match="write the data again on a new branch"):
+        only_publish.publish(first.audited)
+    assert only_publish.state() == "open"
+    only_publish.close()
+    again = rerun(lakefs, lakefs_repository, retried=True)
+    assert again.published != first.published
+    assert paths(again) == ["a", "base"]
+
+
+def test_what_brings_nothing_returns_and_tags_the_commit_that_has_it(lakefs, lakefs_repository):
+    first = rerun(lakefs, lakefs_repository, clean_up="never")
+    unrelated = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="unrelated")
+    with unrelated:
+        put(unrelated, "b")
+    late = publish.WriteAuditPublish(
+        lakefs.client, lakefs_repository, key="late", branch=first.branch, tag="late", clean_up="never"
+    )
+    assert late.publish(first.audited) == first.published
+    assert lakefs.client.tags.get(lakefs_repository, "late").commit_id == first.published
+
+
+@pytest.mark.parametrize(("choice", "kind"), [("fail", errors.NoChanges), ("skip", errors.NothingToDo)])
+def test_nothing_to_publish_is_a_choice(lakefs, lakefs_repository, choice, kind):
+    with (
+        pytest.raises(kind) as caught,
+        publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", if_nothing=choice),
+    ):
+        pass
+    assert type(caught.value) is kind
+
+
+def test_a_tag_that_exists_or_cannot_exist_is_refused_before_the_merge(lakefs, lakefs_repository, audited):
+    lakefs.client.tags.create(lakefs_repository, id="taken", ref="main")
+    audited.tag = "taken"
+    with pytest.raises(errors.AlreadyExists, match="nothing was merged"):
+        audited.publish()
+    assert paths(audited) == []
+    for name in ("", "@", "a/b", "a b", "a..b", "a.lock", "a.", "a^", "a\\b", "a@{b"):
+        with pytest.raises(errors.InvalidArgument, match="tag must be a valid tag name"):
+            publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", tag=name)
+
+
+def test_an_error_after_the_merge_has_the_merge_commit(audited, mocker):
+    audited.tag = "v1"
+    mocker.patch.object(
+        audited.client.tags, "create",
+        side_effect=errors.HookFailed("no", status=412, reason="", operation="createTag", endpoint=""),
+    )  # fmt: skip
+    with pytest.raises(errors.HookFailed) as caught:
+        audited.publish()
+    assert caught.value.published == audited.client.branches.get(audited.repository, "main").commit_id
+    mocker.stopall()
+    again = publish.WriteAuditPublish(audited.client, audited.repository, key="k", tag="v1", retried=True)
+    assert again.publish(audited.audited) == caught.value.published
+    assert again.client.tags.get(again.repository, "v1").commit_id == caught.value.published
+
+
+def test_a_branch_that_may_not_be_deleted_is_a_warning(audited, mocker, caplog):
+    refused = errors.HookFailed("pre-delete-branch hook", status=412, reason="", operation="deleteBranch", endpoint="")
+    mocker.patch.object(audited.client.branches, "delete", side_effect=refused)
+    assert audited.publish() == audited.published
+    assert "is published as" in caplog.text
+    assert "pre-delete-branch hook" in caplog.text
+
+
+def test_runs_with_colliding_branch_names_do_not_mix(lakefs, lakefs_repository):
+    def run(key, **more):
+        return publish.WriteAuditPublish(lakefs.client, lakefs_repository, key=key, branch="run-20240105", **more)
+
+    first = run("one")
+    first.open()
+    for retried in (False, True):
+        with pytest.raises(errors.AlreadyExists, match="not created by this run"):
+            run("two", retried=retried).open()
+    put(first, "a")
+    run("one", retried=True).open()
+    for retried in (False, True):
+        with pytest.raises(errors.AlreadyExists, match="not created by this run"):
+            run("two", retried=retried).open()
+
+
+def test_a_first_attempt_does_not_take_a_branch_that_holds_something(lakefs, lakefs_repository, mocker):
+    """Not even if it carries the run's own name, and the reply of the request to create it was lost."""
+    client = lakefs.client
+    run = publish.WriteAuditPublish(client, lakefs_repository, key="k")
+    client.branches.create(lakefs_repository, name=run.branch, source="main")
+    with pytest.raises(errors.AlreadyExists):
+        run.open()
+    put(run, "staged by hand")
+    create = client.branches.create
+    lost = errors.ConnectionFailed("lost", operation="createBranch", endpoint="", sent=True)
+    mocker.patch.object(client.branches, "create", side_effect=[lost, None])
+    client.branches.create.side_effect = iter_then(lost, create)
+    with pytest.raises(errors.AlreadyExists):
+        run.open()
+
+
+def iter_then(error, function):
+    errors_left = [error]
+
+    def call(*args, **more):
+        if errors_left:
+            raise errors_left.pop()
+        return function(*args, **more)
+
+    return call
+
+
+def count_requests(client, proxy, repository, key, **more):
+    run = publish.WriteAuditPublish(client, repository, key=key, **more)
+    proxy.requests.clear()
+    with run:
+        client.objects.upload(repository, run.branch, key, b"1")
+        run.audit()
+    return [line.split(" ")[0] for line in proxy.requests]
+
+
+@pytest.mark.parametrize(
+    ("more", "before", "now"),
+    [({}, 10, 10), ({"tag": "v1"}, 11, 12), ({"verify": False}, 5, 7), ({"branch": "run-1"}, 10, 12)],
+)
+def test_the_requests_of_a_publish(client, proxy, lakefs_repository, more, before, now):
+    """At most two more than before there was a gate."""
+    run = publish.WriteAuditPublish(client, lakefs_repository, key="k", **more)
+    with run:
+        put(run, "a")
+        run.audit(no_problem)
+    assert len(proxy.requests) == now <= before + 2
 
 
 REFUSING = b"""
@@ -125,20 +405,74 @@ def test_branch_names_are_valid_and_differ():
     assert all(name.replace("-", "").replace("_", "").isalnum() and name.isascii() for name in names)
 
 
-def test_the_sweeper_takes_what_dead_runs_left_and_nothing_else(lakefs, lakefs_repository):
+@pytest.fixture
+def ahead():
+    """An age that lies in the future, so that every branch is older."""
+    return timedelta(seconds=-5)
+
+
+def test_the_sweeper_takes_what_dead_runs_left_and_nothing_else(lakefs, lakefs_repository, ahead):
     client = lakefs.client
     client.branches.create(lakefs_repository, name="mine", source="main")
     dead = publish.WriteAuditPublish(client, lakefs_repository, key="dead")
     dead.open()
-    client.objects.upload(lakefs_repository, dead.branch, "a", b"1")
+    put(dead, "dead")
     Step(client, lakefs_repository, "dead/write").commit(dead.branch, message="x")
+    done = rerun(lakefs, lakefs_repository, clean_up="never")
     fresh = publish.WriteAuditPublish(client, lakefs_repository, key="fresh")
     fresh.open()
-    assert list(publish.sweep(client, lakefs_repository, older_than=timedelta(hours=1))) == []
-    ahead = timedelta(seconds=-5)
-    assert list(publish.sweep(client, lakefs_repository, older_than=ahead, dry_run=True)) == [dead.branch]
-    assert list(publish.sweep(client, lakefs_repository, older_than=ahead)) == [dead.branch]
-    assert [b.id for b in client.branches.list(lakefs_repository)] == ["main", "mine", fresh.branch]
+    own = publish.WriteAuditPublish(client, lakefs_repository, key="fresh", branch="wap-own")
+    own.open()
+
+    def sweep(**more):
+        return list(publish.sweep(client, lakefs_repository, **more))
+
+    assert sweep(older_than=timedelta(hours=1), discard=True) == []
+    assert sweep(older_than=ahead, dry_run=True) == [done.branch]
+    assert sweep(older_than=ahead) == [done.branch]
+    assert sweep(older_than=ahead, dry_run=True, discard=True) == [dead.branch]
+    assert sweep(older_than=ahead, discard=True) == [dead.branch]
+    assert [b.id for b in client.branches.list(lakefs_repository)] == ["main", "mine", fresh.branch, "wap-own"]
+
+
+def test_the_sweeper_counts_every_uncommitted_change(client, lakefs, lakefs_repository, write, ahead, monkeypatch):
+    done = rerun(lakefs, lakefs_repository, clean_up="never")
+    write(done.branch, late="1")
+    assert list(publish.sweep(client, lakefs_repository, older_than=ahead)) == []
+    lakefs.client.objects.delete(lakefs_repository, done.branch, "a")
+    assert list(publish.sweep(client, lakefs_repository, older_than=ahead, discard=True)) == []
+
+
+def test_the_server_clock_decides(lakefs, lakefs_repository, mocker):
+    """A client whose clock is a year ahead does not take a live run for a dead one."""
+    rerun(lakefs, lakefs_repository, clean_up="never")
+    clock = mocker.patch("lakefs_ops.flows.publish.datetime")
+    clock.now.return_value = datetime.now(UTC) + timedelta(days=365)
+    assert list(publish.sweep(lakefs.client, lakefs_repository, older_than=timedelta(hours=1), discard=True)) == []
+
+
+def test_the_sweeper_takes_several_prefixes_and_goes_on_after_a_refusal(lakefs, lakefs_repository, ahead, mocker):
+    client = lakefs.client
+    runs = [
+        publish.WriteAuditPublish(client, lakefs_repository, key=name, branch=name, clean_up="never")
+        for name in ("dagster-1", "dagster-2", "run-1")
+    ]
+    for run in runs:
+        with run:
+            put(run, run.key)
+    delete = client.branches.delete
+
+    def refuse_one(repository, branch, **more):
+        if branch == "dagster-1":
+            raise errors.HookFailed("kept by a hook", status=412, reason="", operation="deleteBranch", endpoint="")
+        delete(repository, branch, **more)
+
+    mocker.patch.object(client.branches, "delete", refuse_one)
+    swept = publish.sweep(client, lakefs_repository, older_than=ahead, prefix=("dagster-", "run-"))
+    assert [next(swept), next(swept)] == ["dagster-2", "run-1"]
+    with pytest.raises(publish.SweepIncomplete, match="'dagster-1'; the first error: kept by a hook") as caught:
+        next(swept)
+    assert list(caught.value.refused) == ["dagster-1"]
 
 
 def test_branches_can_be_kept_for_a_while(lakefs, lakefs_repository):

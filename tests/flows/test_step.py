@@ -149,7 +149,7 @@ def to_undo(lakefs, lakefs_repository, write):
 
 
 def test_a_revert_reads_the_commit_it_created(client, proxy, lakefs, lakefs_repository, to_undo):
-    undone = Step(client, lakefs_repository, "undo").revert("main", to_undo)
+    undone = Step(client, lakefs_repository, "undo", exclusive=False).revert("main", to_undo)
     assert len(proxy.requests) == 2
     assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == undone
 
@@ -255,6 +255,144 @@ def test_a_start_of_an_import_cannot_be_exclusive(client, proxy, lakefs_reposito
     with pytest.raises(errors.InvalidArgument, match="use import_"):
         Step(client, lakefs_repository, "key", exclusive=True).start_import("main", [], message="import")
     assert proxy.requests == []
+
+
+def test_a_lost_request_of_a_later_commit_with_the_same_key(client, proxy, lakefs, lakefs_repository, write):
+    """The commit of the first call is not the effect of the second."""
+    write(a="1")
+    first = commit(client, lakefs_repository)
+    write(b="2")
+    proxy.lose(COMMIT.format(r=lakefs_repository), "request")
+    assert commit(client, lakefs_repository) != first
+    assert list(lakefs.client.branches.diff(lakefs_repository, "main")) == []
+
+
+@pytest.mark.parametrize("what", ["request", "reply"])
+def test_a_lost_message_of_a_later_empty_commit_with_the_same_key(client, proxy, lakefs, lakefs_repository, what):
+    step = Step(client, lakefs_repository, "key", exclusive=False)
+    first = step.commit("main", message="land", allow_empty=True)
+    proxy.lose(COMMIT.format(r=lakefs_repository), what)
+    assert step.commit("main", message="land", allow_empty=True) != first
+    assert len(log(lakefs, lakefs_repository)) == 3
+
+
+def revert_on_main(lakefs, repository, commit_id, parent_number=0):
+    lakefs.client.branches.revert(repository, "main", ref=commit_id, parent_number=parent_number)
+
+
+def test_a_merge_that_was_reverted_is_not_taken_for_the_effect(client, lakefs, lakefs_repository, dev, write):
+    write(base="0")
+    lakefs.client.commits.create(lakefs_repository, "main", message="base")
+    first = merge(client, lakefs_repository)
+    revert_on_main(lakefs, lakefs_repository, first, parent_number=1)
+    for retried in (True, False):
+        with pytest.raises(errors.Undone, match=r"took effect on 'main' .* a later commit undid") as caught:
+            merge(client, lakefs_repository, retried=retried)
+        assert caught.value.commit_id == first
+    write("dev", b="2")
+    lakefs.client.commits.create(lakefs_repository, "dev", message="more")
+    assert merge(client, lakefs_repository, retried=True) != first
+    assert [o.path for o in lakefs.client.objects.list(lakefs_repository, "main")] == ["b", "base"]
+
+
+def test_a_retried_merge_takes_new_content_of_its_source(client, lakefs, lakefs_repository, dev, write):
+    first = merge(client, lakefs_repository)
+    write("dev", a="other bytes")
+    lakefs.client.commits.create(lakefs_repository, "dev", message="again")
+    second = merge(client, lakefs_repository, retried=True)
+    assert second != first
+    assert lakefs.client.objects.get(lakefs_repository, "main", "a") == b"other bytes"
+    assert merge(client, lakefs_repository, retried=True) == second
+
+
+def test_a_retried_merge_stands_although_others_replaced_its_objects(client, lakefs, lakefs_repository, dev, write):
+    first = merge(client, lakefs_repository)
+    write(a="newer")
+    lakefs.client.commits.create(lakefs_repository, "main", message="replace")
+    assert merge(client, lakefs_repository, retried=True) == first
+    lakefs.client.branches.delete(lakefs_repository, "dev")
+    assert merge(client, lakefs_repository, retried=True) == first
+
+
+@pytest.mark.parametrize("retried", [True, False])
+def test_a_commit_that_was_reverted_is_not_taken_for_the_effect(client, lakefs, lakefs_repository, write, retried):
+    write(base="0")
+    commit(client, lakefs_repository, key="base")
+    write(a="1")
+    revert_on_main(lakefs, lakefs_repository, commit(client, lakefs_repository))
+    with pytest.raises(errors.Undone):
+        commit(client, lakefs_repository, retried=retried)
+
+
+def test_an_effect_is_found_behind_any_number_of_commits(client, lakefs, lakefs_repository, write, monkeypatch):
+    monkeypatch.setattr(
+        "lakefs_ops.listing.Listing.__init__.__kwdefaults__", {"after": None, "limit": None, "page_size": 3}
+    )
+    write(a="1")
+    first = commit(client, lakefs_repository)
+    for number in range(10):
+        write(other=str(number))
+        commit(lakefs.client, lakefs_repository, key=f"other {number}")
+    write(b="staged by others")
+    assert commit(client, lakefs_repository, retried=True) == first
+
+
+def test_a_search_that_does_not_reach_the_first_commit_is_unknown(client, lakefs_repository, write, monkeypatch):
+    monkeypatch.setattr("lakefs_ops.flows.attempts.LOG_LIMIT", 2)
+    for number in range(3):
+        write(a=str(number))
+        commit(client, lakefs_repository, key=f"other {number}")
+    with pytest.raises(OutcomeUnknown, match="older ones were not searched"):
+        commit(client, lakefs_repository, retried=True)
+
+
+def squash(client, repository, **more):
+    return Step(client, repository, "squash", **more).merge("dev", "main", squash_merge=True)
+
+
+def empty(client, repository, **more):
+    return Step(client, repository, "empty", **more).commit("main", message="land", allow_empty=True)
+
+
+@pytest.mark.parametrize("verb", [pick, undo, squash, empty, propose])
+def test_two_callers_at_once_take_effect_once_without_a_parameter(client, lakefs, lakefs_repository, write, dev, verb):
+    write(b="2")
+    commit(lakefs.client, lakefs_repository, key="before")
+    before = len(log(lakefs, lakefs_repository))
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(lambda _: verb(client, lakefs_repository), range(2)))) == 1
+    pulls = len(list(lakefs.client.pulls.list(lakefs_repository)))
+    assert (len(log(lakefs, lakefs_repository)) - before, pulls) == ((0, 1) if verb is propose else (1, 0))
+
+
+def test_a_pull_request_is_found_by_a_key_with_line_breaks(client, lakefs, lakefs_repository, dev):
+    first = Step(client, lakefs_repository, "two\nlines\u2028").pull_request("dev", "main", title="t")
+    again = Step(client, lakefs_repository, "two\nlines\u2028", retried=True).pull_request("dev", "main", title="t")
+    assert again == first
+    assert len(list(lakefs.client.pulls.list(lakefs_repository))) == 1
+
+
+def test_nothing_to_do_is_a_choice(client, lakefs, lakefs_repository, write, dev):
+    step = Step(client, lakefs_repository, "key")
+    head = lakefs.client.branches.get(lakefs_repository, "main").commit_id
+    with pytest.raises(errors.NothingToDo, match="nothing to commit"):
+        step.commit("main", message="land", if_nothing="skip")
+    assert step.commit("main", message="land", if_nothing="succeed") == head
+    merged = lakefs.client.refs.merge(lakefs_repository, "dev", "main").reference
+    write(b="2")
+    commit(lakefs.client, lakefs_repository, key="unrelated")
+    with pytest.raises(errors.NothingToDo):
+        step.merge("dev", "main", if_nothing="skip")
+    with pytest.raises(errors.NoChanges) as caught:
+        step.merge("dev", "main")
+    assert not isinstance(caught.value, errors.NothingToDo)
+    assert step.merge("dev", "main", if_nothing="succeed") == merged
+
+
+def test_a_revert_without_effect_advises_a_hard_reset(client, lakefs, lakefs_repository, write, to_undo):
+    Step(client, lakefs_repository, "undo").revert("main", to_undo)
+    with pytest.raises(errors.NoChanges, match="hard_reset"):
+        Step(client, lakefs_repository, "undo again").revert("main", to_undo)
 
 
 def test_an_empty_key_is_refused(client, lakefs_repository):

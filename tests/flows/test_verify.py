@@ -82,6 +82,15 @@ def test_publish_verifies_small_merges_unless_disabled(client, proxy, lakefs_rep
             run.audit()
             proxy.requests.clear()
         diffs[verify_it] = sum("/diff/" in line for line in proxy.requests)
-    assert diffs[False] == 0
-    assert diffs[True] > 0
-    assert diffs[None] > diffs[True], "it first counts the changes"
+    assert diffs[False] == 2, "before the merge and before the deletion: does the branch have anything new?"
+    assert diffs[None] == diffs[True] > diffs[False]
+
+
+def test_large_merges_are_not_verified_by_default(client, proxy, lakefs_repository, monkeypatch):
+    monkeypatch.setattr(publish, "VERIFIED_CHANGES", 1)
+    with publish.WriteAuditPublish(client, lakefs_repository, key="k") as run:
+        for path in ("a", "b"):
+            client.objects.upload(lakefs_repository, run.branch, path, b"1")
+        run.audit()
+        proxy.requests.clear()
+    assert sum("/diff/" in line for line in proxy.requests) == 3, "one of them counts the changes"
