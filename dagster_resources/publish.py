@@ -21,7 +21,6 @@ from dagster import (
 from dagster_resources.metadata import ROOT_RUN, branch_metadata, run_metadata
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import find_commit
-from lakefs_ops.flows.ensure import ensure_branch
 from lakefs_ops.flows.publish import WriteAuditPublish
 
 if TYPE_CHECKING:
@@ -71,6 +70,7 @@ class RunBranch:
             key=f"dagster/{context.run.run_id}/{context.op_execution_context.op.name}",
             into=base,
             branch=self.name,
+            named_by_key=True,
             metadata=run_metadata(context.run, webserver_url=webserver_url),
         )
 
@@ -80,10 +80,7 @@ class RunBranch:
             self._client.branches.get(self.repository, self.name)
         except errors.BranchNotFound:
             # Only this run uses the name: if the branch appears in the meantime, another step of the run created it.
-            ensure_branch(
-                self._client, self.repository, self.name,
-                source=self.base, key=self.name, retried=True, named_by_key=True,
-            )  # fmt: skip
+            replace(self._flow, retried=True).open()
         return self.name
 
     def commit(self, message: str, *, metadata: Mapping[str, str] | None = None) -> str:

@@ -109,7 +109,7 @@ def ensure_branch(
     """
     attempts = Attempts(client)
     if key is not None and not named_by_key:
-        if retried and (head := _own_head(client, repository, branch, source, key)) is not None:
+        if retried and (head := own_head(client, repository, branch, source, key)) is not None:
             return head
         start = _first_commit(client, repository, branch, source, key) or source
     else:
@@ -126,7 +126,7 @@ def ensure_branch(
         elif named_by_key:
             accepted = retried or (attempts.repeats > 0 and _holds_nothing(client, repository, branch, head, source))
         else:
-            accepted = retried and _own_head(client, repository, branch, source, key) is not None
+            accepted = retried and own_head(client, repository, branch, source, key) is not None
         if accepted:
             return head
         raise _not_own(client, repository, branch, head, error) from None
@@ -253,7 +253,7 @@ def merge_pull_request(client: LakeFSClient, repository: str, pull_request: str)
         raise
 
 
-def _own_head(client: LakeFSClient, repository: str, branch: str, source: str, key: str) -> str | None:
+def own_head(client: LakeFSClient, repository: str, branch: str, source: str, key: str) -> str | None:
     """Return the head of a branch of a run, or None if the branch does not exist.
 
     Raises:

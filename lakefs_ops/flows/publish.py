@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, find_commit
-from lakefs_ops.flows.ensure import BRANCH, delete_branch_if_exists, delete_checked, ensure_branch, ensure_tag
+from lakefs_ops.flows.ensure import BRANCH, delete_branch_if_exists, delete_checked, ensure_branch, ensure_tag, own_head
 from lakefs_ops.flows.history import differs, is_undone, require_published, server_time
 from lakefs_ops.flows.step import IfNothing, Step
 from lakefs_ops.flows.verify import verify_merge
@@ -138,6 +138,9 @@ class WriteAuditPublish:
         into: the branch to publish to.
         source: the ref to create the run's branch from, ``into`` by default.
         branch: the run's branch, derived from the key by default.
+        named_by_key: only this run can have a branch with this name, so the name proves that the branch is the run's;
+            by default if the name is derived from the key. Otherwise the branch's first commit is the proof (see
+            `lakefs_ops.flows.ensure.ensure_branch`).
         message: the message of the commit and the merge, derived from the key by default.
         metadata: further metadata of the commit and the merge.
         strategy: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
@@ -167,6 +170,7 @@ class WriteAuditPublish:
     into: str = "main"
     source: str | None = None
     branch: str = ""
+    named_by_key: bool | None = None
     message: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     strategy: str | None = None
@@ -184,6 +188,8 @@ class WriteAuditPublish:
         if self.tag is not None and not _TAG.fullmatch(self.tag):
             raise errors.InvalidArgument(f"tag must be a valid tag name, got {self.tag!r}")
         self.branch = self.branch or branch_for(self.key)
+        if self.named_by_key is None:
+            self.named_by_key = self.branch == branch_for(self.key)
         self.message = self.message or f"Publish {self.key}"
 
     def _step(self, name: str, *, retried: bool = False) -> Step:
@@ -203,7 +209,7 @@ class WriteAuditPublish:
         return ensure_branch(
             self.client, self.repository, self.branch,
             source=self.source or self.into, key=self.key, retried=self.retried,
-            named_by_key=self.branch == branch_for(self.key),
+            named_by_key=bool(self.named_by_key),
         )  # fmt: skip
 
     def seal(self) -> str:
@@ -373,7 +379,10 @@ class WriteAuditPublish:
 
         Raises:
             UnpublishedChanges: the branch has uncommitted changes, or objects that are not merged; it is kept.
+            AlreadyExists: the branch is not this run's own.
         """
+        if not self.named_by_key:
+            own_head(self.client, self.repository, self.branch, self.source or self.into, self.key)
         return delete_branch_if_exists(self.client, self.repository, self.branch, discard=discard, into=self.into)
 
     def state(self) -> Literal["absent", "open", "published"]:

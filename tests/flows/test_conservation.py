@@ -1,0 +1,238 @@
+"""Nothing is lost and nothing is published by mistake, whatever happens: random programs, one for each seed.
+
+``LAKEFS_OPS_SEEDS=1000`` for a longer search; each seed executes a dozen runs. After each run:
+
+- green: each object that it wrote is on main;
+- not green: each object that it wrote is on main or on the branch that the run names;
+- each commit on main has only objects that an audit of their own run has seen, and those of other writers to main.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from lakefs_ops import Config, LakeFSClient, Retries, errors
+from lakefs_ops.call import Call
+from lakefs_ops.flows import attempts, claims
+from lakefs_ops.flows.publish import WriteAuditPublish, sweep
+
+SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "20")))
+RUNS = 10
+
+
+class Killed(BaseException):
+    """The process of the run ends here."""
+
+
+class Chaos:
+    """Disturbs requests: lost before or after the effect, refused before or after it, or the process is killed."""
+
+    def __init__(self, client: LakeFSClient, dice: random.Random) -> None:
+        self.dice, self.rate = dice, 0.0
+        self._send = client.transport.send
+        client.transport.send = self.send
+
+    def send(self, call: Call):
+        if self.dice.random() >= self.rate:
+            return self._send(call)
+        details = {"operation": call.operation, "endpoint": ""}
+        error = self.dice.choice(
+            [
+                errors.ConnectionFailed("lost", sent=True, **details),
+                errors.Unavailable("unavailable", status=503, reason="", **details),
+                errors.ServerError("internal", status=500, reason="", **details),
+                Killed(),
+            ]
+        )
+        if self.dice.random() < 0.5:
+            self._send(call)
+        raise error
+
+
+class Run:
+    """One run of the world, with a ledger of the objects it wrote."""
+
+    def __init__(self, world: World, key: str, branch: str) -> None:
+        self.world, self.key, self.branch = world, key, branch
+        self.written: dict[str, str] = {}
+        self.attempts, self.green = 0, False
+        self.published: str | None = None
+
+    def flow(self) -> WriteAuditPublish:
+        flow = WriteAuditPublish(
+            self.world.client, self.world.repository, key=self.key, branch=self.branch, retried=self.attempts > 1,
+            verify=self.world.dice.choice([None, False]),
+        )  # fmt: skip
+        self.branch = flow.branch
+        return flow
+
+    def write(self) -> None:
+        for number in range(self.world.dice.randint(1, 3)):
+            path, content = f"{self.key}/{number}", f"{self.key} {self.world.dice.randint(0, 3)}".encode()
+            with suppress(errors.TransportError, errors.ServerError):
+                self.world.client.objects.upload(self.world.repository, self.branch, path, content)
+                self.written[path] = hashlib.md5(content).hexdigest()
+                continue
+            # The upload may have taken effect: the run reads what is there, or fails.
+            self.written[path] = self.world.client.objects.stat(self.world.repository, self.branch, path).checksum
+
+    def check(self, flow: WriteAuditPublish) -> Iterator[str]:
+        seen = self.world.read(flow.ref)
+        if self.world.dice.random() < 0.1:
+            yield "a problem"
+            return
+        self.world.audited |= {(path, content) for path, content in seen.items() if path.startswith(f"{self.key}/")}
+
+    def attempt(self) -> None:
+        """Execute the whole run, in one process or with another object for each step."""
+        world, dice = self.world, self.world.dice
+        self.attempts += 1
+        flow = self.flow()
+        flow.open()
+        for _ in range(dice.randint(1, 2)):
+            self.write()
+            if dice.random() < 0.5:
+                flow.seal()
+            world.meddle(self)
+        flow.audit(self.check)
+        if dice.random() < 0.15:
+            self.write()
+        world.meddle(self)
+        if dice.random() < 0.3:
+            audited, flow = flow.audited, self.flow()
+            self.published = flow.publish(audited)
+        else:
+            self.published = flow.publish()
+        self.green = True
+
+    def execute(self, tries: int) -> None:
+        self.green = False
+        for _ in range(tries):
+            self.world.chaos.rate = self.world.dice.choice([0.0, 0.05, 0.15])
+            try:
+                self.attempt()
+            except (Killed, errors.LakeFSError):
+                if self.world.dice.random() < 0.2:
+                    with suppress(Killed, errors.LakeFSError):
+                        self.flow().close()
+            finally:
+                self.world.chaos.rate = 0.0
+            if self.green:
+                return
+
+
+class World:
+    """A repository, the runs that write to it, and other people."""
+
+    def __init__(self, server, repository: str, seed: int) -> None:
+        self.dice = random.Random(seed)
+        config = Config(
+            endpoint=server.endpoint,
+            access_key_id=server.access_key_id,
+            secret_access_key=server.secret_access_key,
+            retries=Retries(count=2, first_wait=0, longest_wait=0),
+        )
+        self.client, self.clean = LakeFSClient(config=config), server.client
+        self.chaos = Chaos(self.client, self.dice)
+        self.repository = repository
+        self.audited: set[tuple[str, str]] = set()
+        self.runs: list[Run] = []
+        self.checked: set[str] = set()
+        self.by_hand: dict[str, set[str]] = {}
+
+    def read(self, ref: str) -> dict[str, str]:
+        """Return the checksum of each object."""
+        return {entry.path: entry.checksum for entry in self.clean.objects.list(self.repository, ref)}
+
+    def commit_to_main(self) -> None:
+        self.clean.objects.upload(self.repository, "main", "other/x", f"{self.dice.random()}".encode())
+        self.clean.commits.create(self.repository, "main", message="another writer")
+
+    def meddle(self, run: Run) -> None:
+        """Let other people do something while a run is at work."""
+        event = self.dice.random()
+        if event < 0.1:
+            self.commit_to_main()
+        elif event < 0.2:
+            self.sweep()
+
+    def stage_by_hand(self, branch: str) -> None:
+        """Somebody creates a branch with a name that a run also wants, and works on it."""
+        with suppress(errors.AlreadyExists):
+            self.clean.branches.create(self.repository, name=branch, source="main")
+            self.by_hand[branch] = set()
+            if self.dice.random() < 0.7:
+                self.clean.objects.upload(self.repository, branch, "by-hand/x", b"never to be published")
+                self.by_hand[branch] = {"by-hand/x"}
+
+    def revert(self) -> None:
+        """Somebody takes back a publication, which was a mistake."""
+        published = [run for run in self.runs if run.green and run.published]
+        if not published:
+            return
+        run = self.dice.choice(published)
+        with suppress(errors.BadRequest, errors.Conflict):
+            self.clean.branches.revert(self.repository, "main", ref=run.published, parent_number=1)
+            run.green, run.published, run.written = False, None, {}
+
+    def sweep(self) -> None:
+        swept = sweep(self.clean, self.repository, older_than=timedelta(seconds=-5), prefix=("wap-", "shared-"))
+        assert not set(swept) & {branch for branch, staged in self.by_hand.items() if staged}
+
+    def step(self, number: int) -> None:
+        event = self.dice.random()
+        if event < 0.1:
+            self.revert()
+        elif event < 0.2:
+            self.sweep()
+        elif event < 0.3:
+            self.stage_by_hand(f"shared-{self.dice.randint(0, 2)}")
+        if self.runs and self.dice.random() < 0.3:
+            run = self.dice.choice(self.runs)
+            if self.dice.random() < 0.3:
+                run.attempts = 0  # started as if it had never been
+        else:
+            run = Run(self, f"run-{number}", self.dice.choice(["", "", f"shared-{self.dice.randint(0, 2)}"]))
+            self.runs.append(run)
+        run.execute(self.dice.randint(1, 4))
+        self.verify()
+
+    def verify(self) -> None:
+        main = self.read("main")
+        for run in self.runs:
+            try:
+                branch = self.read(run.branch) if run.branch else {}
+            except errors.NotFound:
+                branch = {}
+            for path, content in run.written.items():
+                if run.green:
+                    assert main.get(path) == content, f"{run.key} is green, and {path} is not published"
+                else:
+                    assert content in (main.get(path), branch.get(path)), f"{run.key} is red, and {path} is lost"
+        for branch, staged in self.by_hand.items():
+            assert staged <= set(self.read(branch)), "the work of others is lost"
+        for commit in self.clean.refs.log(self.repository, "main", first_parent=True):
+            if commit.id in self.checked:
+                break
+            self.checked.add(commit.id)
+            for item in self.read(commit.id).items():
+                assert item in self.audited or item[0] == "other/x", f"{item[0]} was published without an audit"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_lost_and_nothing_is_published_by_mistake(lakefs, lakefs_repository, monkeypatch, seed):
+    monkeypatch.setattr(attempts, "SETTLE", 0.0)
+    monkeypatch.setattr(claims, "POLL_INTERVAL", 0.01)
+    world = World(lakefs, lakefs_repository, seed)
+    world.commit_to_main()
+    with world.client:
+        for number in range(RUNS):
+            world.step(number)
+    assert any(run.green for run in world.runs)
