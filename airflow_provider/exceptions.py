@@ -33,6 +33,9 @@ NotFoundException = errors.NotFound
 if TYPE_CHECKING:
     from lakefs_ops.flows.attempts import OutcomeUnknown as OutcomeUnknown
     from lakefs_ops.flows.publish import AuditFailed as AuditFailed
+    from lakefs_ops.flows.publish import NotAudited as NotAudited
+    from lakefs_ops.flows.publish import SweepIncomplete as SweepIncomplete
+    from lakefs_ops.flows.publish import UnauditedChanges as UnauditedChanges
     from lakefs_ops.flows.verify import MergeIncomplete as MergeIncomplete
     from lakefs_ops.flows.waiting import ConditionFailed as ConditionFailed
     from lakefs_ops.flows.waiting import WaitTimedOut as WaitTimedOut
@@ -48,7 +51,10 @@ else:
         "ConditionFailed": "flows.waiting",
         "DeleteFailed": "transfer.deletes",
         "MergeIncomplete": "flows.verify",
+        "NotAudited": "flows.publish",
         "OutcomeUnknown": "flows.attempts",
+        "SweepIncomplete": "flows.publish",
+        "UnauditedChanges": "flows.publish",
         "UnsafePath": "transfer.paths",
         "WaitTimedOut": "flows.waiting",
     }

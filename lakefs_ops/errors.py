@@ -15,6 +15,7 @@
         ├── NotModified           304   the object matches `if_none_match`
         ├── BadRequest            400   (500 where lakeFS reports a caller's mistake as its own)
         │   ├── NoChanges               nothing to commit or merge
+        │   │   └── NothingToDo         the same, and the caller asked to skip
         │   ├── DirtyBranch             the branch has uncommitted changes
         │   ├── NoMergeBase             the two refs have no common commit
         │   ├── StorageNamespaceInUse   used by another repository, existing or deleted

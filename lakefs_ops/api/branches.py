@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from types import NoneType
 
 from lakefs_ops.api.common import Commit, Diff, DiffList, Group, Ref, RefList
@@ -12,7 +11,6 @@ from lakefs_ops.model import Model
 
 _BRANCHES = "/repositories/{repository}/branches"
 _BRANCH = "/repositories/{repository}/branches/{branch}"
-_COMMIT_ID = re.compile("[0-9a-f]{64}")
 
 
 class BranchCreation(Model):
@@ -147,6 +145,8 @@ class Branches(Group):
     ) -> None:
         """Discard uncommitted changes (``resetBranch``).
 
+        Not retried after a broken connection: a repeat would discard what others have staged in the meantime.
+
         Args:
             type: ``reset`` for all changes, ``object`` for one object, ``common_prefix`` for all below a prefix.
             path: the object or the prefix.
@@ -157,15 +157,17 @@ class Branches(Group):
         """
         params = {"repository": repository, "branch": branch}
         body = ResetCreation.body(type=type, path=path, force=force)
-        return self._send(Call("resetBranch", "PUT", _BRANCH, params, NoneType, body=body, idempotent=True))
+        return self._send(Call("resetBranch", "PUT", _BRANCH, params, NoneType, body=body))
 
     def hard_reset(self, repository: str, branch: str, *, ref: str, force: bool | None = None) -> None:
         """Move a branch to another commit (``hardResetBranch``, experimental).
 
-        Uncommitted changes usually survive, as changes relative to the new head (lakeFS 1.84).
+        Uncommitted changes usually survive, as changes relative to the new head (lakeFS 1.84). Not retried after a
+        broken connection: a repeat would drop commits that others have made in the meantime;
+        `lakefs_ops.flows.ensure.hard_reset` has a guarded version.
 
         Args:
-            ref: the new head. The client retries the request only if this is a full commit id.
+            ref: the new head.
 
         Raises:
             RefNotFound: the target does not exist.
@@ -176,7 +178,7 @@ class Branches(Group):
         return self._send(
             Call(
                 "hardResetBranch", "PUT", f"{_BRANCH}/hard_reset", params, NoneType,
-                query(ref=reference("ref", ref), force=force), idempotent=bool(_COMMIT_ID.fullmatch(ref)),
+                query(ref=reference("ref", ref), force=force),
             )
         )  # fmt: skip
 

@@ -161,6 +161,46 @@ def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> 
         ) from None
 
 
+def hard_reset(client: LakeFSClient, repository: str, branch: str, *, ref: str, expected_head: str) -> str:
+    """Move a branch to another commit, if it still points to the expected one.
+
+    The server cannot compare and move in one call: a commit between the check and the move is dropped.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch's name.
+        ref: the new head.
+        expected_head: the id of the commit that the branch points to.
+
+    Returns:
+        The id of the commit that the branch points to.
+
+    Raises:
+        PreconditionFailed: the branch points to another commit; it was not moved by this request.
+    """
+    target = client.commits.get(repository, ref).id
+    attempts = Attempts(client)
+    while True:
+        try:
+            head = client.branches.get(repository, branch).commit_id
+            if head == target:
+                return target
+            if head != expected_head:
+                raise errors.PreconditionFailed(
+                    f"branch {branch!r} of {repository!r} points to commit {head}, not to {expected_head}; it was not"
+                    f" moved to {target}; compare the commits, and pass the present head to move it anyway",
+                    status=412,
+                    reason="",
+                    operation="hardResetBranch",
+                )
+            client.branches.hard_reset(repository, branch, ref=target)
+        except errors.TRANSIENT as error:
+            attempts.sleep_or_raise(error)
+        else:
+            return target
+
+
 def delete_branch_if_exists(
     client: LakeFSClient, repository: str, branch: str, *, discard: bool = False, into: str | None = None
 ) -> bool:

@@ -52,11 +52,9 @@ def test_templated_fields_are_those_of_the_former_provider(name: str) -> None:
 
 def test_branch_and_object(lakefs, lakefs_repository: str, running: Running) -> None:
     repo = lakefs_repository
-    head = lakefs.client.branches.get(repo, "main").commit_id
-
     create = LakeFSCreateBranchOperator(task_id="create", repo=repo, branch="dev", source_branch="main")
     context = running(create)
-    assert create.execute(context) == head
+    assert create.execute(context) == lakefs.client.branches.get(repo, "dev").commit_id
     assert context["ti"].xcoms[LakeFSBranchLink().xcom_key] == lakefs.client.links.objects(repo, "dev")
 
     upload = LakeFSUploadOperator(

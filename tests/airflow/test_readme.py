@@ -18,7 +18,7 @@ def test_the_dag_publishes(
     exec(source.replace('"lake"', repr(lakefs_repository)), names)
     run = run_dag(names["dag"])
     assert run.state == "success"
-    merge, commit, _ = lakefs.client.refs.log(lakefs_repository, "main")
+    merge, commit, *_ = lakefs.client.refs.log(lakefs_repository, "main")
     assert (commit.message, commit.metadata["source"]) == ("Station 7", "thermometer")
     assert commit.id in merge.parents
     assert [branch.id for branch in lakefs.client.branches.list(lakefs_repository)] == ["main"]

@@ -35,7 +35,8 @@ ONCE_ONLY = {
     "deleteUser", "deleteUserExternalPrincipal", "detachPolicyFromGroup", "detachPolicyFromUser", "dumpRefs",
     "dumpSubmit", "hardResetBranch", "importStart", "internalDeleteBranchProtectionRule", "mergeIntoBranch",
     "mergePullRequest", "postStatsEvents", "prepareGarbageCollectionCommits", "prepareGarbageCollectionCommitsAsync",
-    "prepareGarbageCollectionUncommitted", "restoreRefs", "restoreSubmit", "revertBranch", "setup", "setupCommPrefs",
+    "prepareGarbageCollectionUncommitted", "resetBranch", "restoreRefs", "restoreSubmit", "revertBranch", "setup",
+    "setupCommPrefs",
 }  # fmt: skip
 
 # Answers that are typed although the specification has no model for them: they are in headers, or a bare list.
@@ -222,13 +223,12 @@ def test_only_what_sets_a_state_is_repeated(
 
 def test_conditions_make_a_write_one_that_is_not_repeated(methods_of: dict[str, list[Any]]) -> None:
     link, protect = methods_of["linkPhysicalAddress"][0], methods_of["setBranchProtectionRules"][0]
-    upload, reset = methods_of["uploadObject"][0], methods_of["hardResetBranch"][0]
+    upload = methods_of["uploadObject"][0]
     place = {"repository": "r", "branch": "b", "path": "p"}
     staged = {"staging": {}, "checksum": "c", "size_bytes": 1}
     assert not link.call(**place, **staged, if_none_match="*").repeatable
     assert not protect.call(repository="r", rules=[], if_match="e").repeatable
     assert not upload.call(**place, content=b"", if_none_match="*").repeatable
-    assert reset.call(repository="r", branch="b", ref="0" * 64).repeatable
 
 
 # nothing else ------------------------------------------------------------------------------------------

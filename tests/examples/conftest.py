@@ -20,7 +20,9 @@ class Lake:
         self.before = self.commits()
 
     def commits(self, ref="main"):
-        return list(self.client.refs.log(self.repository, ref))
+        """Return the commits with data; a run's branch starts with an empty one."""
+        log = self.client.refs.log(self.repository, ref)
+        return [commit for commit in log if not commit.message.startswith("Create branch ")]
 
     def months(self, ref="main", folder="raw"):
         paths = [entry.path for entry in self.client.objects.list(self.repository, ref, prefix=f"{folder}/")]

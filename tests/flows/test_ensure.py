@@ -171,3 +171,45 @@ def test_a_tag_is_found_although_its_ref_moved_after_a_lost_reply(client, lakefs
 
     mocker.patch.object(client.tags, "create", create_and_lose_the_reply)
     assert ensure.ensure_tag(client, lakefs_repository, "v1", ref="main") == first
+
+
+@pytest.fixture
+def moved(lakefs, lakefs_repository, write):
+    """Two commits of main: the wanted head, and the present one."""
+    first = lakefs.client.branches.get(lakefs_repository, "main").commit_id
+    write(a="1")
+    return first, lakefs.client.commits.create(lakefs_repository, "main", message="move").id
+
+
+@pytest.mark.parametrize("what", ["request", "reply"])
+def test_a_hard_reset_is_repeated_only_if_nobody_committed(client, proxy, lakefs, lakefs_repository, moved, what):
+    wanted, head = moved
+    proxy.lose(f"PUT /api/v1/repositories/{lakefs_repository}/branches/main/hard_reset", what)
+    assert ensure.hard_reset(client, lakefs_repository, "main", ref=wanted, expected_head=head) == wanted
+    assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == wanted
+
+
+def test_a_hard_reset_does_not_drop_the_commits_of_others(
+    client, proxy, lakefs, lakefs_repository, write, moved, mocker
+):
+    wanted, head = moved
+    reset = client.branches.hard_reset
+
+    def lose_the_reply_while_somebody_commits(*args, **more):
+        reset(*args, **more)
+        write(b="2")
+        lakefs.client.commits.create(lakefs_repository, "main", message="other")
+        raise errors.ConnectionFailed("lost", operation="hardResetBranch", endpoint="", sent=True)
+
+    mocker.patch.object(client.branches, "hard_reset", lose_the_reply_while_somebody_commits)
+    with pytest.raises(errors.PreconditionFailed, match="it was not moved"):
+        ensure.hard_reset(client, lakefs_repository, "main", ref=wanted, expected_head=head)
+    assert lakefs.client.objects.get(lakefs_repository, "main", "b") == b"2"
+
+
+def test_a_reset_is_not_repeated_blindly(client, proxy, lakefs_repository, write):
+    write(a="1")
+    proxy.lose(f"PUT /api/v1/repositories/{lakefs_repository}/branches/main")
+    with pytest.raises(errors.ConnectionFailed):
+        client.branches.reset(lakefs_repository, "main", type="reset")
+    assert len(proxy.requests) == 1
