@@ -30,11 +30,12 @@ ATTEMPT = "lakefs-ops.attempt"
 LOG_LIMIT = 100_000
 """How many commits of a log are searched for an earlier attempt. A search that ends here raises `OutcomeUnknown`."""
 
-BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
-"""The statuses of a gateway that lost its connection to lakeFS, or stopped waiting for it."""
+GATEWAY_TIMEOUT = 504
+"""The status of a gateway that stopped waiting for lakeFS."""
 
 SETTLE = 1.0
-"""Seconds that a server gets to finish a call whose connection broke, before its effect is searched for."""
+"""Seconds that a server gets to finish an unguarded call without a usable response, before its effect is searched for.
+If the effect is not found, the search is repeated after twice this time."""
 
 LOST_RACE = "no changes"
 """The error text of a commit that lost a race on its branch; others start with ``commit: `` (lakeFS 1.84, recorded)."""
@@ -122,11 +123,11 @@ def run_once(
             attempts.sleep_or_raise(error)
         except errors.TRANSIENT as error:
             attempts.sleep_or_raise(error)
-            if not guarded and _connection_broke(error):
-                time.sleep(SETTLE)
-            if (found := find_own()) is not None:
-                log.info("the call had taken effect: %s", found)
-                return found
+            for pause in (SETTLE, 2 * SETTLE) if not guarded and _may_take_effect(error) else (0.0,):
+                time.sleep(pause)
+                if (found := find_own()) is not None:
+                    log.info("the call had taken effect: %s", found)
+                    return found
             if not guarded and _may_be_executing(error):
                 raise OutcomeUnknown(
                     f"{error.message}; no effect was found, but the server may still be executing the call, and sending"
@@ -136,9 +137,11 @@ def run_once(
                 ) from None
 
 
-def _connection_broke(error: errors.LakeFSError) -> bool:
-    """Return whether a connection broke during the call: the client's, or that of a gateway to lakeFS."""
-    return (isinstance(error, errors.ConnectionFailed) and error.sent) or getattr(error, "status", None) == BAD_GATEWAY
+def _may_take_effect(error: errors.LakeFSError) -> bool:
+    """Return whether the server may finish the call after the error: not after a refusal, or before it was sent."""
+    if isinstance(error, errors.TransportError):
+        return getattr(error, "sent", True) and not _may_be_executing(error)
+    return not isinstance(error, errors.Busy | errors.BranchLocked | errors.LostRace) and not _may_be_executing(error)
 
 
 def _may_be_executing(error: errors.LakeFSError) -> bool:

@@ -118,7 +118,7 @@ def test_tasks_that_fail_after_the_server_committed(lakefs, lakefs_repository: s
 
     assert run.state == "success", states(run)
     assert {ti.try_number for ti in run.get_task_instances()} == {2}
-    assert log(lakefs, repo, "main") == ["publish", "land", "Create branch run", "Repository created"]
+    assert log(lakefs, repo, "main") == ["publish", "land", "Create branch dev", "Repository created"]
 
 
 def test_mapped_commits_have_keys_of_their_own(lakefs, lakefs_repository: str, run_dag: RunDag) -> None:

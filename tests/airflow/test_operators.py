@@ -69,6 +69,7 @@ def test_branch_and_object(lakefs, lakefs_repository: str, running: Running) -> 
     read = LakeFSGetObjectOperator(task_id="read", repo=repo, ref="dev", path="a/{{ ds }}")
     assert read.execute(running(read)) == "{{ Grüße }}"
 
+    lakefs.client.branches.reset(repo, "dev", type="reset")
     delete = LakeFSDeleteBranchOperator(task_id="delete", repo=repo, branch="dev")
     assert delete.execute(running(delete)) is None
     assert delete.execute(running(delete, try_number=2)) is None

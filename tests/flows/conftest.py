@@ -20,8 +20,8 @@ class Rule:
     """What happens to the requests that begin so, and how often.
 
     ``request`` loses them before the server, ``reply`` after it. ``gateway`` answers 504 in its place, and hands them
-    on when `FlakyProxy.go_on` is set. ``late`` breaks the connection, and the server carries them out half a second
-    later.
+    on when `FlakyProxy.go_on` is set. ``late`` breaks the connection, and the server carries them out a moment later;
+    ``late 503`` answers 503 in its place.
     """
 
     begins: str
@@ -36,6 +36,7 @@ class FlakyProxy:
     upstream: tuple[str, int]
     rules: list[Rule] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    delay: float = 0.5
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,7 +78,10 @@ class FlakyProxy:
                 self.go_on.wait(20)
             if rule and rule.what == "late":
                 connection.shutdown(socket.SHUT_RDWR)
-                time.sleep(0.5)
+                time.sleep(self.delay)
+            if rule and rule.what == "late 503":
+                connection.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                time.sleep(self.delay)
             with self._lock:
                 self.requests.append(line)
             with socket.create_connection(self.upstream) as server:

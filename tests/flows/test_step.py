@@ -238,13 +238,15 @@ def test_a_gateway_that_gives_up_while_the_server_goes_on(
 @pytest.mark.parametrize(
     ("verb", "begins"), [(pick, "branches/main/cherry-pick"), (undo, "branches/main/revert"), (propose, "pulls")]
 )
+@pytest.mark.parametrize(("what", "delay"), [("late", 0.5), ("late", 2.0), ("late 503", 0.5)])
 def test_a_call_that_goes_on_for_a_moment_after_its_connection_broke(
-    client, proxy, lakefs, lakefs_repository, write, dev, verb, begins
+    client, proxy, lakefs, lakefs_repository, write, dev, verb, begins, what, delay
 ):
+    proxy.delay = delay
     write(b="2")
     commit(lakefs.client, lakefs_repository, key="before")
     before = len(log(lakefs, lakefs_repository))
-    proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/{begins}", "late")
+    proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/{begins}", what)
     verb(client, lakefs_repository)
     proxy.settle()
     assert len(list(lakefs.client.pulls.list(lakefs_repository))) == (verb is propose)
