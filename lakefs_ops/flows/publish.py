@@ -182,6 +182,8 @@ class WriteAuditPublish:
     sealed: str | None = field(default=None, init=False)
     audited: str | None = field(default=None, init=False)
     published: str | None = field(default=None, init=False)
+    _merged: str | None = field(default=None, init=False, repr=False)
+    _opened: bool = field(default=False, init=False, repr=False)
     _audit_began: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -205,12 +207,21 @@ class WriteAuditPublish:
 
         Raises:
             AlreadyExists: a branch with this name exists and is not this run's own.
+            NotAudited: this object opened the branch before, and it was deleted since.
         """
-        return ensure_branch(
+        if self._opened:
+            try:
+                return self.client.branches.get(self.repository, self.branch).commit_id
+            except errors.BranchNotFound:
+                # A new branch would have only the rest of the run's data.
+                raise self._refusal(NotAudited, f"branch {self.branch!r} was deleted during the run") from None
+        head = ensure_branch(
             self.client, self.repository, self.branch,
             source=self.source or self.into, key=self.key, retried=self.retried,
             named_by_key=bool(self.named_by_key),
         )  # fmt: skip
+        self._opened = True
+        return head
 
     def seal(self) -> str:
         """Commit all uncommitted changes of the run's branch; return the commit's id, or the head without changes.
@@ -259,8 +270,8 @@ class WriteAuditPublish:
 
         Args:
             audited: the id of the audited commit, if another process audited it.
-            if_nothing: what to do if the run brings nothing new, by default as the run says. ``succeed`` returns the
-                commit that brought in the audited content.
+            if_nothing: what to do if the run brings nothing new, by default `if_nothing` of the run. ``succeed``
+                returns the commit that brought in the audited content.
 
         Raises:
             InvalidArgument: nothing was audited.
@@ -275,22 +286,26 @@ class WriteAuditPublish:
         audited = audited or self.audited
         if audited is None:
             raise errors.InvalidArgument(f"run {self.key!r} has no audited commit to publish; call audit() first")
-        if self.published is None:
-            self.published = self._publish(audited, if_nothing or self.if_nothing)
+        if self.published is None or self._merged != audited:
+            self.published = None
+            published = self._publish(audited, if_nothing or self.if_nothing)
+            self.published, self._merged = published, audited
+        published = self.published
         try:
             if self.tag is not None:
-                ensure_tag(self.client, self.repository, self.tag, ref=self.published)
+                ensure_tag(self.client, self.repository, self.tag, ref=published)
         except errors.LakeFSError as error:
-            error.__dict__["published"] = self.published
+            error.__dict__["published"] = published
             raise
         try:
             if self.clean_up == "success":
                 self._delete(audited)
+                self._opened = False
             elif isinstance(self.clean_up, timedelta):
                 deque(sweep(self.client, self.repository, older_than=self.clean_up, into=self.into), maxlen=0)
         except errors.LakeFSError as error:
-            log.warning("run %r is published as %s, but not cleaned up: %s", self.key, self.published, error.message)
-        return self.published
+            log.warning("run %r is published as %s, but not cleaned up: %s", self.key, published, error.message)
+        return published
 
     def _publish(self, audited: str, if_nothing: IfNothing) -> str:
         self._check_tag()

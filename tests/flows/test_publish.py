@@ -144,6 +144,18 @@ def test_what_arrives_during_the_merge_is_kept_with_its_branch(audited, mocker, 
     assert not audited.close()
 
 
+@pytest.mark.parametrize("clean_up", ["success", "never"])
+def test_one_object_can_publish_again(audited, clean_up):
+    audited.clean_up = clean_up
+    first = audited.publish()
+    assert audited.publish() == first
+    audited.open()
+    put(audited, "b")
+    audited.audit(no_problem)
+    assert audited.publish() != first
+    assert paths(audited) == ["a", "b"]
+
+
 def test_a_failed_audit_is_never_published(lakefs, lakefs_repository):
     """Not at the end of the block, and not by the verdict of an earlier audit of the same commit."""
     with (
@@ -192,6 +204,15 @@ def test_a_run_without_its_branch_is_not_published(audited):
     with pytest.raises(publish.NotAudited, match="does not exist any more"):
         audited.publish()
     assert paths(audited) == []
+
+
+def test_a_branch_that_was_deleted_during_the_run_is_not_created_again(audited):
+    assert audited.open() == audited.sealed
+    audited.client.branches.delete(audited.repository, audited.branch)
+    with pytest.raises(publish.NotAudited, match="was deleted during the run"):
+        audited.open()
+    with pytest.raises(errors.NotFound):
+        audited.seal()
 
 
 def rerun(lakefs, repository, content=b"1", **more):
