@@ -18,6 +18,12 @@ COMMIT_PREFIX = "::lakefs::Dagster::"
 
 ROOT_RUN = f"{COMMIT_PREFIX}root_run_id"
 
+_PARTITION_TAGS = {
+    "partition": "dagster/partition",
+    "partition_range_start": "dagster/asset_partition_range_start",
+    "partition_range_end": "dagster/asset_partition_range_end",
+}
+
 Metadata = dict[str, MetadataValue[Any] | str]
 
 
@@ -36,24 +42,31 @@ def commit_metadata(client: LakeFSClient, repository: str, commit_id: str) -> Me
     }
 
 
-def branch_metadata(client: LakeFSClient, repository: str, branch: str, *, base: str) -> Metadata:
+def branch_metadata(
+    client: LakeFSClient, repository: str, branch: str, *, base: str, ref: str | None = None
+) -> Metadata:
     """Return the Dagster metadata of a branch, with a link to its comparison with the base.
+
+    A run's branch is deleted when it is published, and links to it end then. Links to its commits stay valid.
 
     Args:
         client: the client, for the server's address.
         repository: the repository's id.
         branch: the branch's name.
         base: the branch to compare it with.
+        ref: the commit of the branch to compare, the branch by default.
     """
     return {
         f"{NAMESPACE}/repository": repository,
         f"{NAMESPACE}/branch": branch,
-        f"{NAMESPACE}/compare": MetadataValue.url(client.links.compare(repository, base, branch)),
+        f"{NAMESPACE}/compare": MetadataValue.url(client.links.compare(repository, base, ref or branch)),
     }
 
 
 def object_metadata(client: LakeFSClient, repository: str, ref: str, path: str) -> Metadata:
     """Return the Dagster metadata of an object or a prefix, with a link to it.
+
+    For an object of a run that is to be published, pass the commit or the base: the run's branch will be deleted.
 
     Args:
         client: the client, for the server's address.
@@ -75,8 +88,7 @@ def run_metadata(run: DagsterRun, *, webserver_url: str | None = None) -> dict[s
         webserver_url: the address of the Dagster UI; without it, the link is left out.
     """
     fields = {"run_id": run.run_id, "root_run_id": run.root_run_id or run.run_id, "job_name": run.job_name}
-    if partition := run.tags.get("dagster/partition"):
-        fields["partition"] = partition
+    fields |= {name: run.tags[tag] for name, tag in _PARTITION_TAGS.items() if tag in run.tags}
     if webserver_url:
         fields["url[url:ui]"] = f"{webserver_url.rstrip('/')}/runs/{run.run_id}"
     return {COMMIT_PREFIX + name: value for name, value in fields.items()}

@@ -14,7 +14,7 @@ def readings(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> None:
 
 @dg.asset_check(asset=readings, blocking=True)
 def plausible(context: dg.AssetCheckExecutionContext, lakefs: LakeFSResource) -> dg.AssetCheckResult:
-    table = lakefs.get_client().objects.get("lake", lakefs.run_branch(context, "lake").name, "readings.csv")
+    table = lakefs.get_client().objects.get("lake", lakefs.run_branch(context, "lake").ref, "readings.csv")
     coldest = min(float(line.split(b",")[1]) for line in table.splitlines()[1:])
     return dg.AssetCheckResult(passed=coldest > -60, metadata={"coldest": coldest})
 
@@ -27,5 +27,5 @@ def published(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> None
 defs = dg.Definitions(
     assets=[readings, published],
     asset_checks=[plausible],
-    resources={"lakefs": LakeFSResource(endpoint=dg.EnvVar("LAKEFS_ENDPOINT"))},  # and the keys of the environment
+    resources={"lakefs": LakeFSResource()},  # the endpoint and the keys of the environment
 )

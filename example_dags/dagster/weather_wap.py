@@ -1,8 +1,9 @@
 """Write, audit, publish with Dagster: a month of weather reaches `main` only when its audit passes.
 
 Each run writes to its own branch. Blocking checks audit the commit of the run, so `weather_on_main` merges only data
-that passed. After a failure, `main` is unchanged, and the branch is kept for inspection; when the cause is fixed,
-re-execute the run from the failure.
+that passed. After a failure, `main` is unchanged, and the branch is kept for inspection. When the cause is fixed,
+re-execute `weather_candidate` and the assets after it to commit and audit objects that you corrected on the branch, or
+launch a new run.
 
 Try it: ``dagster dev -f example_dags/dagster/weather_wap.py``, with the endpoint and the keys in the environment.
 """
@@ -31,23 +32,23 @@ def raw_weather(
     context: dg.AssetExecutionContext, config: Delivery, lakefs: LakeFSResource
 ) -> dg.MaterializeResult[None]:
     """The measurements of a month, as delivered by the station."""
-    client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY).ensure()
+    client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY)
     path = weather.raw_path(context.partition_key)
-    client.objects.upload(REPOSITORY, branch, path, weather.read_batch(config.inbox, context.partition_key))
-    return dg.MaterializeResult(metadata=object_metadata(client, REPOSITORY, branch, path))
+    client.objects.upload(REPOSITORY, branch.ensure(), path, weather.read_batch(config.inbox, context.partition_key))
+    return dg.MaterializeResult(metadata=object_metadata(client, REPOSITORY, branch.base, path))
 
 
 @dg.asset(partitions_def=MONTHS, group_name="weather", kinds={"lakefs", "csv"}, deps=[raw_weather])
 def daily_weather(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> dg.MaterializeResult[None]:
     """The days of the month in order, with their mean temperature, and the month's summary."""
-    client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY).ensure()
-    month = context.partition_key
-    days = weather.parse(client.objects.get(REPOSITORY, branch, weather.raw_path(month)))
+    client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY)
+    month, name = context.partition_key, branch.ensure()
+    days = weather.parse(client.objects.get(REPOSITORY, name, weather.raw_path(month)))
     path = weather.daily_path(month)
-    client.objects.upload(REPOSITORY, branch, path, weather.clean(days))
-    client.objects.upload(REPOSITORY, branch, weather.summary_path(month), weather.summarize(month, days))
+    client.objects.upload(REPOSITORY, name, path, weather.clean(days))
+    client.objects.upload(REPOSITORY, name, weather.summary_path(month), weather.summarize(month, days))
     return dg.MaterializeResult(
-        metadata={**object_metadata(client, REPOSITORY, branch, path), "dagster/partition_row_count": len(days)}
+        metadata={**object_metadata(client, REPOSITORY, branch.base, path), "dagster/partition_row_count": len(days)}
     )
 
 
@@ -59,7 +60,7 @@ def weather_candidate(context: dg.AssetExecutionContext, lakefs: LakeFSResource)
     return dg.MaterializeResult(
         metadata={
             **commit_metadata(lakefs.get_client(), REPOSITORY, commit),
-            **branch_metadata(lakefs.get_client(), REPOSITORY, branch.name, base=branch.base),
+            **branch_metadata(lakefs.get_client(), REPOSITORY, branch.name, base=branch.base, ref=commit),
         },
         data_version=dg.DataVersion(commit),
     )
@@ -74,7 +75,7 @@ def weather_candidate(context: dg.AssetExecutionContext, lakefs: LakeFSResource)
 def weather_audit(context: dg.AssetCheckExecutionContext, lakefs: LakeFSResource) -> Iterator[dg.AssetCheckResult]:
     """Check the month's data, also against the data that `main` already has."""
     client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY)
-    for check in weather.audit_ref(client, REPOSITORY, branch.name, context.partition_key, main=branch.base):
+    for check in weather.audit_ref(client, REPOSITORY, branch.ref, context.partition_key, main=branch.base):
         context.log.log("INFO" if check.passed else "ERROR", str(check))
         yield dg.AssetCheckResult(
             check_name=check.name,
@@ -82,7 +83,7 @@ def weather_audit(context: dg.AssetCheckExecutionContext, lakefs: LakeFSResource
             description=str(check),
             metadata={
                 "findings": dg.MetadataValue.json(check.findings),
-                **branch_metadata(client, REPOSITORY, branch.name, base=branch.base),
+                **branch_metadata(client, REPOSITORY, branch.name, base=branch.base, ref=branch.ref),
             },
         )
 

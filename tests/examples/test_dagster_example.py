@@ -72,7 +72,9 @@ def test_the_checks_say_what_is_wrong_and_where_to_look(lake, spoiled):
     assert check.description == (
         "every_day_present: FAILED: 2013-03-05 is missing; 2013-03-06 is missing; 2013-03-22 is missing"
     )
-    link = lake.client.links.compare(lake.repository, "main", f"dagster-{spoiled.run_id}")
+    (candidate,) = spoiled.asset_materializations_for_node("weather_candidate")
+    commit = candidate.metadata["lakefs/commit_id"].value
+    link = lake.client.links.compare(lake.repository, "main", commit)
     assert check.metadata["lakefs/compare"].value == link
 
 
