@@ -118,6 +118,7 @@ class RunBranch:
         try:
             head = self._head()
         except errors.BranchNotFound:
+            self._require_new()
             return self._client.branches.get(self.repository, self.base).commit_id
         self._record("read", head)
         if self._uncommitted() is None:
@@ -127,9 +128,10 @@ class RunBranch:
     def publish(self, message: str, *, strategy: str | None = None, metadata: Mapping[str, str] | None = None) -> str:
         """Merge the branch into its base and delete it; return the merge commit's id.
 
-        Each check that the run or one of its re-executions planned must have passed, on the commit that is merged; or
-        on an earlier commit, if later ones are of this run and leave the objects alone that the run had changed until
-        then. A failed check with the severity WARN counts as passed. Checks that run after this step are left out.
+        Each check that the run or one of its re-executions planned must have passed, except for checks that run after
+        this step; a failed check with the severity WARN counts as passed. The newest result counts, if it is newer than
+        the check's asset. At least one check must have judged the commit that is merged. The others may have judged an
+        earlier one, if later commits are of this run and do not change the objects that the run had changed until then.
         Without any check, uncommitted changes are committed first.
 
         If the branch brings nothing new, the base's head is returned.
@@ -157,9 +159,7 @@ class RunBranch:
                 )
             head = self.commit(message, metadata=metadata)
         records = history.records(self._address) if history else []
-        for verdict in verdicts:
-            if problem := self._unjudged(verdict, head, records):
-                raise self._refusal(problem)
+        self._require_judged(head, [verdict for verdict in verdicts if verdict.needed], records)
         merged = self._merged_before(head, records)
         if merged is None:
             self._record("merging", head)
@@ -185,13 +185,21 @@ class RunBranch:
         records = history.records(self._address)
         return [history.verdict(key, records) for key in checks]
 
+    def _require_judged(self, head: str, verdicts: list[Verdict], records: list[Record]) -> None:
+        """Refuse to merge the branch's head if the checks that passed do not cover everything in it."""
+        for verdict in verdicts:
+            if problem := self._unjudged(verdict, head, records):
+                raise self._refusal(f"{verdict.name} {problem}; execute it again, and let it read RunBranch.ref")
+        if verdicts and not any(verdict.commit == head for verdict in verdicts):
+            raise self._refusal(
+                f"no check judged commit {head}, the newest of the branch; let one step commit after all others, and"
+                " execute the checks after it"
+            )
+
     def _unjudged(self, verdict: Verdict, head: str, records: list[Record]) -> str | None:
         """Return why a check that passed does not allow to merge the branch's head."""
-        again = "execute the check again, and let it read RunBranch.ref"
-        if not verdict.needed:
-            return None
         if verdict.commit is None or not verdict.complete:
-            return f"{verdict.name} passed before its asset's data was committed; {again}"
+            return "passed before its asset's data was committed"
         if verdict.commit == head:
             return None
         own = {entry.commit for entry in records if entry.action == "sealed"}
@@ -199,11 +207,11 @@ class RunBranch:
             if commit.id == verdict.commit:
                 break
             if commit.id not in own:
-                return f"{verdict.name} judged commit {verdict.commit}, and {commit.id} is newer; {again}"
+                return f"judged commit {verdict.commit}, and {commit.id} is newer and not of this run"
         later = self._changed(verdict.commit, head)
         judged = later and later & self._changed(self.base, verdict.commit, type="three_dot")
         if judged:
-            return f"{verdict.name} judged commit {verdict.commit}, and {min(judged)} has changed since; {again}"
+            return f"judged commit {verdict.commit}, and {min(judged)} has changed since"
         return None
 
     # the branch -------------------------------------------------------------------------------------------------------
