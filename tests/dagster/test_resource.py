@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import re
 import subprocess
 import sys
 
 import dagster as dg
 import pytest
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 import lakefs_ops
@@ -151,3 +155,96 @@ def test_an_error_is_one_clear_sentence_in_the_runs_failure(
     said = sentence(result)
     assert expected.format(endpoint=lakefs.endpoint) in said
     assert "\n" not in said
+
+
+def test_numbers_and_booleans_from_the_environment(lakefs, materialize, monkeypatch):
+    monkeypatch.setenv("LAKE_VERIFY", "no")
+    monkeypatch.setenv("LAKE_SECONDS", "1.5")
+    resource = LakeFSResource(
+        endpoint=lakefs.endpoint,
+        access_key_id=lakefs.access_key_id,
+        secret_access_key=lakefs.secret_access_key,
+        verify=dg.EnvVar("LAKE_VERIFY"),
+        connect_timeout=dg.EnvVar("LAKE_SECONDS"),
+        read_timeout=dg.EnvVar("LAKE_SECONDS"),
+    )
+    seen = [resource.get_client().config]
+
+    @dg.asset
+    def configured(lakefs: LakeFSResource) -> None:
+        seen.append(lakefs.get_client().config)
+
+    assert materialize([configured], resource).success
+    for config in seen:
+        assert config.verify is False
+        assert (config.timeouts.connect, config.timeouts.read) == (1.5, 1.5)
+
+
+def test_the_endpoint_from_the_environment(lakefs, materialize, lakefs_repository, monkeypatch):
+    monkeypatch.setenv("LAKEFS_ENDPOINT", lakefs.endpoint)
+    monkeypatch.setenv("LAKEFS_ACCESS_KEY_ID", lakefs.access_key_id)
+    monkeypatch.setenv("LAKEFS_SECRET_ACCESS_KEY", lakefs.secret_access_key)
+    assert lakefs_repository in materialize([names], LakeFSResource()).output_for_node("names")
+
+
+MISCONFIGURED = {
+    "nothing": ({}, "no lakeFS endpoint: pass endpoint="),
+    "a word as a number": (
+        {"connect_timeout": "soon"},
+        r"LakeFSResource\.connect_timeout must be a number of seconds, not 'soon'$",
+    ),
+    "a word as a boolean": (
+        {"verify": dg.EnvVar("LAKE_WORD")},
+        r"LakeFSResource\.verify must be true or false, not 'soon' \(environment variable LAKE_WORD\)$",
+    ),
+    "a number that is not set": (
+        {"read_timeout": dg.EnvVar.int("NO_SUCH_NUMBER")},
+        r"LakeFSResource\.read_timeout needs the environment variable NO_SUCH_NUMBER; set it$",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISCONFIGURED)
+def test_a_misconfigured_resource_fails_in_one_sentence(case, materialize, sentence, monkeypatch, tmp_path):
+    fields, message = MISCONFIGURED[case]
+    monkeypatch.setenv("LAKE_WORD", "soon")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("LAKEFS_ENDPOINT", raising=False)
+    resource = LakeFSResource(**fields)
+    with pytest.raises(ConfigurationError, match=message):
+        resource.get_client()
+    result = materialize([names], resource)
+    assert not result.success
+    assert re.search(message, sentence(result))
+
+
+def test_copies_have_a_client_for_their_own_fields(resource, materialize, lakefs_repository):
+    used = resource.get_client()
+    used.repositories.get(lakefs_repository)
+    moved = resource.model_copy(update={"endpoint": "http://127.0.0.1:9"})
+    assert moved.get_client().config.endpoint == "http://127.0.0.1:9"
+    assert not materialize([names], resource.model_copy(update={"secret_access_key": "wrong"})).success
+    for copied in (copy.copy(resource), copy.deepcopy(resource), pickle.loads(pickle.dumps(resource))):
+        assert (repr(copied), copied.secret_access_key) == (repr(resource), resource.secret_access_key)
+        assert copied.get_client() is not used
+        assert copied.get_client().repositories.get(lakefs_repository).id == lakefs_repository
+        copied.get_client().close()
+    assert resource.get_client() is used
+    used.close()
+
+
+def test_copies_keep_environment_variables(lakefs, monkeypatch):
+    monkeypatch.setenv("LAKE", lakefs.endpoint)
+    resource = pickle.loads(pickle.dumps(copy.deepcopy(LakeFSResource(endpoint=dg.EnvVar("LAKE")))))
+    assert isinstance(resource.endpoint, dg.EnvVar)
+    assert resource.get_client().config.endpoint == lakefs.endpoint
+
+
+def test_the_launchpad_masks_the_secret():
+    resource = LakeFSResource(endpoint="http://x", access_key_id="key", secret_access_key="geheim")
+    job = dg.Definitions([names], resources={"lakefs": resource}).resolve_implicit_global_asset_job_def()
+    snapshot = job.get_job_snapshot().config_schema_snapshot
+    root = job.run_config_schema.run_config_schema_type
+    text = default_values_yaml_from_type_snap(snapshot, snapshot.get_config_snap(root.key))
+    assert "http://x" in text
+    assert "geheim" not in text

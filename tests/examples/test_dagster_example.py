@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dagster as dg
 import pytest
+import requests
 
 from dagster_resources import LakeFSResource
 from example_dags import weather
 from example_dags.dagster import quick_start, weather_wap
 from lakefs_ops.flows.ensure import ensure_repository
+from lakefs_ops.uri import LakeFSURI
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,9 @@ def run(lakefs, lake):
                 weather_wap.ASSETS,
                 instance=instance,
                 partition_key=month,
-                run_config=dg.RunConfig(ops={"raw_weather": weather_wap.Delivery(inbox=str(weather.DATA / folder))}),
+                run_config=dg.RunConfig(
+                    ops={"raw_weather": weather_wap.Delivery(inbox=str(weather.DATA / folder))}
+                ).to_config_dict(),
                 resources={"lakefs": resource},
                 raise_on_error=False,
             )
@@ -101,3 +105,63 @@ def test_the_quick_start(lakefs, monkeypatch):
 @pytest.mark.parametrize("example", [quick_start, weather_wap])
 def test_the_definitions_load(example):
     dg.Definitions.validate_loadable(example.defs)
+
+
+def job() -> dg.JobDefinition:
+    jobs = dg.Definitions(jobs=[dg.define_asset_job("weather", executor_def=dg.in_process_executor)])
+    return dg.Definitions.merge(weather_wap.defs, jobs).resolve_job_def("weather")
+
+
+def test_objects_corrected_without_a_commit_are_not_published_with_the_spoiled_commit(lakefs, lake, good, monkeypatch):
+    monkeypatch.setenv("LAKEFS_ENDPOINT", lakefs.endpoint)
+    monkeypatch.setenv("LAKEFS_ACCESS_KEY_ID", lakefs.access_key_id)
+    monkeypatch.setenv("LAKEFS_SECRET_ACCESS_KEY", lakefs.secret_access_key)
+    month, before = "2013-03", lake.commits()
+
+    def execute(folder, again=None):
+        return dg.execute_job(
+            dg.reconstructable(job),
+            instance,
+            run_config=dg.RunConfig(
+                ops={"raw_weather": weather_wap.Delivery(inbox=str(weather.DATA / folder))}
+            ).to_config_dict(),
+            tags={"dagster/partition": month},
+            reexecution_options=again,
+        )
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        spoiled = execute("spoiled")
+        branch = f"dagster-{spoiled.run_id}"
+        corrected = weather.read_batch(weather.DATA / "monthly", month)
+        days = weather.parse(corrected)
+        lake.client.objects.upload(lake.repository, branch, weather.raw_path(month), corrected)
+        lake.client.objects.upload(lake.repository, branch, weather.daily_path(month), weather.clean(days))
+        lake.client.objects.upload(lake.repository, branch, weather.summary_path(month), weather.summarize(month, days))
+
+        again = execute("spoiled", dg.ReexecutionOptions.from_failure(spoiled.run_id, instance))
+        assert not again.success
+        assert lake.commits() == before
+        assert lake.raw(month, branch) == corrected
+
+        steps = ["weather_candidate", "weather_audit", "weather_on_main"]
+        assert execute("spoiled", dg.ReexecutionOptions(again.run_id, step_selection=steps)).success
+    assert lake.raw(month) == corrected
+    assert branch not in lake.branches()
+
+
+def test_the_links_of_a_published_month_stay_valid(lake, good):
+    links = [
+        value.value
+        for node in ("raw_weather", "daily_weather", "weather_candidate", "weather_on_main")
+        for materialization in good.asset_materializations_for_node(node)
+        for key, value in materialization.metadata.items()
+        if key == "dagster/uri" or isinstance(value, dg.UrlMetadataValue)
+    ]
+    assert len(links) == 7
+    for link in links:
+        assert f"dagster-{good.run_id}" not in link
+        if link.startswith("lakefs://"):
+            address = LakeFSURI.parse(link)
+            assert lake.client.objects.get(address.repository, address.ref, address.path)
+        else:
+            assert requests.get(link, timeout=10).status_code == 200
