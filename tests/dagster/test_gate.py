@@ -597,9 +597,7 @@ class World:
             "writes": {name: self.writes(name) for name in ("first", "second")}
             | {"published": self.writes("published") if self.chance(0.05) else {}},
             "commits": [name for name in ("first", "second", "published") if self.chance(0.95)],
-            "outcomes": {
-                name: self.random.choice(["reads"] * 12 + ["fails", "raises", "warns"]) for name in CHECK_NAMES
-            },
+            "outcomes": {name: self.random.choice(outcomes) for name in CHECK_NAMES},
             "dies": [name for name in ("first", "second", "after the merge", *killed) if self.chance(0.03)],
         }
 
