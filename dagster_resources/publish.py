@@ -19,7 +19,7 @@ from dagster_resources.history import Action, History, Record, Verdict, name_of,
 from dagster_resources.metadata import branch_metadata, run_metadata
 from lakefs_ops import errors
 from lakefs_ops.flows.ensure import delete_branch_if_exists, ensure_branch
-from lakefs_ops.flows.publish import WriteAuditPublish
+from lakefs_ops.flows.publish import NotAudited, WriteAuditPublish
 
 if TYPE_CHECKING:
     from dagster import AssetCheckKey, EventLogEntry
@@ -89,7 +89,7 @@ class RunBranch:
         except errors.BranchNotFound:
             self._require_new()
             try:
-                head = ensure_branch(self._client, self.repository, self.name, source=self.base, retried=True)
+                head = ensure_branch(self._client, self.repository, self.name, source=self.base)
             except errors.AlreadyExists:  # another step of the run created it, and has committed
                 head = self._head()
         self._record("opened", head)
@@ -244,6 +244,8 @@ class RunBranch:
             raise self._failure(
                 f"{conflict}; a re-execution starts from the same old state of {self.base!r}, so launch a new run"
             ) from conflict
+        except NotAudited as changed:
+            raise self._failure(str(changed)) from changed
         if head not in self._client.commits.get(self.repository, merged).parents:
             self._require_in_force(before, head, merged)
         return merged
@@ -292,7 +294,7 @@ class RunBranch:
                     f"branch {self.name!r} is kept: it has changes that are newer than the publication"
                 )
                 return
-            delete_branch_if_exists(self._client, self.repository, self.name)
+            delete_branch_if_exists(self._client, self.repository, self.name, into=self.base)
         except errors.BranchNotFound:
             return
         except errors.LakeFSError as error:
@@ -310,6 +312,7 @@ class RunBranch:
             key=f"dagster/{self._root}/{self._step_key}/{uuid.uuid4().hex}",
             into=self.base,
             branch=self.name,
+            named_by_key=True,
             message=message,
             metadata={**self._metadata, **(metadata or {})},
             strategy=strategy,
