@@ -45,8 +45,8 @@ def main(arguments: list[str]) -> int:
 
 
 def audit(month: str, checks: list[weather.Check], run: WriteAuditPublish) -> Iterator[str]:
-    """Audit the month on the run's branch, add the results to the checks, and return the findings."""
-    checks += weather.audit_ref(run.client, run.repository, run.branch, month)
+    """Audit the sealed commit of the run, add the results to the checks, and return the findings."""
+    checks += weather.audit_ref(run.client, run.repository, run.ref, month)
     return (finding for check in checks for finding in check.findings)
 
 
