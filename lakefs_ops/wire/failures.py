@@ -38,30 +38,43 @@ READ_ERRORS = (*LIBRARY_ERRORS, ValueError, LookupError)
 def api_error(
     call: Call[Any],
     response: requests.Response,
+    deadline: Deadline,
     endpoint: str,
+    config: Config,
     *,
     store: bool = False,
     authorization: str | None = None,
 ) -> errors.LakeFSError:
     """Return the error for a response that is not a success.
 
+    The class of most errors depends on the body. If the body cannot be read to its end, the outcome is unknown, and
+    the result is a transport error. `errors.Busy` and `errors.Unavailable` depend on the status alone.
+
     Args:
         call: the call that was sent.
-        response: the response; only the start of its body is read.
+        response: the response; only the start of a long body is read.
+        deadline: the call's deadline.
         endpoint: the address of the server or the object store.
+        config: the client's configuration.
         store: the response is from an object store, at a presigned URL.
         authorization: the ``Authorization`` header that was sent.
     """
-    try:
-        body = response.raw.read(MAX_ERROR_BODY, decode_content=True)
-    except READ_ERRORS:
-        body = b""
     status, content_type = response.status_code, response.headers.get("Content-Type") or ""
     if status < 400 and status != 304:
         target = origin(response.headers.get("Location") or "")
         return not_lakefs(call, f"it redirects to {target or 'an unusable URL'} ({status})", endpoint)
     if status == 407:
         return _proxy_requires_credentials(call, endpoint)
+    body, incomplete = b"", None
+    try:
+        body = response.raw.read(MAX_ERROR_BODY, decode_content=True)
+    except READ_ERRORS as error:
+        incomplete = transport_error(call, error, deadline, endpoint, config)
+    else:
+        if len(body) < MAX_ERROR_BODY and is_cut(call, response, body):
+            incomplete = broken(call, "the response ended early", deadline, endpoint)
+    if incomplete and errors.error_class(status, "") not in (errors.Busy, errors.Unavailable):
+        return incomplete
     reason, is_lakefs = _reason(status, content_type, body)
     expected = is_lakefs or (store and "html" not in content_type)
     # A proxy in front of lakeFS may report in its own format that it is overloaded or that a request is too large.
@@ -125,9 +138,36 @@ def transport_error(
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return not_lakefs(call, "it returned a URL that cannot be used", endpoint)
+    return broken(call, why, deadline, endpoint)
+
+
+def broken(call: Call[Any], why: str, deadline: Deadline, endpoint: str) -> errors.ConnectionFailed:
+    """Return the error for a connection that broke during an exchange."""
     advice = UNKNOWN_OUTCOME if deadline.sent and not call.reads else "try again"
     text = f"{call}: the connection to {endpoint} broke: {why}; {advice}"
-    return errors.ConnectionFailed(text, **context, sent=deadline.sent)
+    return errors.ConnectionFailed(text, operation=call.operation, endpoint=endpoint, sent=deadline.sent)
+
+
+def is_cut(call: Call[Any], response: requests.Response, body: bytes) -> bool:
+    """Return whether a body that was read without an error is only the start of the JSON that the server sent.
+
+    The HTTP library does not notice it if the response has no length, or if a proxy computed the length again.
+    """
+    text = body.decode("utf-8", "replace").strip()
+    if not text:
+        headers = response.headers
+        sized = "Content-Length" in headers or "Transfer-Encoding" in headers
+        bodiless = call.method == "HEAD" or response.status_code in (204, 304)
+        return not sized and not bodiless and "json" in (headers.get("Content-Type") or "")
+    if not text.startswith("{"):
+        return False
+    try:
+        json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
 
 
 def not_lakefs(call: Call[Any], detail: str, endpoint: str) -> errors.NotALakeFS:
@@ -185,7 +225,7 @@ def _reason(status: int, content_type: str, body: bytes) -> tuple[str, bool]:
     if isinstance(value, dict) and (not value or "reference" in value):
         # A merge conflict is reported with an empty merge result.
         return "", True
-    # lakeFS uses plain text for invalid parameters, never for a 404; its JSON may be truncated.
+    # lakeFS uses plain text for invalid parameters, never for a 404. Of a long JSON text only the start was read.
     foreign = isinstance(value, dict | list) or text.startswith("<") or (status == 404 and text[:1] not in ("", "{"))
     return text[:1000], not foreign
 

@@ -7,7 +7,8 @@ the server or the network              the transport
 =====================================  =========================================================================
 is silent or slow                      raises `TimedOut`, by `Timeouts`: to connect, between reads, in total
 sends an endless response              raises at `MAX_JSON` or `MAX_UNSIZED`; reads `MAX_ERROR_BODY` of an error
-truncates a body                       raises: lengths and chunks are checked, in streams too
+truncates a body                       raises `ConnectionFailed`, for error responses too: the outcome is unknown.
+                                       Lengths, chunks and the end of JSON are checked, lengths in streams too
 sends HTML, or JSON of another shape   raises `NotALakeFS`
 redirects                              raises `NotALakeFS`; only a presigned ``getObject`` follows the redirect,
                                        to the object store and without credentials
@@ -239,7 +240,9 @@ class Transport:
             response.close()
             return self._send_to_store(call, body, deadline, urljoin(url, target))
         with response:
-            raise failures.api_error(call, response, self.config.endpoint, authorization=authorization)
+            raise failures.api_error(
+                call, response, deadline, self.config.endpoint, self.config, authorization=authorization
+            )
 
     def _send_to_store(self, call: Call[Any], body: Any, deadline: Deadline, url: str) -> requests.Response:
         """Send the call to an object store and follow its redirects; no credentials are sent but the URL itself."""
@@ -250,7 +253,7 @@ class Transport:
                 return response
             target = response.headers.get("Location")
             with response:
-                error = failures.api_error(call, response, endpoint, store=True)
+                error = failures.api_error(call, response, deadline, endpoint, self.config, store=True)
             if not target or response.status_code not in _REDIRECTS or not _can_resend(body):
                 raise error
             next_url = urljoin(url, target)
@@ -310,7 +313,7 @@ class Transport:
 
     def _result(self, call: Call[T], response: requests.Response, deadline: Deadline) -> T:
         with response:
-            return self._parse(call, response, self._read(call, response, deadline))
+            return self._parse(call, response, self._read(call, response, deadline), deadline)
 
     def _read(self, call: Call[Any], response: requests.Response, deadline: Deadline) -> bytes:
         """Read the body, up to a limit for its kind of call."""
@@ -328,7 +331,7 @@ class Transport:
             failure = self._not_lakefs(call, f"its response exceeds {limit} bytes")
         raise failure
 
-    def _parse(self, call: Call[T], response: requests.Response, body: bytes) -> T:
+    def _parse(self, call: Call[T], response: requests.Response, body: bytes, deadline: Deadline) -> T:
         result: Any = call.result
         if result is bytes:
             return cast("T", body)
@@ -347,6 +350,8 @@ class Transport:
             raise
         except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             received = f"{response.status_code}, {content_type}, {len(body)} bytes"
+        if failures.is_cut(call, response, body):
+            raise failures.broken(call, "the response ended early", deadline, self.config.endpoint)
         raise self._not_lakefs(call, f"its response ({received}) is not a valid {model.__name__}")
 
     def _not_lakefs(self, call: Call[Any], detail: str) -> errors.NotALakeFS:

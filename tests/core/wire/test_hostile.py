@@ -11,6 +11,7 @@ import pytest
 
 from lakefs_ops import LakeFSError, Retries, Timeouts, errors
 from lakefs_ops.call import Call
+from lakefs_ops.local.faults import Fault
 
 PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
 ONCE = Retries(count=0)
@@ -47,7 +48,7 @@ def then_close(data):
     ("data", "expected"),
     [
         (bytes_of(200, b'{"id": "ma', **{"Content-Length": "60"}), errors.ConnectionFailed),
-        (bytes_of(200, b'{"id": "ma'), errors.NotALakeFS),
+        (bytes_of(200, b'{"id": "ma'), errors.ConnectionFailed),
         (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"id"\r\n', errors.ConnectionFailed),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", errors.ConnectionFailed),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}", errors.TransportError),
@@ -74,7 +75,7 @@ def then_close(data):
         (bytes_of(502, b'{"error":"bad gateway"}'), errors.Unavailable),
         (bytes_of(429, b'{"error":"slow down"}'), errors.Busy),
         (bytes_of(404, b'{"message":"branch not found"}'), errors.BranchNotFound),
-        (bytes_of(404, b'{"message":"cut of'), errors.NotFound),
+        (bytes_of(404, b'{"message":"cut of'), errors.ConnectionFailed),
         (bytes_of(404), errors.NotFound),
         (bytes_of(200, b'{"id": "m\xff\xfe", "commit_id": "7"}'), errors.NotALakeFS),
         (bytes_of(400, b'{"message": "m\xff\xfe"}'), errors.BadRequest),
@@ -123,6 +124,111 @@ def test_huge_numbers(connect, wire):
         wire.say(bytes_of(200, commit % number))
         with pytest.raises(errors.NotALakeFS):
             client.commits.get("lake", "main")
+
+
+REFUSALS = [
+    (400, "commit: no changes", errors.NoChanges),
+    (401, "error authenticating request", errors.AuthenticationFailed),
+    (403, "cannot write to protected branch", errors.ProtectedBranch),
+    (404, "branch not found", errors.BranchNotFound),
+    (409, "branch already exists: not unique", errors.AlreadyExists),
+    (410, "gone", errors.Gone),
+    (412, "pre-commit hook aborted, run id 'x'", errors.HookFailed),
+    (500, "no merge base", errors.NoMergeBase),
+]
+
+
+def cut(how, status, message):
+    """A reply that sends an error response without its end."""
+
+    def reply(_request, connection):
+        whole = bytes_of(status, {"message": message})
+        head, _, body = whole.partition(b"\r\n\r\n")
+        head = head.rpartition(b"\r\n")[0]  # without the length
+        half = body[:-4]
+        if how in ("closed", "reset"):
+            connection.sendall(whole[:-4])
+        elif how == "nothing":
+            connection.sendall(head + b"\r\n\r\n")
+        elif how == "no length":
+            connection.sendall(head + b"\r\n\r\n" + half)
+        elif how == "length of the half":
+            connection.sendall(bytes_of(status, half))
+        elif how == "no last chunk":
+            connection.sendall(head + b"\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body))
+        if how == "reset":
+            time.sleep(0.02)  # until the client has read the half
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    return reply
+
+
+@pytest.mark.parametrize("how", ["closed", "reset", "nothing", "no length", "length of the half", "no last chunk"])
+@pytest.mark.parametrize(("status", "message", "expected"), REFUSALS)
+def test_an_error_response_that_was_not_read_whole_leaves_the_outcome_open(
+    client, wire, how, status, message, expected
+):
+    whole = bytes_of(status, {"message": message})
+    wire.say(cut(how, status, message), whole)
+    with pytest.raises(errors.ConnectionFailed, match="may have taken effect") as caught:
+        client.commits.create("lake", "main", message="m")
+    assert caught.value.sent
+    assert caught.value.__context__ is None
+    assert len(wire.requests) == 1, "a commit is never sent twice"
+    wire.say(cut(how, status, message), whole)
+    with pytest.raises(errors.ApiError) as caught:
+        get(client)
+    assert type(caught.value) is expected
+    assert len(wire.requests) == 2
+
+
+@pytest.mark.parametrize("action", ["truncate", "reset-in-body"])
+def test_refusals_of_a_server_whose_responses_break_off(lakefs, lakefs_repository, action):
+    client = lakefs.client
+    lakefs.faults.add(Fault("commit", when="after", action=action))
+    with pytest.raises(errors.ConnectionFailed, match="may have taken effect"):
+        client.commits.create(lakefs_repository, "main", message="m")
+    lakefs.faults.add(Fault("getBranch", when="after", action=action))
+    with pytest.raises(errors.BranchNotFound):
+        client.branches.get(lakefs_repository, "none")
+
+
+def test_an_error_response_that_stops_in_its_body_is_a_timeout(connect, wire):
+    gate = threading.Event()
+
+    def stop(_request, connection):
+        connection.sendall(bytes_of(409, {"message": "not unique"})[:-4])
+        gate.wait(5)
+
+    wire.say(stop)
+    with pytest.raises(errors.TimedOut) as caught:
+        connect(timeouts=Timeouts(connect=1, read=0.1)).commits.create("lake", "main", message="m")
+    gate.set()
+    assert caught.value.sent
+
+
+@pytest.mark.parametrize(("status", "expected"), [(429, errors.Busy), (503, errors.Unavailable)])
+def test_the_status_alone_reports_that_a_server_is_busy(connect, wire, status, expected):
+    wire.say(cut("closed", status, "slow down"))
+    with pytest.raises(expected):
+        get(connect(retries=ONCE))
+
+
+def test_a_cut_success_leaves_the_outcome_open(client, wire):
+    wire.say(then_close(b'HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n\r\n{"id": "7'))
+    with pytest.raises(errors.ConnectionFailed, match="may have taken effect"):
+        client.commits.create("lake", "main", message="m")
+    wire.say(then_close(b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n\r\n"))
+    with pytest.raises(errors.ConnectionFailed, match="may have taken effect"):
+        client.commits.create("lake", "main", message="m")
+
+
+def test_a_long_error_response_is_not_a_cut_one(client, wire):
+    message = "pre-commit hook aborted, run id 'x': " + "much output " * 10_000
+    wire.say(bytes_of(412, {"message": message}))
+    with pytest.raises(errors.HookFailed) as caught:
+        client.commits.create("lake", "main", message="m")
+    assert caught.value.run_id == "x"
 
 
 def test_a_204_with_a_body_does_not_spoil_the_next_answer(client, wire):
@@ -195,7 +301,7 @@ def test_a_server_that_drips_cannot_stretch_a_call(connect, wire, part):
     wire.say(drip)
     client = connect(retries=ONCE, timeouts=Timeouts(connect=1, read=0.5, total=0.3))
     started = time.monotonic()
-    with pytest.raises(errors.TimedOut if part != "error" else errors.ServerError):
+    with pytest.raises(errors.TimedOut):
         get(client)
     assert time.monotonic() - started < 1.5
 
