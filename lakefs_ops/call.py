@@ -47,7 +47,8 @@ class Call(Generic[T_co]):
         path_params: values of the path parameters, such as repository and branch.
         result: the type of the parsed response: a `Model`, ``str``, ``bytes`` or ``NoneType``.
         query: names and values of the query parameters, in order and unquoted.
-        body: bytes, an open binary file, or an iterator of bytes.
+        body: bytes, an open binary file, or an iterator of bytes. Bytes are JSON unless ``headers`` has another
+            ``Content-Type``.
         headers: additional headers.
         idempotent: whether sending the call twice leaves the same state as sending it once; reads always do.
         authenticated: whether to send credentials.

@@ -283,11 +283,12 @@ class Transport:
                 headers["Content-Length"] = "0"
         elif isinstance(body, bytes):
             headers["Content-Length"] = str(len(body))
-            headers.setdefault("Content-Type", "application/json")
         elif body.length is not None:
             headers["Content-Length"] = str(body.length)
         else:
             headers["Transfer-Encoding"] = "chunked"
+        if isinstance(call.body, bytes):
+            headers.setdefault("Content-Type", "application/json")
         request.headers = CaseInsensitiveDict(headers)
         request.hooks = {"response": []}
         connections.current.deadline = deadline

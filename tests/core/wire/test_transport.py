@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import logging
 import pickle
 import socket
@@ -17,6 +18,8 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from lakefs_ops import LakeFSClient, Retries, Timeouts, errors
+from lakefs_ops.api.common import CommitCreation
+from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.call import Call
 from lakefs_ops.wire import connections
 
@@ -228,6 +231,26 @@ def test_large_bytes_and_empty_ones(client, wire, answer):
     for content in (b"", b"y" * 5_000_000, io.BytesIO(), iter(())):
         client.objects.upload("lake", "main", "a", content)
     assert [len(r.body) for r in wire.requests] == [0, 5_000_000, 0, 0]
+
+
+def test_a_large_import_is_json(client, wire, answer):
+    wire.say(answer(202, {"id": "1"}))
+    locations = [
+        ImportLocation(type="object", path=f"s3://raw/{n:060}", destination=f"raw/{n:060}") for n in range(10_000)
+    ]
+    client.imports.start("lake", "main", paths=locations, commit=CommitCreation(message="Import"))
+    (request,) = wire.requests
+    assert len(request.body) > 1 << 20
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["content-length"] == str(len(request.body))
+    assert len(json.loads(request.body)["paths"]) == 10_000
+
+
+def test_large_metadata_of_a_commit_reaches_lakefs(lakefs, lakefs_repository):
+    commit = lakefs.client.commits.create(
+        lakefs_repository, "main", message="m", metadata={"manifest": "x" * 1_100_000}, allow_empty=True
+    )
+    assert len(commit.metadata["manifest"]) == 1_100_000
 
 
 @pytest.mark.parametrize("content", ["text", Path("a.csv"), 5, {"a": 1}, None, io.StringIO("text")])
