@@ -136,13 +136,15 @@ class ConnectionFailed(TransportError):
 
 
 class TimedOut(TransportError):
-    """No response came in time.
+    """No response came in time. lakeFS may still be executing the call, for example its hooks.
 
     Attributes:
         sent: whether the request may have reached the server.
+        limit: the field of `lakefs_ops.config.Timeouts` that ended the call: ``connect``, ``read`` or ``total``.
     """
 
     sent: bool = True
+    limit: str = ""
 
 
 class NotALakeFS(TransportError):

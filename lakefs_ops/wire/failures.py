@@ -23,6 +23,10 @@ MAX_QUOTED = 200
 MAX_RETRY_AFTER = 3600.0
 """Longest ``Retry-After`` that is honored, in seconds."""
 UNKNOWN_OUTCOME = "it may have taken effect: check the state before sending it again"
+RAISE_TIMEOUT = (
+    "raise the timeout (Timeouts({name}=...), LAKEFS_TIMEOUTS={name}=..., or {field} of the Airflow connection)"
+)
+"""Advice for a call that needs more time. In an Airflow connection, ``read_timeout`` raises the total timeout too."""
 
 _PRESIGNED = dict.fromkeys(
     (errors.AuthenticationFailed, errors.PermissionDenied),
@@ -108,7 +112,7 @@ def transport_error(
             f"{call} found all {config.pool_size} connections to {endpoint} in use; close streams that are"
             " no longer read, or raise pool_size"
         )
-        return errors.TimedOut(text, **context, sent=False)
+        return errors.TimedOut(text, **context, sent=False, limit="total")
     if "Tunnel connection failed: 407" in why:
         return _proxy_requires_credentials(call, endpoint)
     if isinstance(error, requests.exceptions.ProxyError):
@@ -123,16 +127,19 @@ def transport_error(
     if isinstance(cause, urllib3.exceptions.ConnectTimeoutError):
         seconds = f"{timeouts.connect:g} s"
         text = f"{call} got no connection to {endpoint} within {seconds}; check the endpoint and the network"
-        return errors.TimedOut(text, **context, sent=False)
+        return errors.TimedOut(text, **context, sent=False, limit="connect")
     if isinstance(error, requests.exceptions.SSLError):
         text = f"{call} found no trusted TLS at {endpoint}: {why}; check the certificate, `verify` and the URL scheme"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(cause, DeadlineExceeded | TimeoutError | urllib3.exceptions.TimeoutError) or deadline.left == 0:
-        idle = timeouts.read if deadline.sent else timeouts.connect
-        limit = f"{timeouts.total:g} s in total" if deadline.left == 0 else f"{idle:g} s"
-        advice = UNKNOWN_OUTCOME if deadline.sent and not call.reads else "try again, or raise `timeouts`"
-        text = f"{call} got no response from {endpoint} within {limit}; {advice}"
-        return errors.TimedOut(text, **context, sent=deadline.sent)
+        limit = "total" if deadline.left == 0 else "read" if deadline.sent else "connect"
+        raise_timeout = RAISE_TIMEOUT.format(name=limit, field=f"{'connect' if limit == 'connect' else 'read'}_timeout")
+        if deadline.sent and not call.reads:
+            advice = f"{UNKNOWN_OUTCOME}; if lakeFS needs longer, for example to run hooks, {raise_timeout}"
+        else:
+            advice = f"try again, or {raise_timeout}"
+        text = f"{call} got no response from {endpoint} within the {limit} timeout of {getattr(timeouts, limit):g} s"
+        return errors.TimedOut(f"{text}; {advice}", **context, sent=deadline.sent, limit=limit)
     if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in why:
         text = f"{call}: the proxy for {endpoint} needs PySocks: pip install 'requests[socks]'"
         return errors.ConnectionFailed(text, **context, sent=False)

@@ -310,12 +310,41 @@ def test_a_silent_server(connect, wire):
     gate = threading.Event()
     wire.say(lambda _request, _connection: gate.wait(5) and None)
     client = connect(retries=ONCE, timeouts=Timeouts(connect=1, read=0.1))
-    with pytest.raises(errors.TimedOut, match=r"within 0\.1 s; try again, or raise `timeouts`") as caught:
+    with pytest.raises(
+        errors.TimedOut, match=r"within the read timeout of 0\.1 s; try again, or raise the timeout \(Timeouts\(read"
+    ) as caught:
         get(client)
     assert caught.value.sent
     with pytest.raises(errors.TimedOut, match="may have taken effect"):
         client.branches.delete("lake", "main")
     gate.set()
+
+
+WRITES = {
+    "commit": lambda c: c.commits.create("lake", "main", message="m"),
+    "merge": lambda c: c.refs.merge("lake", "dev", "main"),
+    "revert": lambda c: c.branches.revert("lake", "main", ref="main"),
+    "cherry-pick": lambda c: c.branches.cherry_pick("lake", "main", ref="dev", carry_metadata=False),
+    "merge of a pull request": lambda c: c.pulls.merge("lake", "1"),
+    "tag": lambda c: c.tags.create("lake", id="v1", ref="main"),
+}
+
+
+@pytest.mark.parametrize("limit", ["read", "total"])
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_that_outlasts_a_timeout_is_sent_once(connect, wire, write, limit):
+    """Slow hooks would run again with each repeat."""
+    gate = threading.Event()
+    wire.say(lambda _request, _connection: gate.wait(5) and None)
+    client = connect(timeouts=Timeouts(**{"connect": 1, "read": 2, "total": 3, limit: 0.1}))
+    with pytest.raises(errors.TimedOut) as caught:
+        write(client)
+    gate.set()
+    assert [r.method for r in wire.requests] in (["POST"], ["PUT"])
+    assert (caught.value.sent, caught.value.limit) == (True, limit)
+    message = str(caught.value)
+    assert f"within the {limit} timeout of 0.1 s; it may have taken effect: check the state" in message
+    assert f"raise the timeout (Timeouts({limit}=...), LAKEFS_TIMEOUTS={limit}=..., or read_timeout of" in message
 
 
 def test_a_server_that_does_not_accept(connect):
@@ -331,7 +360,7 @@ def test_a_server_that_does_not_accept(connect):
             client = connect(f"http://{host}:{port}", retries=ONCE, timeouts=Timeouts(connect=0.1, read=2))
             with pytest.raises(errors.TimedOut, match="no connection") as caught:
                 get(client)
-            assert not caught.value.sent
+            assert (caught.value.sent, caught.value.limit) == (False, "connect")
 
 
 def test_nothing_listens(connect):

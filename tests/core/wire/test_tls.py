@@ -288,4 +288,4 @@ def test_a_commit_is_repeated_when_the_handshake_failed(connect, certificates, a
         thread.join()
     assert len(seen) == 1
     assert "may have taken effect" not in caplog.text
-    assert ("within 0.3 s; try again" in caplog.text) is (handshake == "silence")
+    assert ("within the connect timeout of 0.3 s; try again" in caplog.text) is (handshake == "silence")
