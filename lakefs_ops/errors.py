@@ -35,7 +35,7 @@
         │   └── MergeConflict           has `paths`
         ├── Gone                  410
         ├── PreconditionFailed    412
-        │   └── HookFailed              has `run_id` (404, 500 for a broken action file)
+        │   └── HookFailed              has `run_id` (404, 500 for a broken action file, without `run_id`)
         ├── TooLarge              413   over the limit of a proxy or of the object store
         ├── RangeNotSatisfiable   416
         ├── Busy                  420, 423, 429: too many concurrent writes to a branch, or too many requests
@@ -294,10 +294,10 @@ class PreconditionFailed(ApiError):
 
 
 class HookFailed(PreconditionFailed):
-    """412: a hook of the repository rejected the operation.
+    """412: a hook of the repository rejected the operation; 404 or 500: an action file is broken, and no hook ran.
 
     Attributes:
-        run_id: the ID of the action run, to read its output; empty if the server did not send it.
+        run_id: the ID of the action run, to read its output; empty if no hook ran.
     """
 
     run_id: str = ""
@@ -402,6 +402,7 @@ _NOT_FOUND: Mapping[str, type[ApiError]] = {
 
 _MERGES = frozenset({"mergeIntoBranch", "mergePullRequest", "cherryPick", "revertBranch"})
 _RUN_ID = re.compile(r"run id '([^']*)'")
+_ACTION_FILE = re.compile(r"(?:parsing|loading) file (.+?): ")
 
 _ADVICE: Mapping[type[ApiError], str] = {
     ApiError: "see the server's log for details",
@@ -443,6 +444,17 @@ _ADVICE: Mapping[type[ApiError], str] = {
     NotSupported: "this lakeFS edition or its object store does not support it; use another operation",
     Unavailable: "try again later",
 }
+
+
+def _specific_advice(cls: type[ApiError], status: int, reason: str, operation: str) -> str | None:
+    """Return advice that depends on more than the class."""
+    if cls is HookFailed and status != 412:
+        file = _ACTION_FILE.search(reason)
+        # The message has a run ID, but the run does not exist (lakeFS 1.84, recorded).
+        return f"no hook ran: correct {f'the action file {file[1]}' if file else 'the properties in the action file'}"
+    if cls is MergeConflict and operation in ("revertBranch", "cherryPick"):
+        return "the branch has changed the same objects: resolve the conflicting paths there, and commit"
+    return None
 
 
 def error_class(status: int, reason: str, operation: str = "") -> type[ApiError]:
@@ -493,7 +505,8 @@ def from_answer(
     arguments = ", ".join(f"{noun} {name!r}" for noun, name in context.items())
     response = f"{status} {' '.join(reason.split())[:MAX_REASON]}".rstrip()
     advice = {**_ADVICE, **(advice or {})}
-    what_to_do = next(advice[c] for c in cls.__mro__ if c in advice)
+    what_to_do = _specific_advice(cls, status, reason, operation)
+    what_to_do = what_to_do or next(advice[c] for c in cls.__mro__ if c in advice)
     message = f"{operation}({arguments}) was refused by {endpoint}: {response}; {what_to_do}"
     if request_id:
         message += f" (request {request_id})"
@@ -501,6 +514,6 @@ def from_answer(
         "status": status, "reason": reason, "operation": operation, "endpoint": endpoint,
         "context": dict(context), "request_id": request_id, "retry_after": retry_after,
     }  # fmt: skip
-    if cls is HookFailed and (run := _RUN_ID.search(reason)):
+    if cls is HookFailed and status == 412 and (run := _RUN_ID.search(reason)):
         details["run_id"] = run.group(1)
     return cls(message, **details)

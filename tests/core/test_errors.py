@@ -233,6 +233,32 @@ def test_a_failed_hook_names_its_run() -> None:
     assert error.reason == text
 
 
+@pytest.mark.parametrize(
+    ("status", "cause", "advice"),
+    [
+        (500, "parsing file _lakefs_actions/f.yaml: 'on' is required: invalid action",
+         "no hook ran: correct the action file _lakefs_actions/f.yaml"),
+        (404, "loading file _lakefs_actions/sub/: get action file metadata _lakefs_actions/sub/: not found",
+         "no hook ran: correct the action file _lakefs_actions/sub/"),
+        (500, "value of script is not of type string: wrong value type",
+         "no hook ran: correct the properties in the action file"),
+    ],
+)  # fmt: skip
+def test_a_broken_action_file_has_no_run(status: int, cause: str, advice: str) -> None:
+    error = refused(status, f"prepare-commit hook aborted, run id '5gfm': 1 error occurred:\n\t* {cause}\n\n", "commit")
+    assert isinstance(error, errors.HookFailed)
+    assert error.run_id == ""
+    assert f"; {advice}" in str(error)
+
+
+def test_the_advice_on_a_conflict_fits_the_operation() -> None:
+    assert "choose a merge strategy" in str(refused(409, "", "mergeIntoBranch"))
+    for operation in ("revertBranch", "cherryPick"):
+        text = str(refused(409, "", operation))
+        assert "resolve the conflicting paths" in text
+        assert "strategy" not in text
+
+
 def test_a_conflict_has_no_paths_before_somebody_looks() -> None:
     error = refused(409, "", "mergeIntoBranch")
     assert isinstance(error, errors.MergeConflict)
