@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Self
 
 from lakefs_ops.config import Config, Retries, Timeouts
 from lakefs_ops.uri import Links
@@ -32,8 +32,9 @@ class LakeFSClient:
     """A client of one lakeFS server.
 
     Operations are grouped by resource: ``client.branches.get("lake", "main")``. Each group is imported on first
-    use. Threads can share a client; after a fork, each process opens its own connections. Close the client with
-    `close()` or ``with``; otherwise it issues a `ResourceWarning`.
+    use. Threads can share a client; after a fork, each process opens its own connections. A copy, by pickle or `copy`,
+    has the same configuration and its own connections. Close the client with `close()` or ``with``; otherwise it
+    issues a `ResourceWarning`.
 
     Settings that are not passed come from the environment or lakectl's file, see `lakefs_ops.config`.
     ``client.config.describe()`` lists the source of each setting.
@@ -110,6 +111,9 @@ class LakeFSClient:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), config=self.config), ()
 
     def __repr__(self) -> str:
         return f"<LakeFSClient {self.config.endpoint}>"

@@ -291,6 +291,10 @@ class Config:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return _rebuild, (type(self), {**values, "sources": dict(self.sources)})
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Immutable; a callable token may hold a lock, which cannot be copied.
+        return self
+
 
 def _ambient(config: Config) -> dict[str, tuple[str, str]]:
     """Return the settings that requests takes from the environment, with value and source."""

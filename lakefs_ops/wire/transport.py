@@ -80,7 +80,7 @@ _transports: weakref.WeakSet[Transport] = weakref.WeakSet()
 class Transport:
     """Sends calls to one server over a pool of connections; can be shared by threads.
 
-    After a fork, the child process opens its own connections.
+    After a fork, the child process opens its own connections; so does a copy, by pickle or `copy`.
 
     Args:
         config: how to reach the server.
@@ -158,6 +158,9 @@ class Transport:
                 source=self,
             )
             self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.config,)
 
     def _reset_after_fork(self) -> None:
         """Replace locks and sessions in a forked child, since another thread of the parent may have held the locks."""

@@ -1,7 +1,9 @@
 """One client in many threads, in forked children, forgotten, and made for each call."""
 
+import copy
 import gc
 import os
+import pickle
 import threading
 import time
 import warnings
@@ -10,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lakefs_ops import Config, LakeFSClient, Retries, Timeouts, errors
+from lakefs_ops import LakeFSClient, Retries, Timeouts, errors
 
 BRANCH = {"id": "main", "commit_id": "7" * 64}
+PAGINATION = {"has_more": False, "next_offset": "", "results": 1, "max_per_page": 1000}
 
 
 def get(client):
@@ -169,9 +172,49 @@ def test_a_stream_does_not_cross_a_fork(client, wire, answer):
         assert len(stream.read()) == 9_999_990
 
 
-def test_a_client_survives_pickle_by_its_config(wire):
-    import pickle
+@pytest.mark.parametrize("duplicate", [lambda x: pickle.loads(pickle.dumps(x)), copy.copy, copy.deepcopy])
+def test_a_copy_of_a_used_client_has_its_own_connections(client, wire, duplicate):
+    assert get(client).id == "main"
+    connections = wire.connections
+    with duplicate(client) as twin:
+        assert type(twin) is type(client)
+        assert twin.config == client.config
+        assert get(twin).id == "main"
+        assert wire.connections == connections + 1
+        assert twin.transport.session is not client.transport.session
+        assert twin.transport._lock is not client.transport._lock
+        assert twin.transport._credentials is not client.transport._credentials
+        client.close()
+        assert get(twin).id == "main"
 
-    config = Config(endpoint=wire.endpoint, token="t")
-    with LakeFSClient(config=pickle.loads(pickle.dumps(config))) as client:
-        assert get(client).id == "main"
+
+@pytest.mark.parametrize("duplicate", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_groups_and_listings_are_copied_with_their_client(client, wire, answer, duplicate):
+    page = {"results": [BRANCH], "pagination": PAGINATION}
+    wire.say(answer(200, page))
+    listing = client.branches.list("lake")
+    assert [branch.id for branch in listing] == ["main"]
+    group, twin = duplicate((client.branches, listing))
+    assert [branch.id for branch in twin] == ["main"]
+    assert group._sender is twin._sender is not client.transport
+    assert group._send.__self__ is group._sender
+    group._sender.close()
+
+
+def test_a_client_whose_token_is_a_callable_is_copied(connect, wire):
+    lock = threading.Lock()
+
+    class Provider:
+        def __init__(self):
+            self.lock = lock
+
+        def token(self):
+            with self.lock:
+                return "t"
+
+    client = connect(token=Provider().token)
+    assert get(client).id == "main"
+    with copy.deepcopy(client) as twin:
+        assert get(twin).id == "main"
+    assert wire.requests[-1].headers["authorization"] == "Bearer t"
+    assert copy.deepcopy(client.config) == client.config
