@@ -1,8 +1,9 @@
 """Read lakectl's configuration file, ``~/.lakectl.yaml``, without a YAML library.
 
 Only the sections ``server`` and ``credentials`` are read, and only the YAML that lakectl writes: nested ``key: value``
-lines with plain or quoted values. Other YAML in these sections (anchors, tags, lists, braces, multi-line text) raises
-an error with the line number. Other sections are ignored.
+lines with plain or quoted values. As in lakectl, the case of keys is ignored, and ``server.endpoint_url: ...`` is the
+same as the nested key. Other YAML in these sections (anchors, tags, lists, braces, multi-line text) raises an error
+with the line number. Other sections are ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def read(path: Path) -> dict[str, str] | None:
         path: the path of the file.
 
     Returns:
-        Values by dotted key, such as ``credentials.access_key_id``; None if the file does not exist.
+        Values by dotted key in lower case, such as ``credentials.access_key_id``; None if the file does not exist.
 
     Raises:
         ConfigurationError: the file cannot be read or parsed; the message never contains a value.
@@ -46,21 +47,23 @@ def read(path: Path) -> dict[str, str] | None:
 
 def _entries(text: str, path: Path) -> Iterator[tuple[str, str]]:
     parents: list[tuple[int, str]] = []
-    section = ""
+    section, outermost = "", None
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#") or line.rstrip() in ("---", "..."):
+        if line.partition("#")[0].strip() in ("", "---", "..."):
             continue
         match = _LINE.match(line)
-        if line[0] not in " \t":
-            section = match["key"].strip("\"'") if match else ""
-            parents = []
-        if section not in SECTIONS and match:
-            continue
+        indent = len(line) - len(line.lstrip(" "))
+        outermost = indent if outermost is None else outermost
+        top_level = indent <= outermost and line[indent] not in "\t-"
+        if indent < outermost or (not match and (top_level or section in ("", *SECTIONS))):
+            raise _not_understood(path, number)
         if not match:
-            if section in SECTIONS or line[0] not in " \t-":
-                raise _not_understood(path, number)
             continue
-        indent, key = len(match["indent"]), match["key"].strip("\"'")
+        key = match["key"].strip("\"'").lower()
+        if top_level:
+            section = key.partition(".")[0]
+        if section not in SECTIONS:
+            continue
         while parents and parents[-1][0] >= indent:
             parents.pop()
         value = _scalar((match["value"] or "").strip(), path, number)

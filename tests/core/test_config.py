@@ -200,6 +200,31 @@ def test_a_config_pickles(load):
 @pytest.mark.parametrize(
     "text",
     [
+        "Credentials:\n  ACCESS_KEY_ID: AKIA\n  Secret_Access_Key: our-secret\nSERVER:\n  Endpoint_URL: http://h\n",
+        "credentials.access_key_id: AKIA\ncredentials.secret_access_key: our-secret\nserver.endpoint_url: http://h\n",
+        "  credentials:\n    access_key_id: AKIA\n    secret_access_key: our-secret\n  server:\n    endpoint_url: http://h\n",
+        "# first\n  'Server.Endpoint_URL': http://h\n  other:\n  - x\n  credentials:\n      access_key_id: AKIA\n"
+        "      secret_access_key: our-secret\n",
+        "server:\n  endpoint_url: http://h\nother:\n\tx\n- y\ncredentials:\n  access_key_id: AKIA\n"
+        "  secret_access_key: our-secret\n",
+    ],
+    ids=["capitals", "dots", "indented", "all of them", "lists in other sections"],
+)
+def test_keys_are_read_as_lakectl_reads_them(load, text):
+    config = load(file=text)
+    assert (config.endpoint, config.access_key_id, config.secret_access_key) == ("http://h", "AKIA", "our-secret")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "credentials:\n- access_key_id\n",
+        "\tcredentials:\n",
+        "- credentials\n",
+        "{credentials: {access_key_id: x}}\n",
+        "Credentials: {access_key_id: x}\n",
+        "credentials.access_key_id: &x y\n",
+        "  credentials:\n    access_key_id: x\n",  # followed by a key that is indented less
         "credentials:\n  access_key_id: &anchor x\n",
         "credentials: {access_key_id: x}\n",
         "credentials:\n  access_key_id: |\n    x\n",
