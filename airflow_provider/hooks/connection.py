@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider.get_provider_info import CONN_FIELDS, CONNECTION_TYPE
 from lakefs_ops.config import Config, Timeouts, parse_bool
 from lakefs_ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+EXTRA_FIELDS = ("access_key_id", "secret_access_key", *CONN_FIELDS)
+"""Fields of a connection's extra."""
 
-def read_config(connection: Connection, extra: Mapping[str, Any]) -> Config:
+
+def read_config(connection: Connection, extra: object) -> Config:
     """Return the client configuration for a connection.
 
     The endpoint is the host, with or without scheme, port and ``/api/v1``. The default scheme is ``http`` for
     connections of type ``http``, for ports other than 443 (lakeFS itself serves plain HTTP), and for the local host;
     otherwise it is ``https``. The key pair is login and password, or ``access_key_id`` and ``secret_access_key`` of
-    the extra. Numbers and booleans of the extra may be strings, as in a connection that is defined by a URI.
+    the extra. Numbers and booleans of the extra may be strings, as in a connection that is defined by a URI. Unknown
+    fields of the extra are rejected; in a connection of another type than ``lakefs``, which may also serve other hooks,
+    only misspelled ones are.
 
     Args:
         connection: the connection, of type ``lakefs`` or ``http``.
-        extra: its extra, as a mapping.
+        extra: its extra, parsed.
 
     Raises:
         ConfigurationError: a value is invalid; the message names the connection and the field.
     """
     try:
+        extra = _fields(connection, extra)
         key, secret = connection.login, connection.password
         if not key:
             key, secret = extra.get("access_key_id"), extra.get("secret_access_key")
@@ -46,6 +54,29 @@ def read_config(connection: Connection, extra: Mapping[str, Any]) -> Config:
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"connection {connection.conn_id!r}: {error}") from None
+
+
+def _fields(connection: Connection, extra: object) -> Mapping[str, Any]:
+    """Return the extra's fields."""
+    if not extra and connection.extra:
+        # Airflow logs an extra that is not JSON, and returns an empty one.
+        try:
+            extra = json.loads(connection.extra)
+        except ValueError:
+            extra = ""
+    fields = {} if extra is None else extra
+    known = ", ".join(EXTRA_FIELDS)
+    if not isinstance(fields, Mapping):
+        raise ConfigurationError(f"its extra must be a JSON object with the fields {known}")
+    unknown = [name for name in fields if name not in EXTRA_FIELDS]
+    if unknown and connection.conn_type != CONNECTION_TYPE:
+        from difflib import get_close_matches  # rarely needed
+
+        unknown = [name for name in unknown if get_close_matches(name, EXTRA_FIELDS, cutoff=0.8)]
+    if unknown:
+        names = ", ".join(map(repr, unknown))
+        raise ConfigurationError(f"its extra has the unknown field {names}; the known fields are {known}")
+    return fields
 
 
 def _endpoint(connection: Connection) -> str:
@@ -72,9 +103,11 @@ def _verify(extra: Mapping[str, Any]) -> bool | str:
     if not _boolean(extra, "verify_ssl", default=True):
         return False
     bundle = extra.get("ca_bundle")
+    if bundle and not isinstance(bundle, str):
+        raise ConfigurationError(f"its extra ca_bundle must be a path, got {type(bundle).__name__}")
     if bundle and not Path(bundle).exists():
-        raise ConfigurationError(f"its extra ca_bundle: the file {str(bundle)!r} does not exist; correct the path")
-    return str(bundle) if bundle else True
+        raise ConfigurationError(f"its extra ca_bundle: the file {bundle!r} does not exist; correct the path")
+    return bundle or True
 
 
 def _boolean(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:

@@ -97,6 +97,16 @@ def test_keys_in_the_extra_of_a_connection_of_type_http() -> None:
     assert (config.access_key_id, config.secret_access_key) == ("AKIA", "hush-hush")
 
 
+def test_a_connection_of_type_http_may_have_fields_for_other_hooks() -> None:
+    extra = {"Accept": "application/json", "timeout": 5, "verify": False, "read_timeout": 60}
+    assert by_fields(conn_type="http", host="https://x", extra=extra).timeouts.read == 60
+
+
+@pytest.mark.parametrize("extra", ["", "null", "{}"])
+def test_an_empty_extra(extra: str) -> None:
+    assert read(Connection(conn_id="c", conn_type="lakefs", host="https://x", extra=extra)).access_key_id is None
+
+
 def test_token_instead_of_keys() -> None:
     config = by_fields(host="https://x", login="", password="", extra={"token": "hush-hush"})
     assert config.token == "hush-hush"
@@ -114,6 +124,21 @@ def test_token_instead_of_keys() -> None:
             "read_timeout must be a number of seconds, got 'soon'",
         ),
         ({"host": "https://x", "extra": {"connect_timeout": -1}}, "connect timeout must be above 0"),
+        ({"host": "https://x", "extra": {"ca_bundle": 7}}, "ca_bundle must be a path, got int"),
+        (
+            {"host": "https://x", "extra": ["hush-hush"]},
+            "its extra must be a JSON object with the fields access_key_id, ",
+        ),
+        ({"host": "https://x", "extra": "hush-hush, not JSON"}, "its extra must be a JSON object with the fields "),
+        (
+            {"host": "https://x", "extra": {"verify_tls": "hush-hush", "token": ""}},
+            "its extra has the unknown field 'verify_tls'; the known fields are access_key_id, secret_access_key,"
+            " verify_ssl, ca_bundle, connect_timeout, read_timeout, token",
+        ),
+        (
+            {"host": "https://x", "conn_type": "http", "extra": {"access_key": "a"}},
+            "unknown field 'access_key'; the known",
+        ),
         ({"host": "https://x", "extra": {"ca_bundle": "/no/such.pem"}}, "the file '/no/such.pem' does not exist"),
     ],
 )
