@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import IO, Generic, Protocol, TypeVar
+from typing import IO, Generic, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 from lakefs_ops.errors import InvalidArgument
@@ -33,6 +33,8 @@ _CONTEXT_FIELDS = frozenset(
     }
 )  # fmt: skip
 """Fields of a query or a body that error messages repeat."""
+_REQUIRED = frozenset({"dest_path", "id", "path", "principalId", "ref", "task_id"})
+"""Query parameters that every operation with them requires."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -146,6 +148,13 @@ class Stream(Protocol):
         ...
 
 
+def _non_empty(noun: str, text: str) -> str:
+    """Return the text unless it is empty or not a string."""
+    if not isinstance(text, str) or not text:
+        raise InvalidArgument(f"{noun} must be a non-empty string, got {text!r}")
+    return text
+
+
 def reference(noun: str, name: str) -> str:
     """Return the ref if it can be sent.
 
@@ -165,8 +174,7 @@ def _segment(noun: str, name: str) -> str:
     Raises:
         InvalidArgument: the value is empty or not a string, so the path would be another one; or a ref is invalid.
     """
-    if not isinstance(name, str) or not name:
-        raise InvalidArgument(f"{noun} must be a non-empty string, got {name!r}")
+    _non_empty(noun, name)
     if noun in _REF_NOUNS:
         reference(noun, name)
     _valid_unicode(noun, name)
@@ -175,7 +183,9 @@ def _segment(noun: str, name: str) -> str:
 
 
 def _valid_unicode(noun: str, text: str) -> str:
-    """Return the text unless it has unpaired surrogates, which UTF-8 cannot encode."""
+    """Return the text unless it is not a string, or has unpaired surrogates, which UTF-8 cannot encode."""
+    if not isinstance(text, str):
+        raise InvalidArgument(f"{noun} must be a string, got {type(text).__name__}")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -189,19 +199,23 @@ def query(**values: QueryValue) -> tuple[tuple[str, str], ...]:
     A trailing underscore (``from_``) is removed from the name.
 
     Raises:
-        InvalidArgument: a value is not valid Unicode.
+        InvalidArgument: a required value is empty or not a string, or a value has another type or is not valid Unicode.
     """
     pairs: list[tuple[str, str]] = []
     for name, value in values.items():
-        if value is None:
-            continue
         name = name.rstrip("_")
-        if isinstance(value, bool):
+        if name in _REQUIRED:
+            pairs.append((name, _valid_unicode(name, _non_empty(name, cast("str", value)))))
+        elif value is None:
+            continue
+        elif isinstance(value, bool):
             pairs.append((name, "true" if value else "false"))
         elif isinstance(value, str | int):
             pairs.append((name, _valid_unicode(name, str(value))))
-        else:
+        elif isinstance(value, Iterable):
             pairs.extend((name, _valid_unicode(name, item)) for item in value)
+        else:
+            raise InvalidArgument(f"{name} must be a string, a number or a list, got {type(value).__name__}")
     return tuple(pairs)
 
 

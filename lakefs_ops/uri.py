@@ -11,6 +11,13 @@ from lakefs_ops.errors import InvalidArgument
 SCHEME = "lakefs://"
 
 
+def _text(noun: str, value: str) -> str:
+    """Return the value if it is a string."""
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{noun} must be a string, got {value!r}")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class LakeFSURI:
     """A lakeFS URI.
@@ -30,6 +37,8 @@ class LakeFSURI:
     path: str = ""
 
     def __post_init__(self) -> None:
+        for name in self.__slots__:
+            _text(name, getattr(self, name))
         if not self.repository:
             raise InvalidArgument("a lakeFS URI needs a repository: lakefs://repository/ref/path")
         if self.path and not self.ref:
@@ -42,7 +51,7 @@ class LakeFSURI:
         Raises:
             InvalidArgument: the text has another scheme, or no repository.
         """
-        if not text.startswith(SCHEME):
+        if not _text("a lakeFS URI", text).startswith(SCHEME):
             raise InvalidArgument(f"not a lakeFS URI: {text!r}; write {SCHEME}repository/ref/path")
         repository, _, rest = text.removeprefix(SCHEME).partition("/")
         ref, _, path = rest.partition("/")
@@ -58,12 +67,18 @@ class Links:
 
     Attributes:
         base: the server's address without ``/api/v1``.
+
+    Raises:
+        InvalidArgument: a name is not a string.
     """
 
     base: str
 
     def _page(self, repository: str, *parts: str, **query: str) -> str:
-        address = "/".join([self.base, "repositories", *(quote(part, safe="") for part in (repository, *parts))])
+        for value in (repository, *parts, *query.values()):
+            _text("a name in a link", value)
+        names = (quote(part, safe="") for part in (repository, *parts))
+        address = "/".join([self.base, "repositories", *names])
         return f"{address}?{urlencode(query)}" if query else address
 
     def repository(self, repository: str) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from lakefs_ops import errors
 from lakefs_ops.api.branches import CommitOverrides
-from lakefs_ops.call import Call
+from lakefs_ops.call import Call, query
+from lakefs_ops.uri import LakeFSURI, Links
 
 JSON = {"content-type": "application/json"}
 
@@ -256,3 +257,25 @@ def test_an_error_names_what_is_in_the_body_and_in_the_query(client: Any, player
     with pytest.raises(errors.BadRequest) as told:
         client.objects.upload("lake", "main", "a.json", b'{"name": "hush"}', content_type="application/json")
     assert told.value.context == {"repository": "lake", "branch": "main", "path": "a.json"}
+
+
+@pytest.mark.parametrize("value", [None, 7, b"lake", ["lake"]])
+def test_names_in_uris_and_links_must_be_text(value: Any) -> None:
+    links = Links("http://lake")
+    for use in (
+        lambda: LakeFSURI(value),
+        lambda: LakeFSURI("lake", value),
+        lambda: LakeFSURI("lake", "main", value),
+        lambda: LakeFSURI.parse(value),
+        lambda: links.repository(value),
+        lambda: links.commit("lake", value),
+        lambda: links.objects("lake", value),
+    ):
+        with pytest.raises(errors.InvalidArgument, match="must be a string"):
+            use()
+
+
+@pytest.mark.parametrize("value", [b"x", 2.5, {"x": 1}, [7], object()])
+def test_other_query_parameters_must_have_a_type_of_the_api(value: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match="prefix must be"):
+        query(prefix=value) if not isinstance(value, dict) else query(prefix=[value])

@@ -10,6 +10,7 @@ from urllib.parse import unquote, unquote_plus
 import pytest
 from pydantic import RootModel
 
+from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.listing import Listing
 from lakefs_ops.model import Entry, Model
 
@@ -147,6 +148,19 @@ def test_the_request_is_that_of_the_specification(
             assert call.body is None
         else:
             assert json.loads(call.body) == body
+
+
+@pytest.mark.parametrize("value", [None, "", 7, b"x", ["x"], {"x": "y"}], ids=repr)
+def test_a_required_name_that_is_no_text_is_refused_before_sending(
+    operation: str, expected: Expected, methods_of: dict[str, list[Any]], value: Any
+) -> None:
+    names = [*expected.values("path", required=True), *expected.values("query", required=True)]
+    for method in methods_of[operation]:
+        given = python_names(method, expected.arguments(required=True))
+        for argument in python_names(method, {snake(name): None for name in names}):
+            if isinstance(given[argument], str):
+                with pytest.raises(InvalidArgument, match="must be a non-empty string"):
+                    assert method.call(**given | {argument: value}).address
 
 
 def on_the_wire(value: Any) -> list[str]:
