@@ -76,7 +76,7 @@ def api_error(
         incomplete = transport_error(call, error, deadline, endpoint, config)
     else:
         if len(body) < MAX_ERROR_BODY and is_cut(call, response, body):
-            incomplete = broken(call, "the response ended early", deadline, endpoint)
+            incomplete = connection_broke(call, "the response ended early", deadline, endpoint)
     if incomplete and errors.error_class(status, "") not in (errors.Busy, errors.Unavailable):
         return incomplete
     reason, is_lakefs = _reason(status, content_type, body)
@@ -145,10 +145,10 @@ def transport_error(
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return not_lakefs(call, "it returned a URL that cannot be used", endpoint)
-    return broken(call, why, deadline, endpoint)
+    return connection_broke(call, why, deadline, endpoint)
 
 
-def broken(call: Call[Any], why: str, deadline: Deadline, endpoint: str) -> errors.ConnectionFailed:
+def connection_broke(call: Call[Any], why: str, deadline: Deadline, endpoint: str) -> errors.ConnectionFailed:
     """Return the error for a connection that broke during an exchange."""
     advice = UNKNOWN_OUTCOME if deadline.sent and not call.reads else "try again"
     text = f"{call}: the connection to {endpoint} broke: {why}; {advice}"

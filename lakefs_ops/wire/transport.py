@@ -355,7 +355,7 @@ class Transport:
         except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             received = f"{response.status_code}, {content_type}, {len(body)} bytes"
         if failures.is_cut(call, response, body):
-            raise failures.broken(call, "the response ended early", deadline, self.config.endpoint)
+            raise failures.connection_broke(call, "the response ended early", deadline, self.config.endpoint)
         raise self._not_lakefs(call, f"its response ({received}) is not a valid {model.__name__}")
 
     def _not_lakefs(self, call: Call[Any], detail: str) -> errors.NotALakeFS:
