@@ -367,7 +367,7 @@ RAW = {
     "an upload as a form": 10,
     "no address of the specification": 82,
     "no body": 2,
-    "refused before sending": 24,
+    "refused before sending": 29,
 }
 
 
