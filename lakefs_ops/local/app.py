@@ -60,6 +60,9 @@ WORKERS = 16
 MAX_BODY = 64 << 20
 """Largest JSON body, in bytes."""
 
+LARGEST_INLINE = 1 << 16
+"""Largest JSON body that is decoded on the event loop, or that a caller without credentials can send, in bytes."""
+
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 METRICS = "text/plain; version=0.0.4; charset=utf-8; escaping=values"
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -139,7 +142,7 @@ class Application:
         path = raw.partition(b"?")[0].decode("latin-1")
         if scope["method"] not in METHODS:
             return Answer(405), False
-        if not is_quoted(path):
+        if not path.startswith("/") or not is_quoted(path):
             return Answer(400, b"400 Bad Request", {"Content-Type": "text/plain; charset=utf-8"}), False
         if path == FAULTS and self.faults_endpoint:
             return await self._faults(scope, receive), True
@@ -156,15 +159,14 @@ class Application:
         names, unnamed = read_names(path, parts)
         request = Request(self, names, values, None, headers, "")
         try:
-            if operation.name != UPLOAD:
-                request.body = await _read_json(operation, headers, receive)
+            fitting = operation.name == UPLOAD or await self._read_body(operation, request, receive)
             if not operation.anonymous:
                 request.user = self.identity.authenticate(headers)
         except Unauthenticated as refusal:
             return _refused(refusal), True
         except Refusal as refusal:
             return _refused(refusal), False
-        if not fits(operation.body, request.body):
+        if not fitting:
             name = operation.name[0].upper() + operation.name[1:]
             return as_text(f"Error unmarshalling body '{name}' as JSON\n", 400), True
         if unread := unnamed or unbound:
@@ -180,6 +182,21 @@ class Application:
         finally:
             if request.upload is not None:
                 request.upload.discard()
+
+    async def _read_body(self, operation: Operation, request: Request, receive: Receive) -> bool:
+        """Read, decode and check the JSON body; return whether its integers fit into 64 bits.
+
+        A large body is checked in a thread, and only for a caller with credentials: checking takes time.
+        """
+        body = await _read(receive, LARGEST_INLINE if operation.anonymous else MAX_BODY)
+        if len(body) > LARGEST_INLINE:
+            if not self.identity.authenticate(request.headers):
+                raise Unauthenticated(REFUSED)
+            loop = asyncio.get_running_loop()
+            request.body, fitting = await loop.run_in_executor(self.pool, _decoded, operation, request.headers, body)
+        else:
+            request.body, fitting = _decoded(operation, request.headers, body)
+        return fitting
 
     async def _handle(self, operation: Operation, request: Request) -> Answer:
         handler = HANDLERS[operation.name]
@@ -287,24 +304,23 @@ def _paths() -> dict[str, dict[str, Any]]:
     return paths
 
 
-async def _read_json(operation: Operation, headers: dict[str, str], receive: Receive) -> Any:
-    """Read, decode and check a body; return None without one."""
-    body = await _read(receive)
+def _decoded(operation: Operation, headers: Mapping[str, str], body: bytes) -> tuple[Any, bool]:
+    """Decode and check a body; return its value, None without one, and whether its integers fit into 64 bits."""
     if operation.body is None:
-        return None
+        return None, True
     if not body:
         if operation.body_required:
             raise Invalid("request body has an error: value is required but missing")
-        return None
+        return None, True
     kind = headers.get("content-type", "")
     if kind.partition(";")[0] != "application/json":
         raise Invalid(f'request body has an error: header Content-Type has unexpected value "{kind}"')
     value = decode(body)
     check_body(operation, value)
-    return value
+    return value, fits(operation.body, value)
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, limit: int = LARGEST_INLINE) -> bytes:
     """Read a body of limited size."""
     data, size, more = [], 0, True
     while more:
@@ -313,7 +329,7 @@ async def _read(receive: Receive) -> bytes:
             raise Invalid("client hung up")
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MAX_BODY:
+        if size > limit:
             raise Invalid("request body has an error: too large")
         data.append(chunk)
         more = message.get("more_body", False)

@@ -141,10 +141,11 @@ class Identity:
         try:
             head, claims, signature = token.split(".")
             signed = hmac.digest(self._key, f"{head}.{claims}".encode(), "sha256")
-            found: dict[str, Any] = json.loads(_unbase64(claims))
-            return found if hmac.compare_digest(signed, _unbase64(signature)) else None
+            genuine = hmac.compare_digest(signed, _unbase64(signature))
         except (ValueError, binascii.Error):
             return None
+        found: dict[str, Any] | None = json.loads(_unbase64(claims)) if genuine else None
+        return found
 
     def _by_token(self, token: str) -> str:
         claims = self._claims(token)

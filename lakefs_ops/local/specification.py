@@ -17,11 +17,12 @@ from typing import Any
 from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from lakefs_ops.local.errors import Invalid
+from lakefs_ops.local.patterns import compiled
 
 _INT64 = 1 << 63
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_INTEGER = re.compile(r"([+-]?)0*([0-9]+)")
+_INTEGER = re.compile(r"([+-]?)([0-9]++)")
 _MAX_DIGITS = 19
 _ESCAPE = re.compile("%(?![0-9a-fA-F]{2}).{0,2}", re.DOTALL)
 _DATE_TIME = re.compile(
@@ -217,7 +218,8 @@ def _convert(text: str, schema: Mapping[str, Any], prefix: str) -> tuple[Any, st
         found = _INTEGER.fullmatch(text)
         if found is None:
             raise Invalid(f"{prefix}value {text}: an invalid integer: invalid syntax")
-        number = int(found[1] + found[2]) if len(found[2]) <= _MAX_DIGITS else _INT64
+        digits = found[2].lstrip("0")
+        number = int(f"{found[1]}0{digits}") if len(digits) <= _MAX_DIGITS else _INT64
         if not -_INT64 <= number < _INT64:
             raise Invalid(f"{prefix}value {text}: an invalid integer: value out of range")
         _check(number, schema, prefix)
@@ -251,17 +253,12 @@ def _check(value: Any, schema: Mapping[str, Any], prefix: str) -> None:
     elif isinstance(value, str):
         if len(value) < schema.get("minLength", 0):
             problem = f"minimum string length is {schema['minLength']}"
-        elif "pattern" in schema and not re.search(_anchored(schema["pattern"]), value, re.ASCII):
+        elif "pattern" in schema and not compiled(schema["pattern"]).search(value):
             problem = f'string doesn\'t match the regular expression "{schema["pattern"]}"'
         elif schema.get("format") == "date-time" and not _DATE_TIME.fullmatch(value):
             raise Invalid(f'{prefix}string doesn\'t match the format "date-time": {_DATE_TIME_ERROR}')
     if problem is not None:
         raise _refused(problem, value, schema, prefix)
-
-
-def _anchored(pattern: str) -> str:
-    """Let ``$`` match only the end of the text; for Python it also matches before a final line break."""
-    return re.sub(r"\$$", r"\\Z", pattern)
 
 
 def _check_enum(value: Any, schema: Mapping[str, Any], prefix: str) -> None:

@@ -11,6 +11,7 @@ import yaml  # type: ignore[import-untyped]
 
 from lakefs_ops.local.actions.yaml_loader import YamlLoader
 from lakefs_ops.local.errors import Refusal
+from lakefs_ops.local.patterns import InvalidPattern, compiled
 
 FOLDER = "_lakefs_actions/"
 """The prefix of the paths of action files."""
@@ -285,6 +286,6 @@ def glob_matches(glob: str, name: str) -> bool:
                 character, at = glob[at], at + 1
             pattern += re.escape(character)
     try:
-        return re.fullmatch(pattern, name, re.DOTALL) is not None
-    except re.error:
+        return compiled(pattern).fullmatch(name) is not None
+    except InvalidPattern:
         raise Refusal("syntax error in pattern") from None

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from lakefs_ops.local.patterns import compiled
+
 ALLOWED = "LAKEFSACTION_"
 """The prefix of the environment variables that hooks can read."""
 
-_VARIABLE = re.compile(r"\{\{ ?ENV\.(.*?) ?\}\}")
-_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_VARIABLE = compiled(r"\{\{ ?ENV\.(.*?) ?\}\}")
+_PART = re.compile(r"([0-9]++\.?+[0-9]*+|\.[0-9]++)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 

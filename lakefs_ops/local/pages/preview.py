@@ -36,7 +36,7 @@ IMAGES = {
     "image/avif": re.compile(rb"....ftypavi[fs]", re.DOTALL),
     "image/bmp": re.compile(rb"BM....\0\0\0\0....[\x0c\x28\x6c\x7c]\0\0\0", re.DOTALL),
     "image/svg+xml": re.compile(
-        rb"(\xef\xbb\xbf)?\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*|<!DOCTYPE[^>[]*>\s*)*<svg[\s>]", re.DOTALL
+        rb"(\xef\xbb\xbf)?\s*+(<\?xml(?>.*?\?>)\s*+)?+(<!--(?>.*?-->)\s*+|<!DOCTYPE[^>[]*+>\s*+)*+<svg[\s>]", re.DOTALL
     ),
 }
 """The images that are displayed, by the first bytes of their content; a browser runs no scripts in an image."""
@@ -58,7 +58,7 @@ FORMATS = {
 }
 """Formats that are not text, by the first bytes of their content."""
 
-_NUMBER = re.compile(r"\s*[-+]?(\d[\d,_]*)?\.?\d+(e[-+]?\d+)?%?\s*", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"\s*+[-+]?(\d[\d,_]*+)?+(\.\d++|(?<=\d))(e[-+]?\d++)?%?\s*+", re.IGNORECASE | re.ASCII)
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Any
+
+from lakefs_ops.local.patterns import InvalidPattern
+from lakefs_ops.local.patterns import compiled as compiled_pattern
 
 
 class InvalidGlob(Exception):
@@ -15,8 +19,8 @@ class InvalidGlob(Exception):
 
 
 @lru_cache(maxsize=1024)
-def compiled(glob: str) -> re.Pattern[str]:
-    """Return the regular expression that a whole name must match.
+def compiled(glob: str) -> Any:
+    """Return the pattern that a whole name must match.
 
     Raises:
         InvalidGlob: the glob is not valid.
@@ -45,7 +49,10 @@ def compiled(glob: str) -> re.Pattern[str]:
             at += 1
         else:
             out += re.escape(letter)
-    return re.compile(out + ")" * depth, re.DOTALL)
+    try:
+        return compiled_pattern(out + ")" * depth, dot_matches_newline=True)
+    except InvalidPattern:
+        raise InvalidGlob(f"invalid glob: {glob[:1000]}") from None
 
 
 def _one_of(glob: str, at: int) -> tuple[str, int]:

@@ -101,7 +101,7 @@ class Refs:
         if modifier == "^":
             if number == 0:
                 return commit
-            if number > len(commit.parents):
+            if not 0 < number <= len(commit.parents):
                 raise Invalid(INVALID)
             return self._commits.get(repository, commit.parents[number - 1])
         for _ in range(number):

@@ -12,6 +12,7 @@ import re
 import time
 import uuid
 from functools import partial
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
@@ -117,29 +118,31 @@ def _build_url(scheme: str, host: str, path: str | None, query: str | None, frag
 # texts --------------------------------------------------------------------------------------------------
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.ASCII)
+def _pattern(text: bytes) -> Any:
+    from lakefs_ops.local.patterns import compiled  # loaded late: most scripts use no patterns
+
+    return compiled(text)
 
 
-def _regexp_match(pattern: str, text: str) -> bool:
+def _regexp_match(pattern: bytes, text: bytes) -> bool:
     return _pattern(pattern).search(text) is not None
 
 
-def _regexp_compile(text: str) -> dict[str, Function]:
+def _regexp_compile(text: bytes) -> dict[str, Function]:
     pattern = _pattern(text)
 
-    def find_all_submatch(text: str, limit: int) -> list[list[str]]:
-        found = [[match[0], *match.groups("")] for match in pattern.finditer(text)]
-        return found if limit < 0 else found[:limit]
+    def find_all_submatch(text: bytes, limit: int) -> list[list[bytes]]:
+        found = islice(pattern.finditer(text), limit if limit >= 0 else None)
+        return [[match[0], *match.groups(b"")] for match in found]
 
-    def find_submatch(text: str) -> list[str]:
+    def find_submatch(text: bytes) -> list[bytes]:
         return next(iter(find_all_submatch(text, 1)), [])
 
     return {
-        "find": Function(lambda text: next(iter(find_submatch(text)), ""), str),
-        "find_all": Function(lambda text, limit: [found[0] for found in find_all_submatch(text, limit)], str, int),
-        "find_submatch": Function(find_submatch, str),
-        "find_all_submatch": Function(find_all_submatch, str, int),
+        "find": Function(lambda text: next(iter(find_submatch(text)), b""), bytes),
+        "find_all": Function(lambda text, limit: [found[0] for found in find_all_submatch(text, limit)], bytes, int),
+        "find_submatch": Function(find_submatch, bytes),
+        "find_all_submatch": Function(find_all_submatch, bytes, int),
     }
 
 
@@ -197,9 +200,9 @@ MODULES: Modules = {
         "build_url": Function(_build_url, str, str, str | None, str | None, str | None),
     },
     "regexp": {
-        "match": Function(_regexp_match, str, str),
+        "match": Function(_regexp_match, bytes, bytes),
         "quote_meta": Function(partial(re.sub, r"([\\.+*?()|\[\]{}^$])", r"\\\1"), str),
-        "compile": Function(_regexp_compile, str),
+        "compile": Function(_regexp_compile, bytes),
     },
     "strings": {
         "split": Function(_split, str, str),

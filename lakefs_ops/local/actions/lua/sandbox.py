@@ -26,7 +26,6 @@ MAX_OUTPUT = 16 << 20
 
 _CHUNK = b"lua"
 _PRELUDE = Path(__file__).with_name("prelude.lua").read_text()
-_REFUSAL = re.compile("<HookFailure>(.*?)</HookFailure>", re.DOTALL)
 _NEAR = re.compile(r" near '(.*)'$", re.DOTALL)
 
 
@@ -59,9 +58,9 @@ def run(source: str, variables: Mapping[str, Any], *, write: Callable[[str], obj
     if failure is None:
         return
     kind, message = map(as_text, failure)
-    refusal = _REFUSAL.search(message)
-    if refusal:
-        raise ScriptFailed(refusal[1])
+    refusal, closed, _ = message.partition("<HookFailure>")[2].partition("</HookFailure>")
+    if closed:
+        raise ScriptFailed(refusal)
     if kind == "syntax error":
         message = _NEAR.sub(r" near \1", message)
     raise ScriptFailed(f"{kind}: {message}")

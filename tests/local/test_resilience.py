@@ -1,0 +1,126 @@
+"""The server survives its own users: no request, object, glob or script may freeze or break it."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import time
+
+import pytest
+import requests
+
+from lakefs_ops.local.actions.definitions import glob_matches
+from lakefs_ops.local.actions.properties import WrongProperty, seconds, secret
+from lakefs_ops.local.pages.preview import _NUMBER, image
+from lakefs_ops.local.specification import read_parameters, specification
+from lakefs_ops.local.store.globs import compiled
+
+QUICK = 1.0
+"""More than enough for work in linear time, in seconds; the cases take minutes or years otherwise."""
+
+
+@pytest.fixture
+def quick():
+    start = time.process_time()
+    yield
+    assert time.process_time() - start < QUICK
+
+
+def call(server, method, path, **arguments):
+    session = requests.Session()
+    session.trust_env = False
+    with session:
+        arguments.setdefault("auth", (server.access_key_id, server.secret_access_key))
+        return session.request(method, f"{server.endpoint}{path}", timeout=30, allow_redirects=False, **arguments)
+
+
+def raw(server, request):
+    host, port = server.endpoint.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(request)
+        return connection.recv(1 << 16)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "data",
+    [b"<!---->" * 9000 + b"<x", b"<!--" * 16000, b"<?xml" + b" " * 60000, b"<!DOCTYPE " * 6000, b"<?xml?>" * 9000],
+)
+def test_an_image_is_recognized_in_linear_time(data):
+    assert image(data) == ""
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_number_is_recognized_in_linear_time():
+    assert not _NUMBER.fullmatch("1" * 60000 + "x")
+    assert not _NUMBER.fullmatch("1," * 30000)
+    assert not _NUMBER.fullmatch(" " * 60000 + "x")
+
+
+@pytest.mark.parametrize("text", ["1", "-1", "1,000", "1_0.5", ".5", "1,.5", "1e3", "1.5E-3%", " 7 "])
+def test_numbers(text):
+    assert _NUMBER.fullmatch(text)
+
+
+@pytest.mark.parametrize("text", ["", "-", ",", "1.", "1,", "e3", "1.5.", "_1"])
+def test_texts_that_are_not_numbers(text):
+    assert not _NUMBER.fullmatch(text)
+
+
+@pytest.mark.usefixtures("quick")
+def test_globs_match_in_linear_time():
+    assert not glob_matches("*a" * 40 + "b", "a" * 100)
+    assert not compiled("*a" * 40 + "b").fullmatch("a" * 100)
+    assert not compiled("{a,a}" * 40 + "b").fullmatch("a" * 40)
+
+
+@pytest.mark.usefixtures("quick")
+def test_properties_are_read_in_linear_time():
+    assert secret("{{ENV." * 10000) == "{{ENV." * 10000
+    with pytest.raises(WrongProperty):
+        seconds("1" * 60000)
+
+
+@pytest.mark.usefixtures("quick")
+def test_parameters_are_checked_in_linear_time():
+    operation = next(operation for operation in specification()[0] if operation.name == "getObject")
+    with pytest.raises(Exception, match="doesn't match the regular expression"):
+        read_parameters(operation, {"path": ["x"]}, {"range": "bytes=" + "-1" * 200 + "x"}, {})
+    operation = next(operation for operation in specification()[0] if operation.name == "listBranches")
+    with pytest.raises(Exception, match="an invalid integer"):
+        read_parameters(operation, {"amount": ["0" * 60000 + "x"]}, {}, {})
+
+
+def test_a_large_body_needs_credentials(server):
+    body = b'{"name": [' + b"1," * (1 << 18)
+    for path, status in (("repositories", 401), ("auth/login", 400), ("setup_lakefs", 400)):
+        answer = call(
+            server, "POST", f"/api/v1/{path}", data=body, auth=None, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == status, answer.text
+    answer = call(server, "POST", "/api/v1/repositories", data=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert "unexpected EOF" in answer.text
+
+
+def test_a_forged_token_is_not_parsed(server):
+    claims = base64.urlsafe_b64encode(b"[" * 9000).decode()
+    for headers in (
+        {"Authorization": f"Bearer e30.{claims}.AAAA"},
+        {"Cookie": f"internal_auth_session=e30.{claims}.AAAA", "Authorization": ""},
+    ):
+        answer = call(server, "GET", "/api/v1/user", auth=None, headers=headers)
+        assert answer.status_code == (401 if headers["Authorization"] else 200)
+
+
+def test_a_target_without_a_path_is_a_bad_request(server):
+    assert raw(server, b"GET * HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_negative_parent_is_invalid(server):
+    body = {"name": "negative", "storage_namespace": "local://negative"}
+    assert call(server, "POST", "/api/v1/repositories", json=body).status_code == 201
+    expected = call(server, "GET", "/api/v1/repositories/negative/refs/main%5E2/objects/ls")
+    for ref in ("main%5E-1", "main%5E-9"):
+        answer = call(server, "GET", f"/api/v1/repositories/negative/refs/{ref}/objects/ls")
+        assert (answer.status_code, answer.json()) == (expected.status_code, expected.json())
