@@ -37,6 +37,7 @@ from lakefs_ops.local.specification import (
     read_query,
     specification,
 )
+from lakefs_ops.local.store.database import NO_SPACE, is_disk_full
 from lakefs_ops.local.store.tasks import Tasks
 from lakefs_ops.local.uploads import receive_upload
 
@@ -129,9 +130,9 @@ class Application:
         except Broken as broken:
             await break_off(broken, scope["state"][TRANSPORT], receive, send)
             return
-        except Exception:
+        except Exception as error:
             logger.exception("%s %s", scope["method"], scope["path"])
-            answer, validated = _refused(Refusal("internal server error")), True
+            answer, validated = _refused(Refusal(NO_SPACE if is_disk_full(error) else "internal server error")), True
         if validated:
             answer.headers["X-Request-ID"] = request_id
         await _send(answer, send, self.pool, head=scope["method"] == "HEAD")

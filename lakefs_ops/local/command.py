@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from lakefs_ops.local.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from lakefs_ops.local.server import LocalLakeFS
+
+STOPPING = 8.0
+"""How long the server takes at most to stop, in seconds."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,17 +57,26 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         server.start()
-    except OSError as error:
-        _print(f"lakefs-ops: cannot start: {error}", error=True)
-        return 1
-    try:
         if arguments.sample:
             server.load_sample()
+    except OSError as error:
+        _print(f"lakefs-ops: cannot start: {error}", error=True)
+        server.stop()
+        return 1
+    try:
         _greet(server, arguments)
         stop.wait()
     finally:
+        threading.Thread(target=_exit_in_time, daemon=True).start()
         server.stop()
     return 0
+
+
+def _exit_in_time() -> None:
+    """End the process if requests or hooks hang; what the server acknowledged is on disk."""
+    time.sleep(STOPPING)
+    _print(f"lakefs-ops: requests or hooks were still running after {STOPPING:g} s and were abandoned", error=True)
+    os._exit(0)
 
 
 def _greet(server: LocalLakeFS, arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from lakefs_ops.local.store.lake import Lake
 
 USER = "quickstart"
 SAMPLE = "sample"
+LAST_PORT = (1 << 16) - 1
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -56,8 +58,9 @@ class LocalLakeFS:
         faults: the faults on demand.
 
     Raises:
-        ValueError: the well-known key pair is used on an address that other machines can reach.
-        OSError: the port is taken, or another process serves the data directory.
+        ValueError: the well-known key pair is used on an address that other machines can reach, or an argument is
+            not valid.
+        OSError: the port is taken, another process serves the data directory, or it cannot be used.
 
     Example:
         >>> with LocalLakeFS() as server:  # doctest: +SKIP
@@ -77,6 +80,10 @@ class LocalLakeFS:
         allow_import: Iterable[Path | str] = (),
         faults_endpoint: bool = False,
     ) -> None:
+        if not access_key_id.strip() or not secret_access_key.strip():
+            raise ValueError("the access key and the secret must not be empty")
+        if not 0 <= port <= LAST_PORT:
+            raise ValueError(f"the port must be between 0 and {LAST_PORT}, not {port}")
         if host not in LOOPBACK and secret_access_key == SECRET_ACCESS_KEY:
             raise ValueError(
                 f"other machines can reach {host}: choose an access key and a secret instead of the well-known pair"
@@ -122,9 +129,13 @@ class LocalLakeFS:
                 faults=self.faults,
                 faults_endpoint=self._faults_endpoint,
             )
-        except Refusal as refused:
+        except BaseException as error:
             listening.close()
-            raise OSError(refused.message) from None
+            if isinstance(error, Refusal):
+                raise OSError(error.message) from None
+            if isinstance(error, sqlite3.Error | ValueError | LookupError):
+                raise OSError(f"cannot use the data directory {directory}: {error}") from None
+            raise
         config = uvicorn.Config(
             self._application,
             lifespan="off",
@@ -151,9 +162,11 @@ class LocalLakeFS:
             repository = self._lake.create_repository(
                 name, f"local://{name}", default_branch="main", read_only=False, bare=False
             )
+            populate(self._lake, repository, USER)
         except Conflicting:
             return
-        populate(self._lake, repository, USER)
+        except sqlite3.Error as error:
+            raise OSError(f"cannot write the sample: {error}") from None
 
     def stop(self) -> None:
         """Stop the server, and remove a temporary data directory; a second call does nothing."""

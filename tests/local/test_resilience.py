@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import base64
+import errno
 import socket
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import requests
 
+from lakefs_ops.local import LocalLakeFS
+from lakefs_ops.local.actions.airflow import Airflow
 from lakefs_ops.local.actions.definitions import glob_matches
 from lakefs_ops.local.actions.properties import WrongProperty, seconds, secret
 from lakefs_ops.local.pages.preview import _NUMBER, image
 from lakefs_ops.local.specification import read_parameters, specification
+from lakefs_ops.local.store.blobs import Incoming
+from lakefs_ops.local.store.database import NO_SPACE, Database
 from lakefs_ops.local.store.globs import compiled
 
 QUICK = 1.0
@@ -124,3 +132,69 @@ def test_a_negative_parent_is_invalid(server):
     for ref in ("main%5E-1", "main%5E-9"):
         answer = call(server, "GET", f"/api/v1/repositories/negative/refs/{ref}/objects/ls")
         assert (answer.status_code, answer.json()) == (expected.status_code, expected.json())
+
+
+# starting and stopping ----------------------------------------------------------------------------------
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "lakefs_ops.local", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_what_prevents_a_start_is_said_in_one_sentence(tmp_path):
+    corrupt = tmp_path / "corrupt"
+    corrupt.mkdir()
+    (corrupt / "lakefs.db").write_bytes(b"not a database" * 1000)
+    (tmp_path / "file").touch()
+    for arguments, problem in (
+        (("--port", 0, "--data", corrupt), "file is not a database"),
+        (("--port", 0, "--data", tmp_path / "file"), "File exists"),
+        (("--port", 99999), "the port must be between 0 and 65535"),
+        (("--port", 0, "--host", "0.0.0.0", "--secret-access-key", ""), "must not be empty"),
+    ):
+        done = start(*arguments)
+        assert done.returncode == 1
+        assert problem in done.stderr
+        assert done.stderr.startswith("lakefs-ops: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_full_disk_is_an_error_with_its_cause(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with LocalLakeFS() as server:
+        body = {"name": "full", "storage_namespace": "local://full"}
+        assert call(server, "POST", "/api/v1/repositories", json=body).status_code == 201
+        monkeypatch.setattr(Incoming, "write", full)
+        answer = call(server, "POST", "/api/v1/repositories/full/branches/main/objects?path=a", data=b"1")
+        assert (answer.status_code, answer.json()) == (500, {"message": NO_SPACE})
+        database = server._lake.database.connection
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        monkeypatch.setattr(Database, "writing", limited(Database.writing, pages))
+        body = {"name": "b" * 60, "source": "main"}
+        codes = set()
+        for number in range(2000):
+            answer = call(server, "POST", "/api/v1/repositories/full/branches", json={**body, "name": f"b{number:060}"})
+            codes.add(answer.status_code)
+            if answer.status_code != 201:
+                break
+        assert answer.json() == {"message": NO_SPACE}
+
+
+def limited(writing, pages):
+    @contextmanager
+    def limited_writing(database):
+        database.connection.execute(f"PRAGMA max_page_count={pages}")
+        with writing(database) as connection:
+            yield connection
+
+    return limited_writing
+
+
+@pytest.mark.parametrize("path", ["", "/", "/prefix", "/prefix/"])
+def test_the_address_of_airflow_has_single_slashes(path):
+    properties = {"url": f"http://host{path}", "dag_id": "d", "username": "u", "password": "p"}
+    hook = Airflow("action", "hook", properties, None, None)
+    assert hook._address("d") == f"http://host{path.rstrip('/')}/api/v1/dags/d/dagRuns"

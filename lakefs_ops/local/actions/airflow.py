@@ -107,7 +107,9 @@ class Airflow:
             url = split_url(self._url)
         except HookFailed as failed:
             raise HookFailed(f"building dag run path: {failed}") from None
-        return url._replace(path=joined_path(unquote(url.path), "api/v1/dags", dag, "dagRuns", *run)).geturl()
+        return url._replace(
+            path=joined_path(unquote(url.path).rstrip("/"), "api/v1/dags", dag, "dagRuns", *run)
+        ).geturl()
 
     def _headers(self) -> dict[str, str]:
         pair = base64.b64encode(f"{self._user}:{self._password}".encode()).decode()

@@ -6,6 +6,7 @@ may lose the last ones, which is acceptable for a test server.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import sqlite3
 import threading
@@ -50,6 +51,9 @@ CREATE TABLE IF NOT EXISTS ranges (id TEXT PRIMARY KEY, data BLOB NOT NULL);
 FILE = "lakefs.db"
 """The name of the database in the data directory."""
 
+NO_SPACE = "no space left on the disk of the data directory"
+"""The message for a full disk."""
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -69,6 +73,13 @@ class Cache(OrderedDict[K, V]):
         super().__setitem__(key, value)
         while len(self) > self._size:
             self.popitem(last=False)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether an operation failed because the disk, or the user's share of it, is full."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class InUse(Refusal):
@@ -137,7 +148,8 @@ class Database:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 

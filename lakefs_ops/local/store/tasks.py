@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lakefs_ops.local.errors import Missing, Refusal
+from lakefs_ops.local.store.database import NO_SPACE, is_disk_full
 
 if TYPE_CHECKING:
     from lakefs_ops.local.store.lake import Lake
@@ -63,9 +64,10 @@ class Tasks:
             self._store(repository, id, done=True, result=work())
         except Refusal as refused:
             self._store(repository, id, done=True, error=refused.message)
-        except Exception:
+        except Exception as error:
             logger.exception("task %s", id)
-            self._store(repository, id, done=True, error="internal server error")
+            message = NO_SPACE if is_disk_full(error) else "internal server error"
+            self._store(repository, id, done=True, error=message)
 
     def _store(self, repository: int, id: str, *, done: bool, result: Any = None, error: str | None = None) -> None:
         state = {"done": done, "moment": time.time(), "start": self.run_id, "result": result, "error": error}
