@@ -21,7 +21,7 @@ from lakefs_ops.local.actions.runner import Runner
 from lakefs_ops.local.decoding import decode
 from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
 from lakefs_ops.local.faults import Broken, Faults, administer, break_off, strike
-from lakefs_ops.local.handlers import CHECK_USER_LATER, HANDLERS, INLINE
+from lakefs_ops.local.handlers import CHECK_USER_LATER, HANDLERS, HOOKED, INLINE
 from lakefs_ops.local.http import Answer, Request, as_json, as_text
 from lakefs_ops.local.identity import REFUSED, Identity
 from lakefs_ops.local.pages import answer as answer_page
@@ -178,7 +178,7 @@ class Application:
             if operation.name == UPLOAD:
                 await receive_upload(request, receive, self.pool)
             rules = self.faults.call(operation.name, names)
-            answer = await strike(rules, "before") or await self._handle(operation, request)
+            answer = await strike(rules, "before") or await self._handle(operation, request, receive)
             return await strike(rules, "after", answer) or answer, True
         finally:
             if request.upload is not None:
@@ -199,14 +199,19 @@ class Application:
             request.body, fitting = _decoded(operation, request.headers, body)
         return fitting
 
-    async def _handle(self, operation: Operation, request: Request) -> Answer:
-        handler = HANDLERS[operation.name]
+    async def _handle(self, operation: Operation, request: Request, receive: Receive) -> Answer:
+        handler, watch = HANDLERS[operation.name], None
         try:
             if operation.name in INLINE:
                 return handler(request)
+            if operation.name in HOOKED:
+                watch = asyncio.create_task(_cancel_when_disconnected(request, receive))
             return await asyncio.get_running_loop().run_in_executor(self.pool, handler, request)
         except Refusal as refusal:
             return _refused(refusal)
+        finally:
+            if watch is not None:
+                watch.cancel()
 
     def answer_hook(self, user: str, method: str, path: str, query: Mapping[str, str], body: Any) -> Answer:
         """Answer a request of a hook as if it came over the network.
@@ -303,6 +308,12 @@ def _paths() -> dict[str, dict[str, Any]]:
     for operation in specification()[0]:
         paths.setdefault(operation.path, {})[operation.method.lower()] = {"operationId": operation.name}
     return paths
+
+
+async def _cancel_when_disconnected(request: Request, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    request.cancellation.cancel()
 
 
 def _decoded(operation: Operation, headers: Mapping[str, str], body: bytes) -> tuple[Any, bool]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lakefs_ops.local.actions.cancellation import Cancellation
 from lakefs_ops.local.errors import Unauthenticated
 from lakefs_ops.local.identity import REFUSED
 from lakefs_ops.local.store import names
@@ -42,6 +43,7 @@ class Request:
         upload: the received file of an upload.
         upload_type: the media type of the upload.
         upload_problem: why the body of the upload cannot be read.
+        cancellation: cancels the hooks of the operation.
     """
 
     server: Application
@@ -53,6 +55,10 @@ class Request:
     upload: Incoming | None = None
     upload_type: str | None = None
     upload_problem: Exception | None = None
+    cancellation: Cancellation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cancellation = Cancellation(self.server.actions.cancellation)
 
     @property
     def lake(self) -> Lake:

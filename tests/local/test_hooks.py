@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from lakefs_ops.local import LocalLakeFS
+from lakefs_ops.local.actions import web
 from lakefs_ops.local.actions.conditions import InvalidCondition, holds
 from lakefs_ops.local.actions.definitions import InvalidAction, glob_matches, parse
 from lakefs_ops.local.actions.events import new_run_id
@@ -83,22 +84,27 @@ def receiver():
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(self.server.react())
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", "0" if not self.server.drips else "100")
             self.end_headers()
+            for _ in range(100 if self.server.drips else 0):
+                self.wfile.write(b".")
+                time.sleep(0.1)
 
         def log_message(self, *_):
             pass
 
-    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web.daemon_threads = True
-    web.react = lambda: 200
-    web.url = f"http://127.0.0.1:{web.server_address[1]}/"
-    thread = threading.Thread(target=web.serve_forever, args=(0.05,))
+    receiving = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    receiving.daemon_threads = True
+    receiving.handle_error = lambda *_: None
+    receiving.react = lambda: 200
+    receiving.drips = False
+    receiving.url = f"http://127.0.0.1:{receiving.server_address[1]}/"
+    thread = threading.Thread(target=receiving.serve_forever, args=(0.05,))
     thread.start()
-    yield web
-    web.shutdown()
+    yield receiving
+    receiving.shutdown()
     thread.join()
-    web.server_close()
+    receiving.server_close()
 
 
 # the sandbox --------------------------------------------------------------------------------------------
@@ -239,6 +245,60 @@ def test_others_do_not_wait_for_a_slow_hook(repository, receiver):
         release.set()
         waiting.join()
     assert answers == [201]
+
+
+@pytest.mark.parametrize("operation", ["commit", "merge"])
+def test_a_client_that_disconnects_cancels_the_operation(repository, receiver, operation):
+    called, gone = threading.Event(), threading.Event()
+
+    def react():
+        called.set()
+        assert gone.wait(20)
+        return 200
+
+    receiver.react = react
+    assert repository.call("POST", "/branches", json={"name": "dev", "source": "main"}).status_code == 201
+    repository.put("_lakefs_actions/hook.yaml", json.dumps(two_hooks(receiver.url, f"pre-{operation}")), branch="dev")
+    if operation == "merge":
+        assert repository.commit(branch="dev").status_code == 201
+    heads = [repository.call("GET", f"/branches/{branch}").json()["commit_id"] for branch in ("main", "dev")]
+    path = "/branches/dev/commits" if operation == "commit" else "/refs/dev/merge/main"
+    with pytest.raises(requests.Timeout):
+        repository.session.post(repository.base + path, json={"message": "m"}, timeout=(5, 1))
+    assert called.is_set()
+    # the run is stored although the receiver has not answered: its request was aborted
+    runs = f"/actions/runs?branch={'dev' if operation == 'commit' else 'main'}"
+    assert eventually(lambda: [run["status"] for run in repository.call("GET", runs).json()["results"]] == ["failed"])
+    gone.set()
+    time.sleep(0.2)
+    assert heads == [repository.call("GET", f"/branches/{branch}").json()["commit_id"] for branch in ("main", "dev")]
+
+
+def two_hooks(url, event):
+    hooks = [{"id": f"hook{number}", "type": "webhook", "properties": {"url": url}} for number in range(2)]
+    return {"name": "slow", "on": {event: None}, "hooks": hooks}
+
+
+def test_the_timeout_of_a_webhook_covers_a_response_that_drips(repository, receiver):
+    def react():
+        time.sleep(0.2)
+        return 200
+
+    receiver.react = react
+    receiver.drips = True
+    repository.webhook(receiver.url, timeout="1s")
+    begun = time.monotonic()
+    answer = repository.commit()
+    assert answer.status_code == 412
+    assert "deadline exceeded" in answer.json()["message"]
+    assert time.monotonic() - begun < 5
+
+
+def test_a_large_response_of_a_webhook_is_an_error(repository, receiver, monkeypatch):
+    monkeypatch.setattr(web, "MAX_RESPONSE", 0)
+    receiver.drips = True
+    repository.webhook(receiver.url)
+    assert "the response is larger than 0 MiB" in repository.commit().json()["message"]
 
 
 def test_the_server_stops_while_a_hook_runs(receiver):

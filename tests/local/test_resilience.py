@@ -196,5 +196,5 @@ def limited(writing, pages):
 @pytest.mark.parametrize("path", ["", "/", "/prefix", "/prefix/"])
 def test_the_address_of_airflow_has_single_slashes(path):
     properties = {"url": f"http://host{path}", "dag_id": "d", "username": "u", "password": "p"}
-    hook = Airflow("action", "hook", properties, None, None)
+    hook = Airflow("action", "hook", properties, None)
     assert hook._address("d") == f"http://host{path.rstrip('/')}/api/v1/dags/d/dagRuns"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 from urllib.parse import quote, unquote
 
+from lakefs_ops.local.actions.cancellation import HookFailed
 from lakefs_ops.local.actions.events import Event, to_json
 from lakefs_ops.local.actions.properties import WrongProperty, prefixed, required, seconds, secret
-from lakefs_ops.local.actions.web import Calls, HookFailed, split_url
+from lakefs_ops.local.actions.web import Calls, split_url
 from lakefs_ops.local.store.urls import joined_path
 
 REQUEST_TIMEOUT = 5.0
@@ -35,16 +35,13 @@ class Airflow:
         properties: ``url``, ``dag_id``, ``username``, ``password``, and optionally ``dag_conf``, ``wait_for_dag``,
             ``timeout``.
         calls: sends the requests.
-        stopping: set when the server stops.
 
     Raises:
         WrongProperty: a property is missing or has the wrong type.
     """
 
-    def __init__(
-        self, action: str, id: str, properties: Mapping[str, Any], calls: Calls, stopping: threading.Event
-    ) -> None:
-        self._action, self._id, self._calls, self._stopping = action, id, calls, stopping
+    def __init__(self, action: str, id: str, properties: Mapping[str, Any], calls: Calls) -> None:
+        self._action, self._id, self._calls = action, id, calls
         with prefixed("airflow hook url property: "):
             self._url = required(properties, "url")
         with prefixed("airflow hook DAG ID property: "):
@@ -85,8 +82,7 @@ class Airflow:
         deadline = time.monotonic() + self._timeout
         while True:
             remaining = deadline - time.monotonic()
-            if self._stopping.wait(max(0.0, min(INTERVAL, remaining))):
-                raise HookFailed("context canceled")
+            self._calls.cancellation.wait(max(0.0, min(INTERVAL, remaining)))
             if time.monotonic() >= deadline:
                 raise HookFailed("context deadline exceeded")
             log.write(f"Request:\nGET {url}\n")

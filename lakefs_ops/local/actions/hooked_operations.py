@@ -34,6 +34,7 @@ class HookedOperations:
         self._lake, self._repository = request.lake, repository
         self._runner: Runner = request.server.actions
         self._user = request.user
+        self._cancellation = request.cancellation
         self._committer: str = request.server.identity.committer
         self._versions = Versions(request.lake, repository, self._committer)
         self._branches = Branches(request.lake, repository)
@@ -206,7 +207,7 @@ class HookedOperations:
         )
 
     def _run_pre_hooks(self, event: Event, at: Resolved) -> None:
-        self._runner.run_pre_hooks(self._user, self._repository, event, at)
+        self._runner.run_pre_hooks(self._user, self._repository, event, at, self._cancellation)
 
     def _run_post_hooks(self, event: Event, at: Resolved) -> None:
         self._runner.run_post_hooks(self._user, self._repository, event, at)

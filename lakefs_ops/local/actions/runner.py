@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +11,14 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lakefs_ops.local.actions.airflow import Airflow
+from lakefs_ops.local.actions.cancellation import Cancellation, HookFailed
 from lakefs_ops.local.actions.conditions import InvalidCondition, holds
 from lakefs_ops.local.actions.definitions import FOLDER, Action, HookDefinition, InvalidAction, parse
 from lakefs_ops.local.actions.events import Event
 from lakefs_ops.local.actions.lua.hook import Lua
 from lakefs_ops.local.actions.properties import WrongProperty
 from lakefs_ops.local.actions.runs import Runs, time_text
-from lakefs_ops.local.actions.web import Calls, HookFailed
+from lakefs_ops.local.actions.web import Calls
 from lakefs_ops.local.actions.webhook import Webhook
 from lakefs_ops.local.errors import DataGone, Missing, Refusal, Unmet
 from lakefs_ops.local.http import Answer
@@ -67,19 +67,19 @@ class Runner:
 
     def __init__(self, lake: Lake, answer: Callable[[str, str, str, Mapping[str, str], Any], Answer]) -> None:
         self._lake, self._answer = lake, answer
-        self._calls = Calls()
-        self._stopping = threading.Event()
+        self.cancellation = Cancellation()
         self._pre = ThreadPoolExecutor(PRE_WORKERS, thread_name_prefix="lakefs-local-pre-hook")
         self._post = ThreadPoolExecutor(POST_WORKERS, thread_name_prefix="lakefs-local-post-hook")
 
     def close(self) -> None:
         """Abort the running hooks, and drop those that did not start."""
-        self._stopping.set()
-        self._calls.close()
+        self.cancellation.cancel()
         self._post.shutdown(wait=True, cancel_futures=True)
         self._pre.shutdown(wait=True, cancel_futures=True)
 
-    def run_pre_hooks(self, user: str, repository: Repository, event: Event, at: Resolved) -> None:
+    def run_pre_hooks(
+        self, user: str, repository: Repository, event: Event, at: Resolved, cancellation: Cancellation
+    ) -> None:
         """Run the hooks that can refuse an operation.
 
         Args:
@@ -87,15 +87,19 @@ class Runner:
             repository: its repository.
             event: the operation.
             at: where the actions are read.
+            cancellation: ends the hooks, and refuses the operation.
 
         Raises:
-            Unmet: a hook refuses.
+            Unmet: a hook refuses, or the operation is canceled.
             Refusal: the actions cannot be read or run.
         """
         try:
-            self._run(user, repository, event, at)
+            if self._run(user, repository, event, at, cancellation):
+                cancellation.check()
         except DataGone:
             raise
+        except HookFailed as canceled:
+            raise Unmet(str(canceled)) from None
         except Refusal as refused:
             prefix = f"{event.kind} hook aborted, run id '{event.run_id}': "
             raise type(refused)(prefix + refused.message) from None
@@ -112,7 +116,7 @@ class Runner:
 
     def _notify(self, user: str, repository: Repository, event: Event, at: Resolved) -> None:
         try:
-            self._run(user, repository, event, at)
+            self._run(user, repository, event, at, self.cancellation)
         except Refusal as refused:
             logger.debug("%s: %s", event.kind, refused.message)
         except Exception:
@@ -122,13 +126,15 @@ class Runner:
         first = next(Branches(self._lake, repository).entries(at, FOLDER), None)
         return first is not None and first[0].startswith(FOLDER)
 
-    def _run(self, user: str, repository: Repository, event: Event, at: Resolved) -> None:
+    def _run(self, user: str, repository: Repository, event: Event, at: Resolved, cancellation: Cancellation) -> bool:
+        """Run the hooks of an event; return whether there are any."""
         if not self._has_actions(repository, at):
-            return
+            return False
+        calls = Calls(cancellation)
         matched = [action for action in self._load(user, repository, at) if action.matches(event.kind, event.branch)]
-        chains = [chain for number, action in enumerate(matched) if (chain := self._tasks(user, number, action))]
+        chains = [chain for number, action in enumerate(matched) if (chain := self._tasks(user, number, action, calls))]
         if not chains:
-            return
+            return False
         others = [self._pre.submit(_run_chain, chain, event) for chain in chains[1:]]
         _run_chain(chains[0], event)
         for other in others:
@@ -139,6 +145,7 @@ class Runner:
         if failed:
             refusal = Unmet if any(task.refused for task in failed) else Refusal
             raise refusal(_joined([task.error for task in failed]))
+        return True
 
     # actions --------------------------------------------------------------------------------------------
 
@@ -192,21 +199,21 @@ class Runner:
             raise Refusal(f"HTTP {status}")
         return content
 
-    def _tasks(self, user: str, number: int, action: Action) -> list[_Task]:
+    def _tasks(self, user: str, number: int, action: Action, calls: Calls) -> list[_Task]:
         try:
             return [
-                _Task(f"{number:04d}_{at:04d}", action.name, hook, self._hook(user, action.name, hook))
+                _Task(f"{number:04d}_{at:04d}", action.name, hook, self._hook(user, action.name, hook, calls))
                 for at, hook in enumerate(action.hooks)
             ]
         except WrongProperty as wrong:
             raise Refusal(str(wrong)) from None
 
-    def _hook(self, user: str, action: str, hook: HookDefinition) -> Hook:
+    def _hook(self, user: str, action: str, hook: HookDefinition, calls: Calls) -> Hook:
         properties = hook.properties or {}
         if hook.kind == "webhook":
-            return Webhook(action, hook.id, properties, self._calls)
+            return Webhook(action, hook.id, properties, calls)
         if hook.kind == "airflow":
-            return Airflow(action, hook.id, properties, self._calls, self._stopping)
+            return Airflow(action, hook.id, properties, calls)
         return Lua(action, hook.id, properties, lambda *request: self._request(user, *request))
 
     def _request(

@@ -8,19 +8,23 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from lakefs_ops.local.actions.cancellation import Cancellation, HookFailed
+
 MAX_REDIRECTS = 10
+
+MAX_RESPONSE = 16 << 20
+"""Largest response to a hook, in bytes."""
+
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TO_GET = (301, 302, 303)
 _REDIRECTS = (*_TO_GET, 307, 308)
-
-
-class HookFailed(Exception):
-    """A hook that refuses, or that could not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +57,14 @@ def split_url(url: str) -> SplitResult:
 
 
 class Calls:
-    """The requests in flight; closing the server aborts them."""
+    """Sends the requests of hooks.
 
-    def __init__(self) -> None:
-        self._sockets: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._closed = False
+    Args:
+        cancellation: aborts the requests in flight.
+    """
 
-    def close(self) -> None:
-        """Abort all requests in flight and refuse new ones."""
-        with self._lock:
-            self._closed = True
-            for one in self._sockets:
-                try:
-                    one.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue  # already disconnected
+    def __init__(self, cancellation: Cancellation) -> None:
+        self.cancellation = cancellation
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, log: StringIO, timeout: float
@@ -81,10 +77,10 @@ class Calls:
             headers: the headers.
             body: the content, None without one.
             log: the log of the hook.
-            timeout: in seconds, redirects included.
+            timeout: in seconds, from the first connection to the end of the response, redirects included.
 
         Raises:
-            HookFailed: there was no response in time.
+            HookFailed: there was no response in time, or it is too large.
         """
         start = time.monotonic()
         try:
@@ -124,21 +120,39 @@ class Calls:
     ) -> tuple[http.client.HTTPResponse, bytes]:
         parts = split_url(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=max(deadline - time.monotonic(), 1e-3))
+        remaining = max(deadline - time.monotonic(), 1e-3)
+        connection = kind(parts.hostname or "", parts.port, timeout=remaining)
+        timer: threading.Timer | None = None
         try:
             connection.connect()
-            with self._lock:
-                if self._closed:
-                    raise OSError("the server is stopping")
-                self._sockets.add(connection.sock)
+            stop = partial(_disconnect, connection.sock)
+            timer = threading.Timer(max(deadline - time.monotonic(), 1e-3), stop)  # the timeout of a socket is per read
+            timer.start()
             target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
-            connection.request(method, target, body=body, headers=headers)
-            response = connection.getresponse()
-            return response, response.read()
+            with self.cancellation.stopping(stop):
+                connection.request(method, target, body=body, headers=headers)
+                response = connection.getresponse()
+                content = response.read(MAX_RESPONSE + 1)
+            if response.length and len(content) <= MAX_RESPONSE:
+                raise http.client.IncompleteRead(content, response.length)
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() >= deadline:
+                raise TimeoutError from None
+            raise
         finally:
-            with self._lock:
-                self._sockets.discard(connection.sock)
+            if timer is not None:
+                timer.cancel()
             connection.close()
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        if len(content) > MAX_RESPONSE:
+            raise ValueError(f"the response is larger than {MAX_RESPONSE >> 20} MiB")
+        return response, content
+
+
+def _disconnect(connected: socket.socket) -> None:
+    with suppress(OSError):  # already disconnected
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 def _problem(error: Exception, url: str) -> str:

@@ -7,9 +7,10 @@ from io import StringIO
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from lakefs_ops.local.actions.cancellation import HookFailed
 from lakefs_ops.local.actions.events import Event
 from lakefs_ops.local.actions.properties import Secret, WrongProperty, prefixed, seconds, secret
-from lakefs_ops.local.actions.web import Calls, HookFailed, split_url
+from lakefs_ops.local.actions.web import Calls, split_url
 
 TIMEOUT = 60.0
 """Default of the ``timeout`` property, in seconds."""

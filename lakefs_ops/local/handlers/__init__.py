@@ -46,3 +46,11 @@ INLINE = frozenset(
     }
 )  # fmt: skip
 """Operations fast enough to be answered on the event loop."""
+
+HOOKED = frozenset(
+    {
+        "cherryPick", "commit", "createBranch", "createTag", "deleteBranch", "deleteTag", "mergeIntoBranch",
+        "mergePullRequest", "revertBranch",
+    }
+)  # fmt: skip
+"""Operations whose hooks are canceled when the client disconnects (lakeFS 1.84, observed)."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
+from lakefs_ops.local.actions.cancellation import HookFailed
 from lakefs_ops.local.actions.events import NEVER, Event
 from lakefs_ops.local.actions.lua import sandbox
 from lakefs_ops.local.actions.lua.lakefs import Request
 from lakefs_ops.local.actions.properties import WrongProperty, filled, prefixed, required
-from lakefs_ops.local.actions.web import HookFailed
 
 
 class Lua:
