@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from lakefs_ops.local.actions.lua import sandbox, times
+from lakefs_ops.local.actions.cancellation import Cancellation, HookFailed
+from lakefs_ops.local.actions.lua import process, sandbox, times
 from lakefs_ops.local.actions.lua.sandbox import ScriptFailed, run
 
 
@@ -141,12 +145,48 @@ def test_endless_recursion_is_an_error():
     assert "stack overflow" in failure("local function f() return 1 + f() end\nf()")
 
 
-def test_output_without_end_is_an_error():
-    assert "the script printed too much" in failure("while true do print(string.rep('x', 1e6)) end")
+def in_process(code, cancellation=None):
+    printed = []
+    process.run(code, {}, write=printed.append, request=None, cancellation=cancellation or Cancellation())
+    return "".join(printed)
 
 
-def test_finalizers_are_refused():  # they would run without a limit
-    assert "__gc is not supported" in failure("setmetatable({}, {__gc = function() while true do end end})")
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("while true do print(string.rep('x', 1e6)) end", "printed too much"),
+        ("while true do pcall(string.rep, 'x', 1e8) end", "ran too long"),
+        ("for _ = 1, 1e9 do setmetatable({}, {__gc = function() while true do end end}) end", "ran too long"),
+        ("require('time').sleep(60 * 1000000000)", "ran too long"),
+        ("string.rep('x', 1e9)", "not enough memory"),
+    ],
+)
+def test_the_process_of_a_script_has_limits(monkeypatch, code, problem):
+    monkeypatch.setattr(process, "MAX_CPU_SECONDS", 1)
+    monkeypatch.setattr(process, "MAX_SECONDS", 2.0 if "sleep" in code else 60.0)
+    with pytest.raises(HookFailed, match=problem):
+        in_process(code)
+
+
+def test_a_finalizer_does_not_delay_the_result():
+    assert in_process("setmetatable({}, {__gc = function() while true do end end}) print(1)") == "1\n"
+
+
+def test_a_pattern_matches_in_linear_time():
+    assert in_process("print(require('regexp').match('(a*)*b', string.rep('a', 50000)))") == "false\n"
+
+
+def test_a_script_can_be_canceled():
+    cancellation = Cancellation()
+    threading.Timer(0.5, cancellation.cancel).start()
+    with pytest.raises(HookFailed, match="context canceled"):
+        in_process("require('time').sleep(60 * 1000000000)", cancellation)
+
+
+def test_the_process_of_a_script_imports_little():
+    code = "import sys, lakefs_ops.local.actions.lua.sandbox; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"lupa", "re2", "yaml", "uvicorn", "starlette", "pydantic"} & set(modules)
 
 
 def test_a_refusal_is_found_in_whatever_is_raised():

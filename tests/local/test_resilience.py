@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import errno
+import json
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 import requests
 
-from lakefs_ops.local import LocalLakeFS
+from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 from lakefs_ops.local.actions.airflow import Airflow
-from lakefs_ops.local.actions.definitions import glob_matches
+from lakefs_ops.local.actions.definitions import InvalidAction, glob_matches, parse
 from lakefs_ops.local.actions.properties import WrongProperty, seconds, secret
 from lakefs_ops.local.pages.preview import _NUMBER, image
 from lakefs_ops.local.specification import read_parameters, specification
@@ -198,3 +201,52 @@ def test_the_address_of_airflow_has_single_slashes(path):
     properties = {"url": f"http://host{path}", "dag_id": "d", "username": "u", "password": "p"}
     hook = Airflow("action", "hook", properties, None)
     assert hook._address("d") == f"http://host{path.rstrip('/')}/api/v1/dags/d/dagRuns"
+
+
+def test_aliases_cannot_blow_up_an_action_file():
+    lines = ["name: laughs", "on: {pre-commit: null}", "a0: &a0 [x, x, x, x, x, x, x, x]"]
+    lines += [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 8)}]" for at in range(1, 9)]
+    hook = "hooks: [{id: hook, type: lua, properties: {script: '', args: {a: *%s}}}]"
+    with pytest.raises(InvalidAction, match="document contains excessive aliasing"):
+        parse("\n".join([*lines, hook % "a8"]).encode())
+    with pytest.raises(InvalidAction):
+        parse(b"a: &a [*a]")
+    with pytest.raises(InvalidAction):
+        parse(b'a: "\\ud800"')
+    assert parse("\n".join([*lines[:4], hook % "a1"]).encode()).hooks[0].properties["args"] == {"a": [["x"] * 8] * 8}
+
+
+def test_a_signal_stops_the_server_while_requests_and_hooks_hang(process):
+    process.start("--faults")
+    server = SimpleNamespace(
+        endpoint=process.endpoint, access_key_id=ACCESS_KEY_ID, secret_access_key=SECRET_ACCESS_KEY
+    )
+    body = {"name": "hangs", "storage_namespace": "local://hangs"}
+    assert call(server, "POST", "/api/v1/repositories", json=body).status_code == 201
+    script = {"script": "require('time').sleep(60 * 1000000000)"}
+    action = {
+        "name": "sleeps",
+        "on": {"pre-commit": None},
+        "hooks": [{"id": "hook", "type": "lua", "properties": script}],
+    }
+    main = "/api/v1/repositories/hangs/branches/main"
+    path = f"{main}/objects?path=_lakefs_actions/a.yaml"
+    assert call(server, "POST", path, data=json.dumps(action)).status_code == 201
+    fault = {"operation": "listBranches", "action": "delay", "seconds": 60}
+    assert call(server, "POST", "/_faults", json=fault).status_code == 201
+    hanging = [
+        threading.Thread(target=hang, args=(server, "POST", f"{main}/commits"), kwargs={"json": {"message": "m"}}),
+        threading.Thread(target=hang, args=(server, "GET", "/api/v1/repositories/hangs/branches")),
+    ]
+    for thread in hanging:
+        thread.start()
+    time.sleep(2)
+    process.end()  # waits for 10 s
+    assert process.process.returncode == 0
+    for thread in hanging:
+        thread.join()
+
+
+def hang(server, *arguments, **options):
+    with suppress(requests.RequestException):
+        call(server, *arguments, **options)

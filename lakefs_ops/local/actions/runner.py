@@ -214,7 +214,7 @@ class Runner:
             return Webhook(action, hook.id, properties, calls)
         if hook.kind == "airflow":
             return Airflow(action, hook.id, properties, calls)
-        return Lua(action, hook.id, properties, lambda *request: self._request(user, *request))
+        return Lua(action, hook.id, properties, lambda *request: self._request(user, *request), calls.cancellation)
 
     def _request(
         self, user: str, method: str, segments: Sequence[str], query: Mapping[str, str], body: Any

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
-from lakefs_ops.local.actions.cancellation import HookFailed
+from lakefs_ops.local.actions.cancellation import Cancellation, HookFailed
 from lakefs_ops.local.actions.events import NEVER, Event
-from lakefs_ops.local.actions.lua import sandbox
-from lakefs_ops.local.actions.lua.lakefs import Request
+from lakefs_ops.local.actions.lua import process
+from lakefs_ops.local.actions.lua.process import Request
 from lakefs_ops.local.actions.properties import WrongProperty, filled, prefixed, required
 
 
@@ -21,13 +21,16 @@ class Lua:
         id: the hook's id.
         properties: ``script``, or ``script_path`` of an object, and optionally ``args``.
         request: sends a request to the server.
+        cancellation: ends the script.
 
     Raises:
         WrongProperty: a property is missing or has the wrong type.
     """
 
-    def __init__(self, action: str, id: str, properties: Mapping[str, Any], request: Request) -> None:
-        self._action, self._id, self._request = action, id, request
+    def __init__(
+        self, action: str, id: str, properties: Mapping[str, Any], request: Request, cancellation: Cancellation
+    ) -> None:
+        self._action, self._id, self._request, self._cancellation = action, id, request, cancellation
         arguments = properties.get("args", {})
         if not isinstance(arguments, dict):
             raise WrongProperty("'args' should be a map: wrong value type")
@@ -45,10 +48,9 @@ class Lua:
             HookFailed: the script refuses, fails, or cannot be loaded.
         """
         variables = {"username": event.committer or "", "args": self._arguments, "action": self._context(event)}
-        try:
-            sandbox.run(self._source(event), variables, write=log.write, request=self._request)
-        except sandbox.ScriptFailed as failed:
-            raise HookFailed(str(failed)) from None
+        process.run(
+            self._source(event), variables, write=log.write, request=self._request, cancellation=self._cancellation
+        )
 
     def _source(self, event: Event) -> str:
         if not self._is_path:

@@ -16,14 +16,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
-import yaml  # type: ignore[import-untyped]
-
 from lakefs_ops.local.actions.lua import times
 from lakefs_ops.local.actions.lua.values import Function, Modules
-from lakefs_ops.local.actions.yaml_loader import YamlLoader
-
-MAX_SLEEP = 60.0
-"""The longest time that a script can sleep at once, in seconds."""
 
 
 def _fail(message: str) -> None:
@@ -40,10 +34,16 @@ def _json_marshal(value: Any, options: dict[str, str] | None) -> str:
 
 
 def _yaml_marshal(value: Any) -> str:
+    import yaml  # type: ignore[import-untyped]  # loaded late: it takes time, and most scripts use none
+
     return str(yaml.safe_dump(value, allow_unicode=True)).removesuffix("...\n")
 
 
 def _yaml_unmarshal(data: bytes) -> Any:
+    import yaml
+
+    from lakefs_ops.local.actions.yaml_loader import YamlLoader
+
     return yaml.load(data, Loader=YamlLoader)  # noqa: S506  # a subclass of SafeLoader
 
 
@@ -151,7 +151,7 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _sleep(nanoseconds: int) -> int:
-    time.sleep(min(max(nanoseconds, 0) / times.SECOND, MAX_SLEEP))
+    time.sleep(max(nanoseconds, 0) / times.SECOND)
     return nanoseconds
 
 

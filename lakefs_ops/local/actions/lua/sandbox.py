@@ -1,4 +1,4 @@
-"""Runs a Lua script without files, processes, network or loading of code, within limits of work and memory.
+"""Runs a Lua script without files, processes, network or loading of code; `process` limits its time.
 
 This module and those that it imports hold no server objects: a script runs from plain data, and reaches the outside
 through two callbacks only, its output and its requests to lakeFS.
@@ -15,14 +15,8 @@ from lakefs_ops.local.actions.lua import lakefs
 from lakefs_ops.local.actions.lua.modules import MODULES
 from lakefs_ops.local.actions.lua.values import Values, as_text
 
-MAX_INSTRUCTIONS = 50_000_000
-"""How many instructions of Lua's virtual machine a script may execute."""
-
 MAX_MEMORY = 256 << 20
 """How much memory a script may allocate, in bytes."""
-
-MAX_OUTPUT = 16 << 20
-"""How much a script may print, in bytes."""
 
 _CHUNK = b"lua"
 _PRELUDE = Path(__file__).with_name("prelude.lua").read_text()
@@ -43,11 +37,10 @@ def run(source: str, variables: Mapping[str, Any], *, write: Callable[[str], obj
         request: sends its requests to lakeFS.
 
     Raises:
-        ScriptFailed: it cannot be parsed, raises an error, or exceeds a limit; or lupa is not installed.
+        ScriptFailed: it cannot be parsed, raises an error, or takes too much memory; or lupa is not installed.
     """
     runtime = _runtime()
-    limits = (MAX_INSTRUCTIONS, MAX_OUTPUT)
-    tools = runtime.execute(_PRELUDE, lambda text: write(as_text(text)), *limits, _CHUNK)
+    tools = runtime.execute(_PRELUDE, lambda text: write(as_text(text)), _CHUNK)
     values = Values(runtime, tools)
     for name, functions in {**MODULES, "lakefs": lakefs.functions(request)}.items():
         tools[b"provide"](name.encode(), values.to_lua(functions))
