@@ -214,15 +214,7 @@ class Application:
                 watch.cancel()
 
     def answer_hook(self, user: str, method: str, path: str, query: Mapping[str, str], body: Any) -> Answer:
-        """Answer a request of a hook as if it came over the network.
-
-        Args:
-            user: the id of the caller.
-            method: the HTTP method.
-            path: the path below ``/api/v1``.
-            query: the query parameters.
-            body: the JSON body, None without one.
-        """
+        """Answer a request of a hook as if it came over the network."""
         try:
             operation, parts = self._match(method, path)
             values, unbound = read_parameters(operation, {name: [text] for name, text in query.items()}, {}, parts)

@@ -190,11 +190,6 @@ class Faults:
 async def strike(rules: Iterable[Rule], when: When, answer: Answer | None = None) -> Answer | None:
     """Apply rules to a call.
 
-    Args:
-        rules: the rules that apply to the call.
-        when: the stage of the call.
-        answer: the answer, after the call took effect.
-
     Returns:
         The answer to send; None to continue.
 

@@ -85,11 +85,7 @@ class Request:
         return self.lake.repository(self.path["repository"], checked=False)
 
     def check_repository_name(self, argument: str = "repository") -> None:
-        """Validate the repository's name: lakeFS validates all names before it looks anything up.
-
-        Args:
-            argument: the name of the argument in a refusal.
-        """
+        """Validate the repository's name: lakeFS validates all names before it looks anything up."""
         names.check_repository(self.path["repository"], argument)
 
     def check_user(self) -> None:
@@ -98,11 +94,7 @@ class Request:
             raise Unauthenticated(REFUSED)
 
     def branch(self, argument: str = "branch") -> str:
-        """Return the branch of the path after validating its name and the repository's.
-
-        Args:
-            argument: the name of the argument in a refusal.
-        """
+        """Return the branch of the path after validating its name and the repository's."""
         self.check_repository_name()
         names.check_branch(self.path["branch"], argument)
         return self.path["branch"]

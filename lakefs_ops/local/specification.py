@@ -153,12 +153,6 @@ def read_parameters(
 ) -> tuple[dict[str, Any], PlainInvalid | None]:
     """Return the typed values of the parameters that were given, and what is wrong with one.
 
-    Args:
-        operation: the operation.
-        query: the parsed query.
-        headers: the headers, names in lower case.
-        path: the path parameters as sent.
-
     Returns:
         The values, and the first problem that lakeFS reports only after it checked the credentials.
 

@@ -29,13 +29,6 @@ INTERVAL = 5.0
 class Airflow:
     """One airflow hook.
 
-    Args:
-        action: the action's name.
-        id: the hook's id.
-        properties: ``url``, ``dag_id``, ``username``, ``password``, and optionally ``dag_conf``, ``wait_for_dag``,
-            ``timeout``.
-        calls: sends the requests.
-
     Raises:
         WrongProperty: a property is missing or has the wrong type.
     """

@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
 
 class HookedOperations:
-    """The operations on a repository, each with its pre and post hooks.
-
-    Args:
-        request: the request, whose user acts.
-        repository: the repository.
-    """
+    """The operations on a repository, each with its pre and post hooks."""
 
     def __init__(self, request: Request, repository: Repository) -> None:
         self._lake, self._repository = request.lake, repository

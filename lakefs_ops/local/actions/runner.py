@@ -82,13 +82,6 @@ class Runner:
     ) -> None:
         """Run the hooks that can refuse an operation.
 
-        Args:
-            user: the user of the operation.
-            repository: its repository.
-            event: the operation.
-            at: where the actions are read.
-            cancellation: ends the hooks, and refuses the operation.
-
         Raises:
             Unmet: a hook refuses, or the operation is canceled.
             Refusal: the actions cannot be read or run.

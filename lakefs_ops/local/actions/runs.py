@@ -17,12 +17,7 @@ RUN, HOOK_RUN, OUTPUT = "action_run", "hook_run", "hook_output"
 
 
 class Runs:
-    """The runs of one repository.
-
-    Args:
-        lake: where they are stored.
-        repository: the repository's number.
-    """
+    """The runs of one repository."""
 
     def __init__(self, lake: Lake, repository: int) -> None:
         self._lake, self._repository = lake, repository

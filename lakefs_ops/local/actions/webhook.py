@@ -21,12 +21,6 @@ _WRONG_FORMAT = "webhook wrong format"
 class Webhook:
     """One webhook.
 
-    Args:
-        action: the action's name.
-        id: the hook's id.
-        properties: ``url``, and optionally ``timeout``, ``query_params``, ``headers``.
-        calls: sends the request.
-
     Raises:
         WrongProperty: a property is missing or has the wrong type.
     """

@@ -41,9 +41,4 @@ def output(request: Request) -> Answer:
     return Answer(200, text.encode("utf-8", "surrogateescape"), headers)
 
 
-HANDLERS = {
-    "listRepositoryRuns": list_runs,
-    "getRun": get,
-    "listRunHooks": hooks,
-    "getRunHookOutput": output,
-}
+HANDLERS = {"listRepositoryRuns": list_runs, "getRun": get, "listRunHooks": hooks, "getRunHookOutput": output}

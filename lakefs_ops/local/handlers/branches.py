@@ -98,11 +98,7 @@ def cherry_pick(request: Request) -> Answer:
         raise Invalid("argument parentNumber: value should be greater than 0: invalid value: validation error")
     overrides = fields.get("commit_overrides") or {}
     created = HookedOperations(request, request.writable()).cherry_pick(
-        name,
-        fields["ref"],
-        parent_number=number,
-        message=overrides.get("message"),
-        metadata=overrides.get("metadata"),
+        name, fields["ref"], parent_number=number, message=overrides.get("message"), metadata=overrides.get("metadata")
     )
     return as_json(to_json(created), 201)
 

@@ -119,10 +119,6 @@ def differences(
         return value
 
     found = grouped(
-        pairs,
-        request.get("prefix", ""),
-        request.get("after", ""),
-        request.get("delimiter", ""),
-        skip_extensions=True,
+        pairs, request.get("prefix", ""), request.get("after", ""), request.get("delimiter", ""), skip_extensions=True
     )
     return page(((path, to_json(path, change)) for path, change in found), amount(request))

@@ -39,9 +39,4 @@ def symlink(request: Request) -> Answer:
     return as_json({"location": f"{repository.storage_namespace.rstrip('/')}/symlinks"}, 201)
 
 
-HANDLERS = {
-    "getMetaRange": location,
-    "getRange": location,
-    "getMetadataObject": stored,
-    "createSymlinkFile": symlink,
-}
+HANDLERS = {"getMetaRange": location, "getRange": location, "getMetadataObject": stored, "createSymlinkFile": symlink}

@@ -104,13 +104,7 @@ def _branches(request: Request) -> Branches:
 
 
 def check_write(request: Request, path: str, *, force: bool | None = None) -> Branches:
-    """Check in lakeFS's order that an object may be written on the branch, which need not exist.
-
-    Args:
-        request: the request.
-        path: the path of the object.
-        force: allow on a read-only repository, see `Request.writable`.
-    """
+    """Check in lakeFS's order that an object may be written on the branch, which need not exist."""
     name = request.branch()
     names.check_path(path)
     branches = Branches(request.lake, request.repository)

@@ -16,15 +16,7 @@ SYMBOLS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~", "conflict"
 
 
 def differences(visit: Visit, found: Iterable[dict[str, Any]], left: str, right: str, empty: Child) -> Markup:
-    """Return a table of differences.
-
-    Args:
-        visit: the request for the page.
-        found: the differences in the API's format.
-        left: the ref with the removed objects.
-        right: the ref with the other objects.
-        empty: shown if there are no differences.
-    """
+    """Return a table of differences."""
 
     def row(change: dict[str, Any]) -> Markup:
         kind = change["type"]

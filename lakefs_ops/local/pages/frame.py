@@ -105,14 +105,7 @@ def heading(title: Child, *tools: Child) -> Markup:
 
 
 def table(head: Iterable[str], rows: Iterable[Markup], empty: Child = "", numbers: Container[int] = ()) -> Markup:
-    """Return a table.
-
-    Args:
-        head: the titles of the columns.
-        rows: the rows.
-        empty: shown instead of a table without rows.
-        numbers: the indexes of columns with numbers.
-    """
+    """Return a table."""
     rows = list(rows)
     if not rows:
         return h("div", empty, class_="empty")
@@ -143,13 +136,7 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
 
 
 def paging(visit: Visit, following: str, *parts: str) -> Markup | None:
-    """Return the links to the first and the next page of a list, None if it has only one page.
-
-    Args:
-        visit: the request for the page.
-        following: the offset of the next page, empty on the last one.
-        parts: the address of the page in the repository.
-    """
+    """Return the links to the first and the next page of a list, None if it has only one page."""
     if not following and not visit.after:
         return None
     kept = {key: value for key, value in visit.query.items() if key != "after"}
@@ -290,15 +277,7 @@ def search(visit: Visit, label: str, name: str = "prefix") -> Markup:
 
 
 def choice(visit: Visit, name: str, current: str, values: Iterable[tuple[str, str]], *parts: str) -> Markup:
-    """Return links to the same page with other values of a parameter.
-
-    Args:
-        visit: the request for the page.
-        name: the parameter.
-        current: its current value.
-        values: pairs of a value and its label.
-        parts: the address of the page in the repository.
-    """
+    """Return links to the same page with other values of a parameter."""
     links = [
         h("a", label, href=visit.here(*parts, **{name: value}), aria_current=value == current and "true")
         for value, label in values

@@ -79,13 +79,7 @@ def image(data: bytes) -> str:
 
 
 def preview(visit: Visit, ref: str, about: dict[str, Any]) -> Markup:
-    """Return the preview of an object.
-
-    Args:
-        visit: the request for the page.
-        ref: the ref that holds the object.
-        about: the object's stats as answered by the API.
-    """
+    """Return the preview of an object."""
     path, whole = about["path"], about["size_bytes"]
     if not whole:
         return h("div", nothing("The object is empty."), class_="empty")

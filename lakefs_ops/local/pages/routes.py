@@ -49,16 +49,7 @@ def serves(path: str) -> bool:
 
 
 def answer(server: Application, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Answer a request for a page.
-
-    Args:
-        server: the running server.
-        method: the HTTP method.
-        path: the path as sent.
-        query: the query as sent.
-        headers: the headers, names in lower case.
-        body: the body as sent.
-    """
+    """Answer a request for a page."""
     visit = Visit(server, {}, _fields(query.encode("latin-1").decode("utf-8", "replace")), headers)
     if method not in ("GET", "HEAD") and (method, path) != ("POST", LOGIN):
         refused = _error_page(

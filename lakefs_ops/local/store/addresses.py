@@ -21,15 +21,7 @@ from lakefs_ops.local.store.trees import Entry
 from lakefs_ops.local.store.urls import Url, read_url
 
 SCHEME = "local"
-SCHEMES = {
-    "local": "local",
-    "s3": "s3",
-    "gs": "gs",
-    "http": "https",
-    "https": "https",
-    "mem": "mem",
-    "memory": "mem",
-}
+SCHEMES = {"local": "local", "s3": "s3", "gs": "gs", "http": "https", "https": "https", "mem": "mem", "memory": "mem"}
 """The schemes that lakeFS knows, each with its public form."""
 
 DATA = "data/"

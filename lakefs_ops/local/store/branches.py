@@ -66,9 +66,7 @@ class Branches:
     def find(self, name: str) -> Branch | None:
         """Return a branch, or None."""
         row = self.lake.database.row(
-            "SELECT id, commit_id, hidden FROM branches WHERE repository = ? AND id = ?",
-            self.repository.uid,
-            name,
+            "SELECT id, commit_id, hidden FROM branches WHERE repository = ? AND id = ?", self.repository.uid, name
         )
         return None if row is None else Branch(row[0], row[1], bool(row[2]))
 

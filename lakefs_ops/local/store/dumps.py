@@ -51,12 +51,6 @@ def check_bare(lake: Lake, repository: Repository) -> None:
 def restore(lake: Lake, repository: Repository, ids: Mapping[str, str], *, force: bool) -> None:
     """Fill a bare repository from a dump.
 
-    Args:
-        lake: the state.
-        repository: the repository.
-        ids: the ids of the parts, by their names in the API.
-        force: allow on a read-only repository.
-
     Raises:
         Forbidden: the repository is read-only.
         DataGone: its storage namespace has no such dump.

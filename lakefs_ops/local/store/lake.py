@@ -103,10 +103,6 @@ class Lake:
     def repository(self, name: str, *, checked: bool = True) -> Repository:
         """Return a repository.
 
-        Args:
-            name: the name.
-            checked: refuse an invalid name; otherwise it is just not found.
-
         Raises:
             Invalid: the name is not valid.
             Missing: the repository does not exist.

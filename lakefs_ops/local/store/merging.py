@@ -33,14 +33,7 @@ class Change(NamedTuple):
 
 
 def diff(trees: Trees, left: str, right: str, start: str = "") -> Iterator[Change]:
-    """Iterate over the differences of two trees, ordered by path.
-
-    Args:
-        trees: the store of the trees.
-        left: the tree to compare with.
-        right: the tree to compare.
-        start: start at this path.
-    """
+    """Iterate over the differences of two trees, ordered by path."""
     if left == right:
         return
     ours, theirs = trees.ranges(left), trees.ranges(right)
@@ -88,12 +81,6 @@ def merge(trees: Trees, base: str, source: str, destination: str, strategy: str 
 
 def replace(trees: Trees, tree: str, prefixes: Iterable[str], content: str) -> str | None:
     """Replace everything that starts with one of the prefixes by the records of another tree, as an import does.
-
-    Args:
-        trees: the store of the trees.
-        tree: the tree to start from.
-        prefixes: the prefixes to remove.
-        content: the tree whose records are added.
 
     Returns:
         The new tree, None if an added record conflicts with one that was not removed.

@@ -43,13 +43,7 @@ class Tasks:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def start(self, repository: int, prefix: str, work: Callable[[], Any]) -> str:
-        """Start a task; return its id.
-
-        Args:
-            repository: the repository's number.
-            prefix: the start of the id, which identifies the kind of task.
-            work: runs the task and returns its result.
-        """
+        """Start a task; return its id."""
         id = prefix + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(20))
         self._store(repository, id, done=False)
         self.submit(lambda: self._work(repository, id, work))

@@ -9,19 +9,12 @@ from typing import Any
 from lakefs_ops.local.actions.cancellation import Cancellation, HookFailed
 from lakefs_ops.local.actions.events import NEVER, Event
 from lakefs_ops.local.actions.lua import process
-from lakefs_ops.local.actions.lua.process import Request
+from lakefs_ops.local.actions.lua.lakefs import Request
 from lakefs_ops.local.actions.properties import WrongProperty, filled, prefixed, required
 
 
 class Lua:
     """One lua hook.
-
-    Args:
-        action: the action's name.
-        id: the hook's id.
-        properties: ``script``, or ``script_path`` of an object, and optionally ``args``.
-        request: sends a request to the server.
-        cancellation: ends the script.
 
     Raises:
         WrongProperty: a property is missing or has the wrong type.

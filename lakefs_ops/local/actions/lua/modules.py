@@ -166,20 +166,14 @@ MODULES: Modules = {
         "marshal": Function(_json_marshal, object, dict | None),
         "unmarshal": Function(json.loads, bytes),
     },
-    "encoding/yaml": {
-        "marshal": Function(_yaml_marshal, object),
-        "unmarshal": Function(_yaml_unmarshal, bytes),
-    },
+    "encoding/yaml": {"marshal": Function(_yaml_marshal, object), "unmarshal": Function(_yaml_unmarshal, bytes)},
     "encoding/base64": {
         "encode": Function(base64.b64encode, bytes),
         "decode": Function(_base64_decode, bytes),
         "url_encode": Function(lambda data: base64.urlsafe_b64encode(data).rstrip(b"="), bytes),
         "url_decode": Function(_base64_url_decode, bytes),
     },
-    "encoding/hex": {
-        "encode": Function(bytes.hex, bytes),
-        "decode": Function(bytes.fromhex, str),
-    },
+    "encoding/hex": {"encode": Function(bytes.hex, bytes), "decode": Function(bytes.fromhex, str)},
     "crypto/hmac": {
         "sign_sha256": Function(lambda message, key: hmac.digest(key, message, "sha256"), bytes, bytes),
         "sign_sha1": Function(lambda message, key: hmac.digest(key, message, "sha1"), bytes, bytes),

@@ -12,9 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from lakefs_ops.local.actions.cancellation import Cancellation, HookFailed
-
-Request = Callable[[str, Sequence[str], Mapping[str, str], Any], tuple[int, bytes]]
-"""Sends a request: method, path segments, query and JSON body in; status and body of the response out."""
+from lakefs_ops.local.actions.lua.lakefs import Request
 
 MAX_CPU_SECONDS = 3
 """Processor time that a script may use, in seconds."""

@@ -30,12 +30,6 @@ class ScriptFailed(Exception):
 def run(source: str, variables: Mapping[str, Any], *, write: Callable[[str], object], request: lakefs.Request) -> None:
     """Run a script.
 
-    Args:
-        source: the script.
-        variables: its global variables, of the types that JSON has.
-        write: receives its output.
-        request: sends its requests to lakeFS.
-
     Raises:
         ScriptFailed: it cannot be parsed, raises an error, or takes too much memory; or lupa is not installed.
     """
