@@ -111,7 +111,7 @@ def _converse(
 
 
 def _answer(request: Request, arguments: Sequence[Any]) -> tuple[int, str]:
-    """Return the status and the body of a response; the status is 0 if there is none."""
+    """Return the status and the body of a response; without a response, the status is 0."""
     try:
         status, content = request(*arguments)
     except Exception as error:
