@@ -18,6 +18,9 @@ NOT_WORTH_A_RETRY = (
     errors.TooLarge,
     errors.RangeNotSatisfiable,
     errors.NotSupported,
+    errors.RepositoryNotFound,
+    errors.RefNotFound,
+    errors.NotAnEndpoint,
 )
 """Errors that the next try would meet again: the task, its connection or its data must change first."""
 

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider.hooks.lakefs import LakeFSHook
-from airflow_provider.rendering import render_as_text, rendered_to_text
+from airflow_provider.rendering import TemplateFields, rendered_to_text
 from airflow_provider.retry import failing_for_good
+from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.errors import NoChanges
+
+IfNothing = Literal["fail", "skip", "succeed"]
+"""What a task does if there is nothing to commit or to merge."""
 
 
-class LakeFSOperator(BaseOperator):
+class LakeFSOperator(TemplateFields, BaseOperator):
     """The base class of the operators: one connection, and one client while the task runs.
 
     An error that a retry cannot fix, such as a conflict, a bad request or unknown credentials, fails the task without
     further tries (see `airflow_provider.retry.NOT_WORTH_A_RETRY`). All other errors count against ``retries`` as usual.
 
+    Template fields are rendered as `airflow_provider.rendering` describes, so ``render_template_as_native_obj`` has no
+    effect on them. A name that is None or empty after rendering fails the task.
+
     Args:
-        lakefs_conn_id: the id of the Airflow connection.
+        lakefs_conn_id: the id of the Airflow connection (templated).
     """
 
     ui_color = "#d5f2ea"
+    template_fields: tuple[str, ...] = ("lakefs_conn_id",)
 
     def __init__(self, *, lakefs_conn_id: str = LakeFSHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        render_as_text(self)
         self.lakefs_conn_id = lakefs_conn_id
 
-    @cached_property
+    @property
     def hook(self) -> LakeFSHook:
-        """The hook for the connection."""
+        """A hook for the connection."""
         return LakeFSHook(self.lakefs_conn_id)
 
     def execute(self, context: Context) -> Any:
@@ -53,3 +60,26 @@ class LakeFSOperator(BaseOperator):
             context: the context of the running task.
         """
         raise NotImplementedError
+
+    def nothing_to_do(self, if_nothing: IfNothing, error: NoChanges) -> None:
+        """Fail or skip the task because there is nothing to commit or to merge, or return if it is to succeed.
+
+        Args:
+            if_nothing: the operator's argument.
+            error: the error to fail with.
+        """
+        if if_nothing == "fail":
+            raise error
+        if if_nothing == "skip":
+            raise AirflowSkipException(str(error)) from error
+        self.log.info("%s", error)
+
+
+def check_choice(argument: str, value: object, choices: tuple[object, ...]) -> None:
+    """Check an argument that is one of a few values, in the operator's constructor.
+
+    Raises:
+        InvalidArgument: the value is not one of the choices.
+    """
+    if value not in choices:
+        raise InvalidArgument(f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -26,7 +26,7 @@ class LakeFSCreateBranchOperator(LakeFSOperator):
         repo: the repository's id (templated).
         branch: the new branch (templated).
         source_branch: the ref to create the branch from (templated).
-        lakefs_conn_id: the id of the Airflow connection.
+        lakefs_conn_id: the id of the Airflow connection (templated).
 
     Example:
         A branch for each run::
@@ -37,7 +37,7 @@ class LakeFSCreateBranchOperator(LakeFSOperator):
                 )
     """
 
-    template_fields = ("repo", "branch", "source_branch")
+    template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "source_branch")
     operator_extra_links = (LakeFSBranchLink(),)
 
     def __init__(self, *, repo: str, branch: str, source_branch: str, **kwargs: Any) -> None:
@@ -75,7 +75,7 @@ class LakeFSDeleteBranchOperator(LakeFSOperator):
     Args:
         repo: the repository's id (templated).
         branch: the branch (templated).
-        lakefs_conn_id: the id of the Airflow connection.
+        lakefs_conn_id: the id of the Airflow connection (templated).
 
     Example:
         Clean up after the run was published::
@@ -84,7 +84,7 @@ class LakeFSDeleteBranchOperator(LakeFSOperator):
                 LakeFSDeleteBranchOperator(task_id="delete_branch", branch="run-{{ ds_nodash }}")
     """
 
-    template_fields = ("repo", "branch")
+    template_fields = (*LakeFSOperator.template_fields, "repo", "branch")
 
     def __init__(self, *, repo: str, branch: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

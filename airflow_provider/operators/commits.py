@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_provider.links import LakeFSCommitLink
-from airflow_provider.operators.base import LakeFSOperator
+from airflow_provider.operators.base import IfNothing, LakeFSOperator, check_choice
+from airflow_provider.rendering import check_mapping
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,10 +31,12 @@ class LakeFSCommitOperator(LakeFSOperator):
         repo: the repository's id (templated).
         branch: the branch (templated).
         msg: the commit's message (templated).
-        metadata: further metadata of the commit (templated).
+        metadata: further metadata of the commit, a mapping; values that are None are left out (templated).
         allow_empty: create a commit even if nothing changed.
         date: the commit's date in Unix seconds, now by default.
-        lakefs_conn_id: the id of the Airflow connection.
+        if_nothing: what to do if the branch has no uncommitted changes: ``fail``, ``skip`` the task, or ``succeed``
+            with the id of the branch's newest commit.
+        lakefs_conn_id: the id of the Airflow connection (templated).
 
     Example:
         Commit the objects that earlier tasks wrote::
@@ -47,7 +50,8 @@ class LakeFSCommitOperator(LakeFSOperator):
                 )
     """
 
-    template_fields = ("repo", "branch", "msg", "metadata")
+    template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "msg", "metadata")
+    optional_fields = ("metadata",)
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012
     operator_extra_links = (LakeFSCommitLink(),)
 
@@ -60,32 +64,41 @@ class LakeFSCommitOperator(LakeFSOperator):
         metadata: Mapping[str, str] | None = None,
         allow_empty: bool | None = None,
         date: int | None = None,
+        if_nothing: IfNothing = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_mapping("metadata", metadata)
+        check_choice("if_nothing", if_nothing, get_args(IfNothing))
         self.repo = repo
         self.branch = branch
         self.msg = msg
         self.metadata = metadata
         self.allow_empty = allow_empty
         self.date = date
+        self.if_nothing = if_nothing
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Commit and return the commit's id."""
         from airflow_provider.step import commit_metadata, step_from_context
+        from lakefs_ops.errors import NoChanges
 
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.branch))
         step = step_from_context(context, client, self.repo)
-        commit_id = step.or_earlier_commit(
-            self.branch,
-            lambda: step.commit(
+        try:
+            commit_id = step.or_earlier_commit(
                 self.branch,
-                message=self.msg,
-                metadata=commit_metadata(context, self.metadata),
-                allow_empty=self.allow_empty,
-                date=self.date,
-            ),
-        )
+                lambda: step.commit(
+                    self.branch,
+                    message=self.msg,
+                    metadata=commit_metadata(context, self.metadata),
+                    allow_empty=self.allow_empty,
+                    date=self.date,
+                ),
+            )
+        except NoChanges as error:
+            self.nothing_to_do(self.if_nothing, error)
+            commit_id = client.branches.get(self.repo, self.branch).commit_id
         LakeFSCommitLink().push(context, client.links.commit(self.repo, commit_id))
         self.log.info("commit %s on branch %r of %r: %s", commit_id, self.branch, self.repo, self.msg)
         return commit_id
@@ -101,7 +114,7 @@ class LakeFSGetCommitOperator(LakeFSOperator):
     Args:
         repo: the repository's id (templated).
         ref: a branch, tag, commit id or expression such as ``main~1`` (templated).
-        lakefs_conn_id: the id of the Airflow connection.
+        lakefs_conn_id: the id of the Airflow connection (templated).
 
     Example:
         Remember the current commit of main::
@@ -110,7 +123,7 @@ class LakeFSGetCommitOperator(LakeFSOperator):
                 LakeFSGetCommitOperator(task_id="get_commit", ref="main")
     """
 
-    template_fields = ("repo", "ref")
+    template_fields = (*LakeFSOperator.template_fields, "repo", "ref")
     operator_extra_links = (LakeFSCommitLink(),)
 
     def __init__(self, *, repo: str, ref: str, **kwargs: Any) -> None:

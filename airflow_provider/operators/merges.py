@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
-from airflow_provider.operators.base import LakeFSOperator
+from airflow_provider.operators.base import IfNothing, LakeFSOperator, check_choice
+from airflow_provider.rendering import check_mapping
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from lakefs_ops.client import LakeFSClient
+
+
+SHOWN_CHANGES = 10
+"""How many uncommitted changes an error message lists."""
+
+_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_COMMIT_ID = re.compile("[0-9a-f]{64}")
 
 
 class LakeFSMergeOperator(LakeFSOperator):
@@ -23,21 +32,25 @@ class LakeFSMergeOperator(LakeFSOperator):
     Delivery: exactly one merge commit, even if requests or responses are lost, or the task is retried. The merge commit
     stores a key of DAG, run, task and map index; a retry, or a call whose response was lost, searches for it before it
     merges again. A *cleared* task merges new changes; without any, the result is the task's earlier merge commit. A
-    conflict fails the task without further tries, lists the paths, and leaves both branches unchanged.
+    conflict fails the task without further tries, lists the paths, and leaves both branches unchanged. If the source is
+    a branch with uncommitted changes, nothing is merged, because a merge would leave them out.
 
     XCom: the id of the merge commit.
 
     Args:
         repo: the repository's id (templated).
-        source_ref: the ref to merge, without its uncommitted changes (templated).
+        source_ref: the ref to merge (templated).
         destination_branch: the branch to merge into (templated).
         msg: the merge commit's message, ``Merge 'SOURCE' into 'DESTINATION'`` by default (templated).
-        metadata: further metadata of the merge commit (templated).
+        metadata: further metadata of the merge commit, a mapping; values that are None are left out (templated).
         strategy: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
         force: allow on a read-only repository.
         allow_empty: create a commit even if the source brings no changes.
         squash_merge: leave the source out of the commit's parents.
-        lakefs_conn_id: the id of the Airflow connection.
+        if_nothing: what to do if the source brings nothing: ``fail``, ``skip`` the task, or ``succeed`` with the id of
+            the destination's newest commit.
+        ignore_uncommitted: merge even if the source branch has uncommitted changes, which a merge leaves out.
+        lakefs_conn_id: the id of the Airflow connection (templated).
 
     Example:
         Publish the checked data of a run::
@@ -51,7 +64,8 @@ class LakeFSMergeOperator(LakeFSOperator):
                 )
     """
 
-    template_fields = ("repo", "source_ref", "destination_branch", "msg", "metadata")
+    template_fields = (*LakeFSOperator.template_fields, "repo", "source_ref", "destination_branch", "msg", "metadata")
+    optional_fields = ("msg", "metadata")
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012
     operator_extra_links = (LakeFSCommitLink(), LakeFSCompareLink())
 
@@ -67,9 +81,14 @@ class LakeFSMergeOperator(LakeFSOperator):
         force: bool | None = None,
         allow_empty: bool | None = None,
         squash_merge: bool | None = None,
+        if_nothing: IfNothing = "fail",
+        ignore_uncommitted: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_mapping("metadata", metadata)
+        check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
+        check_choice("if_nothing", if_nothing, get_args(IfNothing))
         self.repo = repo
         self.source_ref = source_ref
         self.destination_branch = destination_branch
@@ -79,29 +98,59 @@ class LakeFSMergeOperator(LakeFSOperator):
         self.force = force
         self.allow_empty = allow_empty
         self.squash_merge = squash_merge
+        self.if_nothing = if_nothing
+        self.ignore_uncommitted = ignore_uncommitted
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Merge and return the merge commit's id."""
         from airflow_provider.step import commit_metadata, step_from_context
+        from lakefs_ops.errors import NoChanges
 
         LakeFSCompareLink().push(context, client.links.compare(self.repo, self.destination_branch, self.source_ref))
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.destination_branch))
         step = step_from_context(context, client, self.repo)
-        merge_id = step.or_earlier_commit(
-            self.destination_branch,
-            lambda: step.merge(
-                self.source_ref,
+        if not self.ignore_uncommitted:
+            self._require_committed(client)
+        try:
+            merge_id = step.or_earlier_commit(
                 self.destination_branch,
-                message=self.msg,
-                metadata=commit_metadata(context, self.metadata),
-                strategy=self.strategy,
-                allow_empty=self.allow_empty,
-                force=self.force,
-                squash_merge=self.squash_merge,
-            ),
-        )
+                lambda: step.merge(
+                    self.source_ref,
+                    self.destination_branch,
+                    message=self.msg,
+                    metadata=commit_metadata(context, self.metadata),
+                    strategy=self.strategy,
+                    allow_empty=self.allow_empty,
+                    force=self.force,
+                    squash_merge=self.squash_merge,
+                ),
+            )
+        except NoChanges as error:
+            self.nothing_to_do(self.if_nothing, error)
+            merge_id = client.branches.get(self.repo, self.destination_branch).commit_id
         LakeFSCommitLink().push(context, client.links.commit(self.repo, merge_id))
         self.log.info(
             "merged %r into %r of %r as commit %s", self.source_ref, self.destination_branch, self.repo, merge_id
         )
         return merge_id
+
+    def _require_committed(self, client: LakeFSClient) -> None:
+        """Refuse to merge a branch with uncommitted changes, since they would be missing at the destination."""
+        from lakefs_ops.errors import BranchNotFound, DirtyBranch
+
+        if not _BRANCH.fullmatch(self.source_ref) or _COMMIT_ID.fullmatch(self.source_ref):
+            return
+        try:
+            changes = list(client.branches.diff(self.repo, self.source_ref, limit=SHOWN_CHANGES + 1))
+        except BranchNotFound:
+            return  # a tag or a short commit id, or the merge reports the missing ref
+        if changes:
+            shown = ", ".join(change.path for change in changes[:SHOWN_CHANGES])
+            url = client.links.objects(self.repo, self.source_ref)
+            raise DirtyBranch(
+                f"branch {self.source_ref!r} of {self.repo!r} has uncommitted changes, which a merge would leave out:"
+                f" {shown}{' and more' if len(changes) > SHOWN_CHANGES else ''}; commit or reset them, merge a commit's"
+                f" id, or set ignore_uncommitted=True; {url}",
+                branch=self.source_ref,
+                url=url,
+            )

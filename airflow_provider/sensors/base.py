@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider.hooks.lakefs import LakeFSHook
-from airflow_provider.rendering import render_as_text, rendered_to_text
+from airflow_provider.rendering import TemplateFields, rendered_to_text
 from airflow_provider.retry import failing_for_good
 from lakefs_ops.flows.waiting import TOLERANCE
 
@@ -42,7 +42,7 @@ GRACE = timedelta(seconds=60)
 """Time after the trigger's own timeout at which Airflow ends the deferral, in case the triggerer is down."""
 
 
-class LakeFSSensor(BaseSensorOperator):
+class LakeFSSensor(TemplateFields, BaseSensorOperator):
     """The base class of the sensors: polls one condition in all modes (``poke``, ``reschedule``, deferrable).
 
     On Airflow 3.3, the task state store keeps what the sensor has seen, so a sensor that is rescheduled, retried or
@@ -76,7 +76,6 @@ class LakeFSSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        render_as_text(self)
         self.lakefs_conn_id = lakefs_conn_id
         self.deferrable = deferrable
         self.tolerance = tolerance.total_seconds() if isinstance(tolerance, timedelta) else tolerance

@@ -42,6 +42,7 @@ class LakeFSCommitSensor(LakeFSSensor):
     """
 
     template_fields = ("repo", "branch", "prev_commit_id")
+    optional_fields = ("prev_commit_id",)
     operator_extra_links = (LakeFSCommitLink(),)
 
     def __init__(self, *, repo: str, branch: str, prev_commit_id: str | None = None, **kwargs: Any) -> None:

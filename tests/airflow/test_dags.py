@@ -270,4 +270,4 @@ def test_comes_back_from_the_database_with_its_links(store_dag: Callable[[DAG], 
         "upload": {"lakeFS object"},
         "wait": {"lakeFS commit"},
     }
-    assert tuple(stored.get_task("commit").template_fields) == ("repo", "branch", "msg", "metadata")
+    assert tuple(stored.get_task("commit").template_fields) == ("lakefs_conn_id", "repo", "branch", "msg", "metadata")

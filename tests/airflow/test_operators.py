@@ -47,7 +47,7 @@ def log(lakefs: Any, repository: str, ref: str) -> list[str]:
 
 @pytest.mark.parametrize("name", operators.__all__)
 def test_templated_fields_are_those_of_the_former_provider(name: str) -> None:
-    assert set(getattr(operators, name).template_fields) == TEMPLATED[name]
+    assert set(getattr(operators, name).template_fields) == TEMPLATED[name] | {"lakefs_conn_id"}
 
 
 def test_branch_and_object(lakefs, lakefs_repository: str, running: Running) -> None:

@@ -117,7 +117,7 @@ def test_commit_sensor_waits_for_a_branch_but_not_for_a_repository(
     sensor = LakeFSCommitSensor(task_id="wait", repo=lakefs_repository, branch="later")
     assert not sensor.poke(running(sensor))
     sensor = LakeFSCommitSensor(task_id="wait", repo="no-such-repository", branch="main")
-    with pytest.raises(RepositoryNotFound):
+    with pytest.raises(AirflowFailException, match="repository not found"):
         sensor.poke(running(sensor))
 
 

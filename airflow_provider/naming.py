@@ -1,0 +1,34 @@
+"""Branch names from DAG and run ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+MAX_READABLE = 80
+"""How many characters of the ids a branch name repeats; the hash after them tells longer ids apart."""
+
+
+def branch_id(*ids: object) -> str:
+    """Return a branch name for ids: valid, readable, and different for different ids.
+
+    In templates, the Airflow plugin `airflow_provider.plugin` offers it as ``macros.lakefs.branch_id``. Run ids are
+    unique only within their DAG, so pass the DAG's id, too.
+
+    Args:
+        *ids: what the branch belongs to, such as a DAG and its run; at least one, and none of them empty.
+
+    Raises:
+        ValueError: an id is missing.
+
+    Example:
+        >>> branch_id("daily", "manual__2026-01-02T12:00:00+00:00")
+        'daily-manual__2026-01-02T12-00-00-00-00-d8718dd610'
+    """
+    texts = ["" if one is None else str(one) for one in ids]
+    if not texts or "" in texts:
+        raise ValueError(f"branch_id needs ids that are not empty, got {ids!r}")
+    readable = re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(texts)).strip("-")[:MAX_READABLE]
+    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:10]
+    return f"{readable or 'run'}-{digest}"
