@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
 from lakefs_ops import errors
 
@@ -21,6 +21,8 @@ NOT_WORTH_A_RETRY = (
     errors.RepositoryNotFound,
     errors.RefNotFound,
     errors.NotAnEndpoint,
+    errors.UnpublishedChanges,
+    errors.Undone,
 )
 """Errors that the next try would meet again: the task, its connection or its data must change first."""
 
@@ -34,9 +36,12 @@ def failing_for_good() -> Iterator[None]:
 
     Raises:
         AirflowFailException: caused by an error that is not worth a retry.
+        AirflowSkipException: there is nothing to do, and the operator has ``if_nothing="skip"``.
     """
     try:
         yield
+    except errors.NothingToDo as error:
+        raise AirflowSkipException(str(error)) from error
     except NOT_WORTH_A_RETRY as error:
         if isinstance(error, WORTH_A_RETRY):
             raise

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lakefs_ops.errors import NoChanges
-from lakefs_ops.flows.attempts import find_commit
-from lakefs_ops.flows.step import Step
+from lakefs_ops.errors import NoChanges, Undone
+from lakefs_ops.flows.attempts import describe, find_commit
+from lakefs_ops.flows.history import is_undone
+from lakefs_ops.flows.step import IfNothing, Step
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -35,25 +36,35 @@ class TaskStep(Step):
 
     earlier_keys: tuple[str, ...] = ()
 
-    def or_earlier_commit(self, ref: str, act: Callable[[], str]) -> str:
+    def or_earlier_commit(self, ref: str, act: Callable[[IfNothing], str], if_nothing: IfNothing) -> str:
         """Return the result of a verb, or the task's commit from before it was cleared if nothing has changed since.
 
         Args:
             ref: the ref whose log is searched for the earlier commit.
-            act: runs the verb; returns the id of its commit.
+            act: runs the verb with its argument ``if_nothing``; returns the id of its commit.
+            if_nothing: what to do if there is nothing to do, and the task has no earlier commit.
 
         Raises:
             NoChanges: from ``act``, and the task has no earlier commit.
+            Undone: the task has an earlier commit, but its changes were undone since, for example by a revert.
         """
+        if not self.earlier_keys:
+            return act(if_nothing)
         try:
-            return act()
+            return act("fail")
         except NoChanges:
             # On any line of the history: the branch may have been merged, deleted and created again.
-            if not self.earlier_keys or not (
-                earlier := find_commit(self.client, self.repository, ref, *self.earlier_keys, first_parent=False)
-            ):
-                raise
-            log.info("no changes since this task was cleared; returning its earlier commit")
+            earlier = find_commit(self.client, self.repository, ref, *self.earlier_keys, first_parent=False)
+            if earlier is None:
+                return act(if_nothing)
+            if is_undone(self.client, self.repository, earlier, ref):
+                raise Undone(
+                    f"nothing has changed since this task was cleared, but the changes of its earlier commit"
+                    f" {describe(earlier)} are gone from {ref!r} of {self.repository!r}: a later commit undid them;"
+                    " revert that commit, or run the tasks that write the data again",
+                    commit_id=earlier.id,
+                ) from None
+            log.info("nothing has changed since this task was cleared; its earlier commit is %s", describe(earlier))
             return earlier.id
 
 

@@ -22,6 +22,7 @@ def main(arguments: list[str]) -> int:
     report.step("import Airflow")
     from airflow.utils.db import initdb
 
+    from airflow_provider.naming import branch_id
     from example_dags.airflow import weather_wap
 
     report.step("create Airflow's database")
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> int:
         report.step(f"schedule {month}")
         errors.clear()
         run = dag.test(run_conf={"month": month, "inbox": inbox, "repository": os.environ["WEATHER_REPOSITORY"]})
-        branch = f"airflow-{weather_wap.branch_id(run.run_id)}"
+        branch = branch_id(dag.dag_id, run.run_id)
         report.outcome(outcome(run, month, branch, errors))
     return 0
 

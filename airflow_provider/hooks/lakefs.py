@@ -54,6 +54,10 @@ class LakeFSHook(LegacyMethods, BaseHook):
         self._client: LakeFSClient | None = None
         self._poll_config: Config | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without open connections, so that a used hook can be pickled and copied."""
+        return self.__dict__ | {"_client": None, "_poller": None}
+
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return the connection form's standard fields for Airflow 3.1; later versions read the provider metadata."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider.hooks.lakefs import LakeFSHook
 from airflow_provider.rendering import TemplateFields, rendered_to_text
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from lakefs_ops.client import LakeFSClient
-    from lakefs_ops.errors import NoChanges
-
-IfNothing = Literal["fail", "skip", "succeed"]
-"""What a task does if there is nothing to commit or to merge."""
 
 
 class LakeFSOperator(TemplateFields, BaseOperator):
@@ -61,18 +57,9 @@ class LakeFSOperator(TemplateFields, BaseOperator):
         """
         raise NotImplementedError
 
-    def nothing_to_do(self, if_nothing: IfNothing, error: NoChanges) -> None:
-        """Fail or skip the task because there is nothing to commit or to merge, or return if it is to succeed.
 
-        Args:
-            if_nothing: the operator's argument.
-            error: the error to fail with.
-        """
-        if if_nothing == "fail":
-            raise error
-        if if_nothing == "skip":
-            raise AirflowSkipException(str(error)) from error
-        self.log.info("%s", error)
+IF_NOTHING = ("fail", "skip", "succeed")
+"""The values of `lakefs_ops.flows.step.IfNothing`, which is imported only by running tasks."""
 
 
 def check_choice(argument: str, value: object, choices: tuple[object, ...]) -> None:

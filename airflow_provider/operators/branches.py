@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class LakeFSCreateBranchOperator(LakeFSOperator):
-    """Create a branch, or accept it if it exists as wanted.
+    """Create a branch for the DAG run.
 
-    Delivery: another try changes nothing. An existing branch is accepted if it points to the source's commit, or if an
-    earlier try may have created it and only tasks of this run have committed on it. Any other branch with this name
-    fails the task; the message describes its newest commit.
+    Delivery: another try changes nothing. The branch starts with an empty commit that stores the key of the DAG run, so
+    an existing branch is accepted only if a task of this run created it. Any other branch with this name fails the
+    task; the message describes its newest commit.
 
     XCom: the id of the commit that the branch points to.
 
@@ -66,7 +66,10 @@ class LakeFSCreateBranchOperator(LakeFSOperator):
 
 
 class LakeFSDeleteBranchOperator(LakeFSOperator):
-    """Delete a branch with its uncommitted changes, if it exists; its commits are kept.
+    """Delete a branch, if it exists and everything on it is published; its commits are kept.
+
+    A branch is kept, and the task fails without further tries, if it has uncommitted changes, or objects that are not
+    merged into the branch ``into``.
 
     Delivery: another try changes nothing; a branch that does not exist is not an error.
 
@@ -75,6 +78,8 @@ class LakeFSDeleteBranchOperator(LakeFSOperator):
     Args:
         repo: the repository's id (templated).
         branch: the branch (templated).
+        into: the branch with the published data, by default the repository's default branch (templated).
+        discard: delete the branch even if it has unpublished changes, which are then lost.
         lakefs_conn_id: the id of the Airflow connection (templated).
 
     Example:
@@ -84,16 +89,21 @@ class LakeFSDeleteBranchOperator(LakeFSOperator):
                 LakeFSDeleteBranchOperator(task_id="delete_branch", branch="run-{{ ds_nodash }}")
     """
 
-    template_fields = (*LakeFSOperator.template_fields, "repo", "branch")
+    template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "into")
+    optional_fields = ("into",)
 
-    def __init__(self, *, repo: str, branch: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, repo: str, branch: str, into: str | None = None, discard: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.repo = repo
         self.branch = branch
+        self.into = into
+        self.discard = discard
 
     def work(self, client: LakeFSClient, context: Context) -> None:
         """Delete the branch."""
         from lakefs_ops.flows.ensure import delete_branch_if_exists
 
-        existed = delete_branch_if_exists(client, self.repo, self.branch)
+        existed = delete_branch_if_exists(client, self.repo, self.branch, discard=self.discard, into=self.into)
         self.log.info("branch %r of %r %s", self.branch, self.repo, "deleted" if existed else "did not exist")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
-from airflow_provider.operators.base import IfNothing, LakeFSOperator, check_choice
+from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
 from airflow_provider.rendering import check_mapping
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.flows.step import IfNothing
 
 
 class LakeFSCommitOperator(LakeFSOperator):
@@ -69,7 +70,7 @@ class LakeFSCommitOperator(LakeFSOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_mapping("metadata", metadata)
-        check_choice("if_nothing", if_nothing, get_args(IfNothing))
+        check_choice("if_nothing", if_nothing, IF_NOTHING)
         self.repo = repo
         self.branch = branch
         self.msg = msg
@@ -81,26 +82,23 @@ class LakeFSCommitOperator(LakeFSOperator):
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Commit and return the commit's id."""
         from airflow_provider.step import commit_metadata, step_from_context
-        from lakefs_ops.errors import NoChanges
 
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.branch))
         step = step_from_context(context, client, self.repo)
-        try:
-            commit_id = step.or_earlier_commit(
+        commit_id = step.or_earlier_commit(
+            self.branch,
+            lambda if_nothing: step.commit(
                 self.branch,
-                lambda: step.commit(
-                    self.branch,
-                    message=self.msg,
-                    metadata=commit_metadata(context, self.metadata),
-                    allow_empty=self.allow_empty,
-                    date=self.date,
-                ),
-            )
-        except NoChanges as error:
-            self.nothing_to_do(self.if_nothing, error)
-            commit_id = client.branches.get(self.repo, self.branch).commit_id
+                message=self.msg,
+                metadata=commit_metadata(context, self.metadata),
+                allow_empty=self.allow_empty,
+                date=self.date,
+                if_nothing=if_nothing,
+            ),
+            self.if_nothing,
+        )
         LakeFSCommitLink().push(context, client.links.commit(self.repo, commit_id))
-        self.log.info("commit %s on branch %r of %r: %s", commit_id, self.branch, self.repo, self.msg)
+        self.log.info("branch %r of %r has commit %s", self.branch, self.repo, commit_id)
         return commit_id
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
-from airflow_provider.operators.base import IfNothing, LakeFSOperator, check_choice
+from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
 from airflow_provider.rendering import check_mapping
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.flows.step import IfNothing
 
 
 SHOWN_CHANGES = 10
@@ -48,7 +49,7 @@ class LakeFSMergeOperator(LakeFSOperator):
         allow_empty: create a commit even if the source brings no changes.
         squash_merge: leave the source out of the commit's parents.
         if_nothing: what to do if the source brings nothing: ``fail``, ``skip`` the task, or ``succeed`` with the id of
-            the destination's newest commit.
+            the destination's commit that already includes it.
         ignore_uncommitted: merge even if the source branch has uncommitted changes, which a merge leaves out.
         lakefs_conn_id: the id of the Airflow connection (templated).
 
@@ -88,7 +89,7 @@ class LakeFSMergeOperator(LakeFSOperator):
         super().__init__(**kwargs)
         check_mapping("metadata", metadata)
         check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
-        check_choice("if_nothing", if_nothing, get_args(IfNothing))
+        check_choice("if_nothing", if_nothing, IF_NOTHING)
         self.repo = repo
         self.source_ref = source_ref
         self.destination_branch = destination_branch
@@ -104,33 +105,30 @@ class LakeFSMergeOperator(LakeFSOperator):
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Merge and return the merge commit's id."""
         from airflow_provider.step import commit_metadata, step_from_context
-        from lakefs_ops.errors import NoChanges
 
         LakeFSCompareLink().push(context, client.links.compare(self.repo, self.destination_branch, self.source_ref))
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.destination_branch))
         step = step_from_context(context, client, self.repo)
         if not self.ignore_uncommitted:
             self._require_committed(client)
-        try:
-            merge_id = step.or_earlier_commit(
+        merge_id = step.or_earlier_commit(
+            self.destination_branch,
+            lambda if_nothing: step.merge(
+                self.source_ref,
                 self.destination_branch,
-                lambda: step.merge(
-                    self.source_ref,
-                    self.destination_branch,
-                    message=self.msg,
-                    metadata=commit_metadata(context, self.metadata),
-                    strategy=self.strategy,
-                    allow_empty=self.allow_empty,
-                    force=self.force,
-                    squash_merge=self.squash_merge,
-                ),
-            )
-        except NoChanges as error:
-            self.nothing_to_do(self.if_nothing, error)
-            merge_id = client.branches.get(self.repo, self.destination_branch).commit_id
+                message=self.msg,
+                metadata=commit_metadata(context, self.metadata),
+                strategy=self.strategy,
+                allow_empty=self.allow_empty,
+                force=self.force,
+                squash_merge=self.squash_merge,
+                if_nothing=if_nothing,
+            ),
+            self.if_nothing,
+        )
         LakeFSCommitLink().push(context, client.links.commit(self.repo, merge_id))
         self.log.info(
-            "merged %r into %r of %r as commit %s", self.source_ref, self.destination_branch, self.repo, merge_id
+            "branch %r of %r has %r with commit %s", self.destination_branch, self.repo, self.source_ref, merge_id
         )
         return merge_id
 

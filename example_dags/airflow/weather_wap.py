@@ -11,7 +11,6 @@ example ``airflow dags trigger weather_wap --conf '{"month": "2013-02"}'``.
 from __future__ import annotations
 
 import logging
-import re
 from datetime import timedelta
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
@@ -29,14 +28,9 @@ from example_dags import weather
 CONNECTION = "lakefs_default"
 REPOSITORY = "{{ params.repository }}"
 MONTH = "{{ params.month }}"
-BRANCH = "airflow-{{ run_id | branch_id }}"
+BRANCH = "{{ macros.lakefs.branch_id(dag.dag_id, run_id) }}"
 
 log = logging.getLogger(__name__)
-
-
-def branch_id(text: str) -> str:
-    """Return the text with all characters replaced that a branch name must not contain."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
 
 
 @dag(
@@ -55,7 +49,6 @@ def branch_id(text: str) -> str:
         "retries": 2,
         "retry_delay": timedelta(seconds=10),
     },
-    user_defined_filters={"branch_id": branch_id},
     tags=["lakefs", "example"],
 )
 def weather_wap() -> None:

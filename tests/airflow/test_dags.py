@@ -79,14 +79,14 @@ def test_write_commit_merge(
     run = run_dag(dag)
 
     assert run.state == "success", states(run)
-    published, landed, opened, created = lakefs.client.refs.log(repo, "main")
+    published, landed, branched, created = lakefs.client.refs.log(repo, "main")
     assert [published.message, landed.message, created.message] == ["Publish", "Land publish", "Repository created"]
     assert published.parents == [created.id, landed.id]
     assert landed.metadata["by"] == "commit"
     assert landed.metadata["::lakefs::Airflow::dag_run_id"] == run.run_id
     assert "tasks/commit" in landed.metadata["::lakefs::Airflow::url[url:ui]"]
     assert "None" not in landed.metadata.values()
-    assert xcom(run, "create") == opened.id
+    assert (xcom(run, "create"), branched.parents) == (branched.id, [created.id])
     assert (xcom(run, "commit"), xcom(run, "get")["id"], xcom(run, "merge")) == (landed.id, landed.id, published.id)
     assert xcom(run, "read") == "a,b\n1,2\n"
     assert xcom(run, "merge", "_link_LakeFSCommitLink") == lakefs.client.links.commit(repo, published.id)

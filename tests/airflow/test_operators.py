@@ -26,7 +26,7 @@ Running = Callable[..., dict[str, Any]]
 
 TEMPLATED = {
     "LakeFSCreateBranchOperator": {"repo", "branch", "source_branch"},
-    "LakeFSDeleteBranchOperator": {"repo", "branch"},
+    "LakeFSDeleteBranchOperator": {"repo", "branch", "into"},
     "LakeFSUploadOperator": {"repo", "branch", "path"},
     "LakeFSCommitOperator": {"repo", "branch", "msg", "metadata"},
     "LakeFSMergeOperator": {"repo", "source_ref", "destination_branch", "msg", "metadata"},
@@ -54,7 +54,8 @@ def test_branch_and_object(lakefs, lakefs_repository: str, running: Running) -> 
     repo = lakefs_repository
     create = LakeFSCreateBranchOperator(task_id="create", repo=repo, branch="dev", source_branch="main")
     context = running(create)
-    assert create.execute(context) == lakefs.client.branches.get(repo, "dev").commit_id
+    first = lakefs.client.commits.get(repo, create.execute(context))
+    assert (first.id, first.parents) == (lakefs.client.branches.get(repo, "dev").commit_id, [head])
     assert context["ti"].xcoms[LakeFSBranchLink().xcom_key] == lakefs.client.links.objects(repo, "dev")
 
     upload = LakeFSUploadOperator(
@@ -69,8 +70,7 @@ def test_branch_and_object(lakefs, lakefs_repository: str, running: Running) -> 
     read = LakeFSGetObjectOperator(task_id="read", repo=repo, ref="dev", path="a/{{ ds }}")
     assert read.execute(running(read)) == "{{ Grüße }}"
 
-    lakefs.client.branches.reset(repo, "dev", type="reset")
-    delete = LakeFSDeleteBranchOperator(task_id="delete", repo=repo, branch="dev")
+    delete = LakeFSDeleteBranchOperator(task_id="delete", repo=repo, branch="dev", discard=True)
     assert delete.execute(running(delete)) is None
     assert delete.execute(running(delete, try_number=2)) is None
     assert [branch.id for branch in lakefs.client.branches.list(repo)] == ["main"]

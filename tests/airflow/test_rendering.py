@@ -73,7 +73,7 @@ def test_a_name_without_a_text_is_refused(cls: Any, field: str, native: bool) ->
         refused += [
             (template, value, "must not be empty")
             for template, value in (
-                ("{{ value }}", None), ("{{ value }}", ""), ("{{ none }}", None), ("run-{{ value }}", None), (None, None),
+                ("{{ value }}", None), ("{{ value }}", ""), ("{{ none }}", None), ("run-{{ value }}", None), (None, 0),
             )
         ]  # fmt: skip
     for template, value, expected in refused:
