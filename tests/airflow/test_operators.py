@@ -52,6 +52,7 @@ def test_templated_fields_are_those_of_the_former_provider(name: str) -> None:
 
 def test_branch_and_object(lakefs, lakefs_repository: str, running: Running) -> None:
     repo = lakefs_repository
+    head = lakefs.client.branches.get(repo, "main").commit_id
     create = LakeFSCreateBranchOperator(task_id="create", repo=repo, branch="dev", source_branch="main")
     context = running(create)
     first = lakefs.client.commits.get(repo, create.execute(context))

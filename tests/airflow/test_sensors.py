@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from pytest_mock import MockerFixture
 
-from airflow_provider.exceptions import RepositoryNotFound, Unavailable
+from airflow_provider.exceptions import Unavailable
 from airflow_provider.links import LakeFSCommitLink, LakeFSObjectLink
 from airflow_provider.sensors import LakeFSCommitSensor, LakeFSFileSensor
 from airflow_provider.sensors import base as sensors
