@@ -587,28 +587,30 @@ class World:
         return f"{self.count} {'bad' if self.chance(0.08) else 'good'}"
 
     def writes(self, name):
-        names = [path for path in (f"{name}/{self.random.randrange(3)}", "shared") if self.chance(0.6)]
-        return {path: self.content() for path in names}
+        shared = ["shared"] if name == "second" and self.chance(0.3) else []
+        return {path: self.content() for path in [f"{name}/{self.random.randrange(3)}", *shared] if self.chance(0.9)}
 
     def plan(self):
-        outcomes = ["reads"] * 30 + ["fails", "raises", "warns"]
-        killed = ["opened", "sealed", "merging", "published", "closing"]
+        outcomes = ["reads"] * 60 + ["fails", "raises", "warns"]
+        killed = ["opened", "sealed", "published", "closing"]
         return {
             "writes": {name: self.writes(name) for name in ("first", "second")}
             | {"published": self.writes("published") if self.chance(0.05) else {}},
-            "commits": [name for name in ("first", "second", "published") if self.chance(0.95)],
+            "commits": [name for name in ("first", "second", "published") if self.chance(0.9)],
             "outcomes": {name: self.random.choice(outcomes) for name in CHECK_NAMES},
-            "dies": [name for name in ("first", "second", "after the merge", *killed) if self.chance(0.03)],
+            "dies": [name for name in ("first", "second", "after the merge", *killed) if self.chance(0.03)]
+            + (["merging"] if self.chance(0.3) else []),
         }
 
     def again(self, root):
         parent = self.random.choice(self.runs[root])
-        if not parent.success and self.chance(0.5):
+        if not parent.success and self.chance(0.4):
             return self.gate.after(parent)
-        return self.gate.only(parent, *([step for step in STEPS if self.chance(0.8)] or ["published"]))
+        steps = [] if self.chance(0.4) else [step for step in STEPS if self.chance(0.6)]
+        return self.gate.only(parent, *(steps or ["published"]))
 
     def run(self):
-        root = self.random.choice(list(self.runs)) if self.runs and self.chance(0.6) else None
+        root = self.random.choice(list(self.runs)[-2:]) if self.runs and self.chance(0.75) else None
         for fault in self.random.sample(FAULTS, self.random.choice([0, 0, 1, 2])):
             self.faults.add(fault)
         run = self.gate.run(**self.plan(), again=self.again(root) if root else None)
@@ -634,14 +636,14 @@ class World:
 
     def disturb(self):
         """Change something as others do: a commit or a revert on main, a correction on a run's branch."""
-        gate, root = self.gate, self.random.choice(list(self.runs))
+        gate, root = self.gate, list(self.runs)[-1]
         if self.chance(0.1):
             self.count += 1
             gate.upload("main", "shared", f"{self.count} of others")
             gate.client.commits.create(gate.repository, "main", message="Others")
         if self.chance(0.15) and len(gate.client.commits.get(gate.repository, "main").parents) == 2:
             gate.client.branches.revert(gate.repository, "main", ref="main", parent_number=1)
-        if self.chance(0.15) and f"dagster-{root}" in gate.branches:
+        if self.chance(0.3) and f"dagster-{root}" in gate.branches:
             self.pending[root]["by hand"] = self.content()
             gate.upload(f"dagster-{root}", "by hand", self.pending[root]["by hand"])
             if self.chance(0.5):
