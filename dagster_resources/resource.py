@@ -134,7 +134,7 @@ class LakeFSResource(ConfigurableResource[Any]):
             self._client = None
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a resource with the same fields, except for the updated ones, and with its own client."""
+        """Return a resource with the same fields, except for the updated ones, and another client."""
         return type(self)(**{**self._fields(), **(update or {})})
 
     def __copy__(self) -> Self:

@@ -560,6 +560,7 @@ FAULTS = [
 ]
 
 STEPS = ["first", "first_first_stops", "first_first_tells", *AFTER_FIRST]
+KILLS = ["first", "second", "opened", "sealed", "published", "closing", "after the merge"]
 CHECK_NAMES = ("first_stops", "first_tells", "second_stops", "second_tells")
 
 
@@ -582,24 +583,23 @@ class World:
     def chance(self, probability):
         return self.random.random() < probability
 
-    def content(self):
+    def content(self, bad=0.25):
         self.count += 1
-        return f"{self.count} {'bad' if self.chance(0.08) else 'good'}"
+        return f"{self.count} {'bad' if self.chance(bad) else 'good'}"
 
-    def writes(self, name):
-        shared = ["shared"] if name == "second" and self.chance(0.3) else []
-        return {path: self.content() for path in [f"{name}/{self.random.randrange(3)}", *shared] if self.chance(0.9)}
-
-    def plan(self):
-        outcomes = ["reads"] * 60 + ["fails", "raises", "warns"]
-        killed = ["opened", "sealed", "published", "closing"]
+    def plan(self, again):
+        """Return what a run does; first runs mostly go well until the publication, which is often killed."""
+        noise = 1.0 if again else 0.1
+        paths = {"first": ["first"], "second": ["second", "shared"], "published": ["published"]}
+        outcomes = ["reads"] * 20 + ["fails", "raises", "warns"] * bool(again)
         return {
-            "writes": {name: self.writes(name) for name in ("first", "second")}
-            | {"published": self.writes("published") if self.chance(0.05) else {}},
-            "commits": [name for name in ("first", "second", "published") if self.chance(0.9)],
+            "writes": {
+                name: {path: self.content(0.25 * noise) for path in paths[name] if self.chance(0.8)}
+                for name in ("first", "second", *["published"] * self.chance(0.05))
+            },
+            "commits": [name for name in paths if not self.chance(0.2 * noise)],
             "outcomes": {name: self.random.choice(outcomes) for name in CHECK_NAMES},
-            "dies": [name for name in ("first", "second", "after the merge", *killed) if self.chance(0.03)]
-            + (["merging"] if self.chance(0.3) else []),
+            "dies": [name for name in KILLS if self.chance(0.05 * noise)] + ["merging"] * self.chance(0.4),
         }
 
     def again(self, root):
@@ -613,7 +613,7 @@ class World:
         root = self.random.choice(list(self.runs)[-2:]) if self.runs and self.chance(0.75) else None
         for fault in self.random.sample(FAULTS, self.random.choice([0, 0, 1, 2])):
             self.faults.add(fault)
-        run = self.gate.run(**self.plan(), again=self.again(root) if root else None)
+        run = self.gate.run(**self.plan(root), again=self.again(root) if root else None)
         self.faults.clear()
         root = root or run.run_id
         self.runs.setdefault(root, []).append(run)
