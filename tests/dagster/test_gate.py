@@ -560,7 +560,7 @@ FAULTS = [
 ]
 
 STEPS = ["first", "first_first_stops", "first_first_tells", *AFTER_FIRST]
-KILLS = ["first", "second", "opened", "sealed", "published", "closing", "after the merge"]
+KILLS = ["first", "second", "at opened", "at sealed", "at published", "at closing", "after the merge"]
 CHECK_NAMES = ("first_stops", "first_tells", "second_stops", "second_tells")
 
 
@@ -599,7 +599,7 @@ class World:
             },
             "commits": [name for name in paths if not self.chance(0.2 * noise)],
             "outcomes": {name: self.random.choice(outcomes) for name in CHECK_NAMES},
-            "dies": [name for name in KILLS if self.chance(0.05 * noise)] + ["merging"] * self.chance(0.4),
+            "dies": [name for name in KILLS if self.chance(0.05 * noise)] + ["at merging"] * self.chance(0.4),
         }
 
     def again(self, root):
@@ -657,7 +657,7 @@ def test_nothing_is_lost_and_nothing_unaudited_is_published(gate, lakefs, seed, 
     record, close = RunBranch._record, RunBranch._close
 
     def killed_at(name):
-        if name in plan()["dies"]:
+        if f"at {name}" in plan()["dies"]:
             raise RuntimeError(f"killed at {name}")
 
     mocker.patch.object(RunBranch, "_record", lambda self, *args: (killed_at(args[0]), record(self, *args)))
