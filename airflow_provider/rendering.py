@@ -1,7 +1,7 @@
 """Render template fields to what lakeFS needs: names to strings, metadata to a mapping.
 
 Neither of Airflow's two modes does. Rendered as text, a missing value becomes the branch ``None``. Rendered as native
-objects, the branch ``2024_01_05`` becomes the number 20240105. So operators and sensors render in a mode of their own:
+objects, the branch ``2024_01_05`` becomes the number 20240105. So operators and sensors have their own rendering mode:
 a template that is a single expression keeps the expression's value, any other template becomes a string, and no string
 is evaluated as a Python literal.
 """

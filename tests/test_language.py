@@ -17,7 +17,7 @@ AVOID = {
     r"told|said|says": "reports, states, raises, message",
     r"so many": "at most, maximum number of",
     r"begin so": "start with",
-    r"(is|are|be|was|were) none": "is not a ..., does not exist",
+    r"(?-i:(is|are|be|was|were) none)": "is not a ..., does not exist",
     r"for ever": "forever",
     r"anew": "again",
     r"as a rule": "usually",

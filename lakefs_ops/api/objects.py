@@ -651,7 +651,7 @@ def object_path(path: str, name: str = "path") -> str:
         InvalidArgument: the path is not a string, is empty, or has more than 1,024 bytes.
     """
     if not isinstance(path, str) or not path:
-        raise InvalidArgument(f"{name} must be a string that is not empty, got {path!r}")
+        raise InvalidArgument(f"{name} must be a non-empty string, got {path!r}")
     if (size := len(path.encode(errors="surrogatepass"))) > MAX_PATH_BYTES:
         raise InvalidArgument(f"{name} {path[:80]!r}... has {size} bytes; lakeFS allows {MAX_PATH_BYTES}")
     return path

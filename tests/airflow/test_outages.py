@@ -178,12 +178,12 @@ def test_an_error_that_no_retry_can_fix_at_the_first_poll(
     [
         ({}, "failed"),
         ({"soft_fail": True}, "failed"),
-        ({"silent_fail": True}, "success"),
+        ({"silent_fail": True}, "failed"),
         ({"never_fail": True}, "skipped"),
     ],
     ids=lambda value: next(iter(value), "default") if isinstance(value, dict) else value,
 )
-def test_an_error_that_a_retry_may_fix(
+def test_a_missing_repository_fails_at_once(
     run: Any, after_polls: Any, restartable: Any, options: dict[str, bool], state: str
 ) -> None:
     def create() -> None:

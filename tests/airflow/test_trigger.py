@@ -114,10 +114,10 @@ def test_an_error_that_a_retry_cannot_fix_ends_it_at_once(poll: Any) -> None:
 
 
 def test_another_error_ends_it_unless_it_fails_silently(poll: Any) -> None:
-    missing = errors.RepositoryNotFound("no such repository")
-    poll.side_effect = [missing, verdict("met", "there")]
-    assert fire(waiting_for(CONDITION)) == {"state": "error", "reason": "no such repository", "found": {}}
-    poll.side_effect = [missing, missing, verdict("met", "there")]
+    other = errors.ObjectNotFound("no such object")
+    poll.side_effect = [other, verdict("met", "there")]
+    assert fire(waiting_for(CONDITION)) == {"state": "error", "reason": "no such object", "found": {}}
+    poll.side_effect = [other, other, verdict("met", "there")]
     assert fire(waiting_for(CONDITION, silent_fail=True))["state"] == "met"
     poll.side_effect = [errors.AuthenticationFailed("check the access key")]
     assert fire(waiting_for(CONDITION, silent_fail=True))["state"] == "failed"

@@ -220,13 +220,30 @@ def test_work_written_during_the_merge_is_kept(gate, mocker):
     merge = RunBranch._merge
 
     def merge_slowly(self, head, flow):
+        merged = merge(self, head, flow)
         gate.upload(self.name, "late.txt", "good")
-        return merge(self, head, flow)
+        return merged
 
     mocker.patch.object(RunBranch, "_merge", merge_slowly)
     run = gate.run()
     assert run.success
     assert gate.objects() == GOOD
+    assert gate.objects(f"dagster-{run.run_id}") == {**GOOD, "late.txt": "good"}
+
+
+def test_work_written_between_the_checks_and_the_merge_refuses_it(gate, mocker, sentence):
+    merge = RunBranch._merge
+
+    def write_and_merge(self, head, flow):
+        gate.upload(self.name, "late.txt", "good")
+        return merge(self, head, flow)
+
+    mocker.patch.object(RunBranch, "_merge", write_and_merge)
+    before = gate.objects()
+    run = gate.run()
+    assert not run.success
+    assert "uncommitted changes since the audit" in sentence(run)
+    assert gate.objects() == before
     assert gate.objects(f"dagster-{run.run_id}") == {**GOOD, "late.txt": "good"}
 
 

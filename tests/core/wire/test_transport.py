@@ -87,7 +87,7 @@ def test_a_busy_server_is_asked_again(client, wire, answer, status, caplog):
 
 def test_a_locked_branch_is_tried_again(client, wire, answer):
     wire.say(answer(500, {"message": "branch is currently locked, try again later"}), answer(204))
-    client.branches.reset("lake", "main", type="reset")
+    client.objects.delete("lake", "main", "a")
     assert len(wire.requests) == 2
 
 

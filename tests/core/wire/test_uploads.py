@@ -373,9 +373,9 @@ def test_metadata_that_cannot_be_sent(lakefs, client, repo, metadata, message):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("", "must be a string that is not empty"),
-        (None, "must be a string that is not empty"),
-        (Path("a"), "must be a string that is not empty"),
+        ("", "must be a non-empty string"),
+        (None, "must be a non-empty string"),
+        (Path("a"), "must be a non-empty string"),
         ("x" * 1025, "has 1025 bytes"),
         ("é" * 513, "has 1026 bytes"),
         ("/tmp/a.csv", "starts with '/' like the path of a local file"),
