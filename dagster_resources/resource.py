@@ -14,14 +14,13 @@ from pydantic import Field, PrivateAttr
 
 from dagster_resources.publish import RunBranch, RunContext
 from lakefs_ops import __version__
+from lakefs_ops.config import parse_bool
 from lakefs_ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
 
 DagsterLibraryRegistry.register("lakefs-ops", __version__, is_dagster_package=False)
-
-_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
 
 class LakeFSResource(ConfigurableResource[Any]):
@@ -168,10 +167,11 @@ class LakeFSResource(ConfigurableResource[Any]):
 
     def _boolean(self, field: str) -> bool | None:
         value = self._resolved(field)
-        try:
-            return None if value is None else _BOOLEANS[str(value).strip().lower()]
-        except KeyError:
-            raise self._invalid(field, "true or false") from None
+        if value is None:
+            return None
+        if (parsed := parse_bool(str(value))) is None:
+            raise self._invalid(field, "true or false")
+        return parsed
 
     def _invalid(self, field: str, wanted: str) -> ConfigurationError:
         variable = _variable(getattr(self, field))
