@@ -8,10 +8,12 @@ CONNECTION_TYPE = "lakefs"
 HOOK_NAME = "lakeFS"
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["schema", "port"],
+    # The Test button of Airflow 3.3 sends port 0 for a connection without one, and refuses, because 0 is not stored.
+    "hidden-fields": ["schema"],
     "relabeling": {"host": "Endpoint", "login": "Access key ID", "password": "Secret access key"},
     "placeholders": {
         "host": "https://lakefs.example.com",
+        "port": "443; the Test button needs a port",
         "login": "the access key ID",
         "password": "the secret access key",
     },
@@ -28,6 +30,21 @@ CONN_FIELDS: dict[str, Any] = {
         "description": "Path of a CA bundle to verify the certificate with; the system's by default.",
         "schema": {"type": ["string", "null"]},
     },
+    "client_certificate": {
+        "label": "Client certificate",
+        "description": "Path of a client certificate (PEM), with its key or next to it.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "client_key": {
+        "label": "Client key",
+        "description": "Path of the client certificate's key, if the certificate's file does not have it.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "proxy": {
+        "label": "Proxy",
+        "description": "URL of a proxy; by default HTTPS_PROXY and HTTP_PROXY of the worker, and none if it is 'none'.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
     "connect_timeout": {
         "label": "Connect timeout (s)",
         "description": "Seconds to wait until a connection is established; 10 by default.",
@@ -37,6 +54,31 @@ CONN_FIELDS: dict[str, Any] = {
         "label": "Read timeout (s)",
         "description": "Seconds to wait for a response; 300 by default, because large commits and merges take minutes.",
         "schema": {"type": ["number", "null"]},
+    },
+    "total_timeout": {
+        "label": "Total timeout (s)",
+        "description": "Seconds for one call with all its retries; 900 by default, or three times the read timeout.",
+        "schema": {"type": ["number", "null"]},
+    },
+    "retries": {
+        "label": "Retries",
+        "description": "How often a call that is safe to repeat is sent again; 4 by default.",
+        "schema": {"type": ["integer", "null"]},
+    },
+    "retry_budget": {
+        "label": "Retry budget (s)",
+        "description": "Seconds that one call may wait between its retries altogether; 30 by default.",
+        "schema": {"type": ["number", "null"]},
+    },
+    "pool_size": {
+        "label": "Connections",
+        "description": "How many connections one client may open; 32 by default.",
+        "schema": {"type": ["integer", "null"]},
+    },
+    "exchange_token": {
+        "label": "Exchange for a token",
+        "description": "Exchange the access key for a token, instead of sending the key with each call.",
+        "schema": {"type": ["boolean", "null"], "default": False},
     },
     "token": {
         "label": "Token",
@@ -55,6 +97,7 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {"integration-name": HOOK_NAME, "external-doc-url": "https://docs.lakefs.io/", "tags": ["service"]}
         ],
+        "filesystems": ["airflow_provider.fs.lakefs"],
         "hooks": [_modules("hooks.lakefs")],
         "operators": [
             _modules("operators.branches", "operators.commits", "operators.merges", "operators.objects"),
@@ -70,6 +113,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONN_FIELDS,
             }
         ],
+        "plugins": [{"name": "lakefs", "plugin-class": "airflow_provider.plugin.LakeFSPlugin"}],
         "extra-links": [
             "airflow_provider.links.LakeFSBranchLink",
             "airflow_provider.links.LakeFSCommitLink",

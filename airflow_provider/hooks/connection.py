@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider.get_provider_info import CONN_FIELDS, CONNECTION_TYPE
-from lakefs_ops.config import Config, Timeouts, parse_bool
+from lakefs_ops.config import Config, Retries, Timeouts, parse_bool
 from lakefs_ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
+
+T = TypeVar("T")
 
 EXTRA_FIELDS = ("access_key_id", "secret_access_key", *CONN_FIELDS)
 """Fields of a connection's extra."""
@@ -37,23 +39,36 @@ def read_config(connection: Connection, extra: object) -> Config:
     """
     try:
         extra = _fields(connection, extra)
-        key, secret = connection.login, connection.password
-        if not key:
-            key, secret = extra.get("access_key_id"), extra.get("secret_access_key")
-        defaults = Timeouts()
+        key, secret = _key_pair(connection, extra)
         return Config(
             endpoint=_endpoint(connection),
-            access_key_id=key or None,
-            secret_access_key=secret or None,
+            access_key_id=key,
+            secret_access_key=secret,
             token=extra.get("token") or None,
+            login=_boolean(extra, "exchange_token", default=False),
             verify=_verify(extra),
-            timeouts=Timeouts(
-                connect=_seconds(extra, "connect_timeout", defaults.connect),
-                read=_seconds(extra, "read_timeout", defaults.read),
+            client_certificate=_certificate(extra),
+            proxy=_proxy(extra),
+            timeouts=Timeouts(**_numbers(extra, connect="connect_timeout", read="read_timeout", total="total_timeout")),
+            retries=Retries(
+                **_integers(extra, count="retries"),
+                **_numbers(extra, budget="retry_budget"),  # type: ignore[arg-type]
             ),
+            **_integers(extra, pool_size="pool_size"),
+            sources=dict.fromkeys(extra, "extra"),
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"connection {connection.conn_id!r}: {error}") from None
+
+
+def _key_pair(connection: Connection, extra: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    key, secret = connection.login or None, connection.password or None
+    if key is None and extra.get("access_key_id"):
+        key, secret = extra["access_key_id"], extra.get("secret_access_key") or None
+    if bool(key) != bool(secret):
+        given, missing = ("access key ID (login)", "secret access key (password)")[:: 1 if key else -1]
+        raise ConfigurationError(f"it has the {given} without the {missing}; enter both, or a token")
+    return key, secret
 
 
 def _fields(connection: Connection, extra: object) -> Mapping[str, Any]:
@@ -102,12 +117,29 @@ def _endpoint(connection: Connection) -> str:
 def _verify(extra: Mapping[str, Any]) -> bool | str:
     if not _boolean(extra, "verify_ssl", default=True):
         return False
-    bundle = extra.get("ca_bundle")
-    if bundle and not isinstance(bundle, str):
-        raise ConfigurationError(f"its extra ca_bundle must be a path, got {type(bundle).__name__}")
-    if bundle and not Path(bundle).exists():
-        raise ConfigurationError(f"its extra ca_bundle: the file {bundle!r} does not exist; correct the path")
-    return bundle or True
+    return _file(extra, "ca_bundle") or True
+
+
+def _certificate(extra: Mapping[str, Any]) -> str | tuple[str, str] | None:
+    certificate, key = _file(extra, "client_certificate"), _file(extra, "client_key")
+    if key and not certificate:
+        raise ConfigurationError("its extra client_key needs client_certificate; enter the path of the certificate")
+    return (certificate, key) if certificate and key else certificate
+
+
+def _proxy(extra: Mapping[str, Any]) -> str | None:
+    """Return the proxy, None for the one of the environment, or an empty string for none."""
+    proxy = extra.get("proxy") or None
+    return "" if proxy == "none" else proxy
+
+
+def _file(extra: Mapping[str, Any], name: str) -> str | None:
+    path = extra.get(name)
+    if path and not isinstance(path, str):
+        raise ConfigurationError(f"its extra {name} must be a path, got {type(path).__name__}")
+    if path and not Path(path).exists():
+        raise ConfigurationError(f"its extra {name}: the file {path!r} does not exist; correct the path")
+    return path or None
 
 
 def _boolean(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:
@@ -119,11 +151,21 @@ def _boolean(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:
     raise ConfigurationError(f"its extra {name} must be true or false, got {value!r}")
 
 
-def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
-    value = extra.get(name)
-    if value is None or value == "":
-        return default
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ConfigurationError(f"its extra {name} must be a number of seconds, got {value!r}") from None
+def _numbers(extra: Mapping[str, Any], **names: str) -> dict[str, float]:
+    """Return the numbers that are given, by the arguments that they are for."""
+    return _parsed(extra, names, float, "a number of seconds")
+
+
+def _integers(extra: Mapping[str, Any], **names: str) -> dict[str, int]:
+    return _parsed(extra, names, lambda value: int(str(value)), "an integer")
+
+
+def _parsed(extra: Mapping[str, Any], names: Mapping[str, str], parse: Callable[[Any], T], wanted: str) -> dict[str, T]:
+    given = {argument: name for argument, name in names.items() if extra.get(name) not in (None, "")}
+    values = {}
+    for argument, name in given.items():
+        try:
+            values[argument] = parse(extra[name])
+        except (TypeError, ValueError):
+            raise ConfigurationError(f"its extra {name} must be {wanted}, got {extra[name]!r}") from None
+    return values

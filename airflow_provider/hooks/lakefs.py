@@ -87,11 +87,16 @@ class LakeFSHook(LegacyMethods, BaseHook):
         if self._client is None:
             from lakefs_ops.client import LakeFSClient
 
-            self._client = LakeFSClient(config=self._read_config())
+            self._client = LakeFSClient(config=self.read_config())
             weakref.finalize(self, self._client.close)
         return self._client
 
-    def _read_config(self) -> Config:
+    def read_config(self) -> Config:
+        """Return the client configuration of the connection.
+
+        Raises:
+            ConfigurationError: the connection is invalid; the message names the field and the reason.
+        """
         from airflow_provider.hooks.connection import read_config
 
         connection = self.get_connection(self.lakefs_conn_id)
@@ -107,7 +112,7 @@ class LakeFSHook(LegacyMethods, BaseHook):
         from lakefs_ops.errors import LakeFSError, NotFound
 
         try:
-            with LakeFSClient(config=_fail_fast(self._read_config())) as client:
+            with LakeFSClient(config=_fail_fast(self.read_config())) as client:
                 endpoint = client.config.endpoint
                 client.server.health()
                 user = client.auth.current_user()
@@ -138,12 +143,12 @@ class LakeFSHook(LegacyMethods, BaseHook):
         from lakefs_ops.client import LakeFSClient
         from lakefs_ops.errors import AuthenticationFailed
 
-        config = self._poll_config or _fail_fast(self._read_config())
+        config = self._poll_config or _fail_fast(self.read_config())
         try:
             with LakeFSClient(config=config) as client:
                 verdict = condition.poll(client)
         except AuthenticationFailed:
-            rejected, config = config, _fail_fast(self._read_config())
+            rejected, config = config, _fail_fast(self.read_config())
             if config == rejected:
                 raise
             with LakeFSClient(config=config) as client:

@@ -1,13 +1,15 @@
 """Connections in all forms, and what is said of those that cannot be used."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 from airflow.sdk import Connection
 
+from airflow_provider.get_provider_info import CONN_FIELDS
 from airflow_provider.hooks.connection import read_config
-from lakefs_ops.config import Config
+from lakefs_ops.config import Config, Retries, Timeouts
 from lakefs_ops.errors import ConfigurationError
 
 KEYS = {"login": "AKIA", "password": "hush-hush"}
@@ -80,9 +82,38 @@ def test_texts_of_a_uri_become_numbers_and_booleans(tmp_path: Path) -> None:
     assert by_uri(f"lakefs://a:hush-hush@lakefs:8000?verify_ssl=True&ca_bundle={bundle}").verify == str(bundle)
 
 
-def test_empty_fields_of_the_form_mean_the_defaults() -> None:
-    empty = {"verify_ssl": None, "ca_bundle": "", "connect_timeout": None, "read_timeout": "", "token": None}
-    assert by_fields(host="https://x", extra=empty) == by_fields(host="https://x")
+@pytest.mark.parametrize("empty", [None, ""])
+def test_empty_fields_of_the_form_mean_the_defaults(empty: str | None) -> None:
+    assert by_fields(host="https://x", extra=dict.fromkeys(CONN_FIELDS, empty)) == by_fields(host="https://x")
+
+
+def test_the_form_has_every_setting_of_the_client(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "client.pem", tmp_path / "client.key"
+    certificate.touch()
+    key.touch()
+    config = by_uri(
+        "lakefs://a:hush-hush@lakefs:8000?retries=2&retry_budget=5.5&pool_size=7&total_timeout=120&exchange_token=yes"
+        f"&client_certificate={certificate}&client_key={key}&proxy=http%3A%2F%2Fproxy%3A3128"
+    )
+    assert config == Config(
+        endpoint="http://lakefs:8000",
+        access_key_id="a",
+        secret_access_key="hush-hush",
+        login=True,
+        client_certificate=(str(certificate), str(key)),
+        proxy="http://proxy:3128",
+        timeouts=Timeouts(total=120),
+        retries=Retries(count=2, budget=5.5),
+        pool_size=7,
+    )
+    settings = {field.name for field in dataclasses.fields(Config)}
+    in_the_form = {"endpoint", "access_key_id", "secret_access_key", "token", "login", "verify", "client_certificate"}
+    assert settings == in_the_form | {"proxy", "timeouts", "retries", "pool_size", "sources"}
+
+
+def test_a_proxy_of_the_environment_can_be_switched_off() -> None:
+    assert by_fields(host="https://x").proxy is None
+    assert by_fields(host="https://x", extra={"proxy": "none"}).proxy == ""
 
 
 def test_keys_in_the_extra_of_a_connection_of_type_http() -> None:
@@ -117,7 +148,10 @@ def test_token_instead_of_keys() -> None:
     [
         ({}, "no host"),
         ({"host": "ftp://x"}, "'ftp://x' must look like"),
-        ({"host": "https://x", "password": ""}, "access_key_id is set without secret_access_key"),
+        (
+            {"host": "https://x", "password": ""},
+            "it has the access key ID (login) without the secret",
+        ),
         ({"host": "https://x", "extra": {"verify_ssl": "maybe"}}, "verify_ssl must be true or false, got 'maybe'"),
         (
             {"host": "https://x", "extra": {"read_timeout": "soon"}},
@@ -133,13 +167,28 @@ def test_token_instead_of_keys() -> None:
         (
             {"host": "https://x", "extra": {"verify_tls": "hush-hush", "token": ""}},
             "its extra has the unknown field 'verify_tls'; the known fields are access_key_id, secret_access_key,"
-            " verify_ssl, ca_bundle, connect_timeout, read_timeout, token",
+            " verify_ssl, ca_bundle, client_certificate, client_key, proxy, connect_timeout, read_timeout,"
+            " total_timeout, retries, retry_budget, pool_size, exchange_token, token",
         ),
         (
             {"host": "https://x", "conn_type": "http", "extra": {"access_key": "a"}},
             "unknown field 'access_key'; the known",
         ),
         ({"host": "https://x", "extra": {"ca_bundle": "/no/such.pem"}}, "the file '/no/such.pem' does not exist"),
+        (
+            {"host": "https://x", "login": ""},
+            "(password) without the access key ID (login)",
+        ),
+        ({"host": "https://x", "extra": {"client_key": __file__}}, "client_key needs client_certificate"),
+        ({"host": "https://x", "extra": {"client_certificate": "/no/such.pem"}}, "extra client_certificate: the file"),
+        ({"host": "https://x", "extra": {"proxy": "hush-hush"}}, "proxy (extra) must look like http://proxy"),
+        ({"host": "https://x", "extra": {"proxy": ["hush-hush"]}}, "proxy must be a string, got list"),
+        ({"host": "https://x", "extra": {"retries": 1.5}}, "its extra retries must be an integer, got 1.5"),
+        ({"host": "https://x", "extra": {"retries": -1}}, "count of the retries must not be negative, got -1"),
+        ({"host": "https://x", "extra": {"retry_budget": "long"}}, "retry_budget must be a number of seconds"),
+        ({"host": "https://x", "extra": {"pool_size": 0}}, "pool_size (extra) must be at least 1, got 0"),
+        ({"host": "https://x", "extra": {"total_timeout": 0}}, "the total timeout must be above 0 seconds"),
+        ({"host": "https://x", "extra": {"token": "hush-hush"}}, "token and access_key_id are both set"),
     ],
 )
 def test_what_cannot_be_used_is_named_without_the_secret(fields: dict, text: str) -> None:

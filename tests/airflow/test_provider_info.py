@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from pytest_mock import MockerFixture
 
-from airflow_provider.get_provider_info import get_provider_info
+from airflow_provider.get_provider_info import CONN_FIELDS, get_provider_info
 
 
 def schema(name: str) -> dict:
@@ -80,10 +80,10 @@ def test_airflow_shows_the_form() -> None:
         "Endpoint", "Access key ID", "Secret access key",
     ]  # fmt: skip
     assert standard.host.placeholder == "https://lakefs.example.com"
-    assert standard.port.hidden
+    assert standard.port.placeholder == "443; the Test button needs a port"
     assert standard.url_schema.hidden
     fields = form.extra_fields
-    assert list(fields) == ["verify_ssl", "ca_bundle", "connect_timeout", "read_timeout", "token"]
+    assert list(fields) == list(CONN_FIELDS)
     assert fields["verify_ssl"]["value"] is True
     assert fields["verify_ssl"]["schema"]["type"] == ["boolean", "null"]
     assert fields["token"]["schema"]["format"] == "password"
@@ -94,12 +94,41 @@ def test_airflow_3_1_reads_the_form_from_the_hook(mocker: MockerFixture) -> None
 
     wtforms = mocker.MagicMock()
     mocker.patch.dict(sys.modules, wtforms=wtforms)
-    assert LakeFSHook.get_connection_form_widgets() == {
-        "verify_ssl": wtforms.BooleanField.return_value,
-        "ca_bundle": wtforms.StringField.return_value,
-        "connect_timeout": wtforms.StringField.return_value,
-        "read_timeout": wtforms.StringField.return_value,
-        "token": wtforms.PasswordField.return_value,
-    }
+    kinds = {"boolean": wtforms.BooleanField, "password": wtforms.PasswordField}
+    widgets = LakeFSHook.get_connection_form_widgets()
+    assert list(widgets) == list(CONN_FIELDS)
+    for name, field in CONN_FIELDS.items():
+        kind = field["schema"].get("format", field["schema"]["type"][0])
+        assert widgets[name] is kinds.get(kind, wtforms.StringField).return_value, name
     behaviour = LakeFSHook.get_ui_field_behaviour()
     assert set(behaviour) == {"hidden_fields", "relabeling", "placeholders"}
+
+
+def test_filesystems_and_plugins_import() -> None:
+    for module in INFO["filesystems"]:
+        assert import_module(module).schemes == ["lakefs"]
+    for plugin in INFO["plugins"]:
+        module, _, name = plugin["plugin-class"].rpartition(".")
+        assert getattr(import_module(module), name).name == plugin["name"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("hooks.lakefs_hook", "LakeFSHook"),
+        ("operators.commit_operator", "LakeFSCommitOperator"),
+        ("operators.create_branch_operator", "LakeFSCreateBranchOperator"),
+        ("operators.create_symlink_operator", "LakeFSCreateSymlinkOperator"),
+        ("operators.delete_branch_operator", "LakeFSDeleteBranchOperator"),
+        ("operators.get_commit_operator", "LakeFSGetCommitOperator"),
+        ("operators.get_object_operator", "LakeFSGetObjectOperator"),
+        ("operators.merge_operator", "LakeFSMergeOperator"),
+        ("operators.upload_operator", "LakeFSUploadOperator"),
+        ("sensors.commit_sensor", "LakeFSCommitSensor"),
+        ("sensors.file_sensor", "LakeFSFileSensor"),
+    ],
+)
+def test_modules_of_the_former_provider(module: str, name: str) -> None:
+    package = module.partition(".")[0]
+    former = getattr(import_module(f"airflow_provider.{module}"), name)
+    assert former is getattr(import_module(f"airflow_provider.{package}"), name)

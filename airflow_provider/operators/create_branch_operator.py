@@ -1,0 +1,3 @@
+"""The former provider's module for `LakeFSCreateBranchOperator`."""
+
+from airflow_provider.operators.branches import LakeFSCreateBranchOperator as LakeFSCreateBranchOperator

@@ -1,0 +1,3 @@
+"""The former provider's module for `LakeFSCreateSymlinkOperator`."""
+
+from airflow_provider.operators.objects import LakeFSCreateSymlinkOperator as LakeFSCreateSymlinkOperator

@@ -1,0 +1,3 @@
+"""The former provider's module for `LakeFSDeleteBranchOperator`."""
+
+from airflow_provider.operators.branches import LakeFSDeleteBranchOperator as LakeFSDeleteBranchOperator

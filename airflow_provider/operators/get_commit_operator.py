@@ -1,0 +1,3 @@
+"""The former provider's module for `LakeFSGetCommitOperator`."""
+
+from airflow_provider.operators.commits import LakeFSGetCommitOperator as LakeFSGetCommitOperator

@@ -1,0 +1,3 @@
+"""The former provider's module for `LakeFSMergeOperator`."""
+
+from airflow_provider.operators.merges import LakeFSMergeOperator as LakeFSMergeOperator
