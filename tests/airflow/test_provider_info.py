@@ -110,25 +110,3 @@ def test_filesystems_and_plugins_import() -> None:
     for plugin in INFO["plugins"]:
         module, _, name = plugin["plugin-class"].rpartition(".")
         assert getattr(import_module(module), name).name == plugin["name"]
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("hooks.lakefs_hook", "LakeFSHook"),
-        ("operators.commit_operator", "LakeFSCommitOperator"),
-        ("operators.create_branch_operator", "LakeFSCreateBranchOperator"),
-        ("operators.create_symlink_operator", "LakeFSCreateSymlinkOperator"),
-        ("operators.delete_branch_operator", "LakeFSDeleteBranchOperator"),
-        ("operators.get_commit_operator", "LakeFSGetCommitOperator"),
-        ("operators.get_object_operator", "LakeFSGetObjectOperator"),
-        ("operators.merge_operator", "LakeFSMergeOperator"),
-        ("operators.upload_operator", "LakeFSUploadOperator"),
-        ("sensors.commit_sensor", "LakeFSCommitSensor"),
-        ("sensors.file_sensor", "LakeFSFileSensor"),
-    ],
-)
-def test_modules_of_the_former_provider(module: str, name: str) -> None:
-    package = module.partition(".")[0]
-    former = getattr(import_module(f"airflow_provider.{module}"), name)
-    assert former is getattr(import_module(f"airflow_provider.{package}"), name)
