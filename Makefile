@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 BENCH  := .venv-bench
 AIRFLOW ?= 3.1
+SEEDS  ?= 2000
 OLDER  := .venv-airflow-$(AIRFLOW)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-airflow lint format bench bench-server bench-waiting clean
+.PHONY: help install demo test test-live test-airflow conservation lint format bench bench-dags bench-io bench-server bench-waiting clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -27,8 +28,15 @@ demo: install  ## write, audit, publish: through Airflow and through Dagster, on
 test: install  ## all tests
 	$(BIN)/python -m pytest -n 2
 
+test-live: install  ## a real Airflow and a real Dagster, each with all its processes: some minutes
+	$(BIN)/python -m pytest -m live tests/live
+
 test-airflow: $(OLDER)/.installed  ## the tests of the Airflow provider on another Airflow: AIRFLOW=3.1 or 3.2
 	$(OLDER)/bin/python -m pytest -n 2 tests/airflow tests/examples/test_airflow_example.py
+
+conservation: install  ## random programs, faults and kills, for hours: SEEDS=2000 for each test
+	LAKEFS_OPS_SEEDS=$(SEEDS) LAKEFS_OPS_ROUNDS=500 $(BIN)/python -m pytest -n 2 \
+	  $(wildcard tests/*/test_conservation.py) tests/faults/test_schedules.py tests/local/test_durability.py
 
 $(OLDER)/.installed: pyproject.toml constraints.txt tests/airflow/constraints-$(AIRFLOW).txt
 	$(PYTHON) -m venv $(OLDER)
@@ -53,8 +61,16 @@ bench: $(BENCH)/.installed  ## side by side with lakefs-sdk and lakefs; writes b
 bench-server: install  ## the embedded server, with 10,000 to 1,000,000 objects; writes benchmarks/SERVER.md
 	@$(BIN)/python benchmarks/embedded.py --objects 10000 --objects 100000 --objects 1000000
 
+bench-io: install  ## the IO manager next to dagster-polars and dagster-aws; writes benchmarks/IO_MANAGER.md
+	$(PYTHON) -m venv .venv-bench-io
+	$(BIN)/uv pip install --quiet --python .venv-bench-io/bin/python --editable '.[bench-io]'
+	@.venv-bench-io/bin/python benchmarks/io_manager.py
+
 bench-waiting: install  ## the cost of a thousand waiting conditions; writes benchmarks/WAITING.md
 	@$(BIN)/python benchmarks/waiting.py
+
+bench-dags: install  ## the import of every operator and sensor, compared with stock ones
+	@$(BIN)/python benchmarks/dag_file.py
 
 $(BENCH)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(BENCH)
@@ -62,4 +78,4 @@ $(BENCH)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:  ## remove everything the other targets created
-	rm -rf $(VENV) $(BENCH) .venv-airflow-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .venv-bench-io .venv-airflow-* .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -267,6 +267,18 @@ class Config:
             )
         return cls(**values, sources=MappingProxyType(sources))  # type: ignore[arg-type]
 
+    def to_environment(self) -> dict[str, str]:
+        """Return the environment variables from which another process loads the same settings; some are secrets.
+
+        Variables of settings that are not set are empty, so that the process inherits no other credentials.
+
+        Example:
+            >>> config = Config(endpoint="lake.example.com", timeouts=Timeouts(read=60))
+            >>> config.to_environment()["LAKEFS_TIMEOUTS"]
+            'connect=10.0,read=60,total=900.0'
+        """
+        return {variables[0]: _text(getattr(self, name)) for name, variables in ENVIRONMENT.items()}
+
     def describe(self) -> str:
         """Return one line per setting with its value and source; the value of a secret is ``(set)``.
 
@@ -315,6 +327,20 @@ def _ambient(config: Config) -> dict[str, tuple[str, str]]:
 
 def _rebuild(cls: type[Config], values: dict[str, Any]) -> Config:
     return cls(**values)
+
+
+def _text(value: Any) -> str:
+    """Return the text from which `_typed` reads a setting."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return os.pathsep.join(value)
+    if isinstance(value, Timeouts | Retries):
+        numbers = {item.name: getattr(value, item.name) for item in fields(value)}
+        return ",".join(f"{name}={'none' if number is None else number}" for name, number in numbers.items())
+    return str(value() if callable(value) else value)
 
 
 def _take(values: dict[str, Any], sources: dict[str, str], name: str, found: tuple[str, str] | None) -> None:

@@ -1,7 +1,10 @@
-"""A server that can be stopped and started again, for the tests of everything that waits."""
+"""Servers for the tests: one that can be stopped and started again, and faults in front of a real lakeFS."""
 
 from __future__ import annotations
 
+import asyncio
+import http.client
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +14,11 @@ import pytest
 
 from lakefs_ops import Config, LakeFSClient
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
+from lakefs_ops.local.app import API
+from lakefs_ops.local.faults import Faults, strike
+from lakefs_ops.local.http import Answer
+from lakefs_ops.local.specification import read_names
+from lakefs_ops.pytest_plugin import EMBEDDED, LakeFS
 
 
 @dataclass
@@ -53,3 +61,79 @@ def restartable(tmp_path: Path) -> Iterator[RestartableLakeFS]:
         client.repositories.create(name="lake", storage_namespace="local://lake")
     yield lakefs
     lakefs.stop()
+
+
+class FaultProxy(LocalLakeFS):
+    """The embedded server's faults in front of a real lakeFS, which answers everything else.
+
+    A call goes on to lakeFS even if its client is gone, as behind a proxy that buffers requests.
+    """
+
+    def __init__(self, upstream: str, access_key_id: str, secret_access_key: str) -> None:
+        super().__init__(access_key_id=access_key_id, secret_access_key=secret_access_key)
+        self._upstream = upstream.removeprefix("http://")
+
+    def start(self) -> FaultProxy:
+        super().start()
+        self._application._answer = self._forward
+        return self
+
+    async def _forward(self, scope: Any, receive: Any) -> tuple[Answer, bool]:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return Answer(499), False
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        path = scope["raw_path"].partition(b"?")[0].decode()
+        operation, parts = self._application._match(scope["method"], path.removeprefix(f"{API}/"))
+        rules = self.faults.call(operation.name, read_names(path, parts)[0])
+        if (answer := await strike(rules, "before")) is None:
+            pool = self._application.pool
+            answer = await asyncio.get_running_loop().run_in_executor(pool, self._send, scope, path, body)
+            answer = await strike(rules, "after", answer)
+        return answer, False
+
+    def _send(self, scope: Any, path: str, body: bytes) -> Answer:
+        host = {b"host", b"connection", b"expect", b"transfer-encoding", b"content-length"}
+        headers = {key.decode(): value.decode() for key, value in scope["headers"] if key not in host}
+        headers["Content-Length"] = str(len(body))
+        connection = http.client.HTTPConnection(self._upstream, timeout=600)
+        try:
+            query = scope["query_string"].decode()
+            connection.request(scope["method"], f"{path}?{query}" if query else path, body, headers)
+            response = connection.getresponse()
+            names = ("connection", "transfer-encoding", "date", "server")
+            kept = {name.title(): value for name, value in response.headers.items() if name.lower() not in names}
+            return Answer(response.status, response.read(), kept)
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True)
+class ProxiedLakeFS(LakeFS):
+    """A real lakeFS behind a proxy with faults."""
+
+    proxy: FaultProxy | None = None
+
+    @property
+    def faults(self) -> Faults:
+        return self.proxy.faults
+
+
+@pytest.fixture(scope="session")
+def lakefs(pytestconfig: pytest.Config) -> Iterator[LakeFS]:
+    """The lakeFS of the tests, with faults also if ``LAKEFS_OPS_SERVER`` is set."""
+    if endpoint := os.environ.get("LAKEFS_OPS_SERVER"):
+        keys = [os.environ[f"LAKEFS_OPS_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")]
+        server = FaultProxy(endpoint, *keys)
+    else:
+        server = LocalLakeFS()
+    with server:
+        pytestconfig.stash[EMBEDDED] = server
+        keys = [server.access_key_id, server.secret_access_key]
+        with LakeFSClient(server.endpoint, access_key_id=keys[0], secret_access_key=keys[1]) as client:
+            if isinstance(server, FaultProxy):
+                yield ProxiedLakeFS(server.endpoint, *keys, client, proxy=server)
+            else:
+                yield LakeFS(server.endpoint, *keys, client, server)

@@ -309,19 +309,7 @@ class Written:
         Raises:
             Conflict: another version was written since the first attempt, or less than a second earlier.
         """
-        params = {"repository": self.repository, "ref": self.branch}
-        try:
-            now = sender.send(
-                Call(
-                    "statObject",
-                    "GET",
-                    "/repositories/{repository}/refs/{ref}/objects/stat",
-                    params,
-                    _Dated,
-                    query(path=self.path),
-                )
-            )
-        except ObjectNotFound:
+        if (now := _read(sender, self.repository, self.branch, self.path)) is None:
             return None
         stats = now.stats
         if (
@@ -330,17 +318,52 @@ class Written:
             and stats.checksum == self.checksum()
         ):
             return stats
-        # Both times are the server's, in whole seconds.
-        if now.date - stats.mtime - 1 >= elapsed:
-            return None
-        raise Conflict(
-            f"{self.operation}: another version of {self.path!r} was written to branch {self.branch!r} of"
-            f" {self.repository!r} while the outcome of this upload was unknown, and was kept; compare it, and upload"
-            " again if yours should replace it",
-            status=409, reason="", operation=self.operation, endpoint=sender.endpoint,
-            context={"repository": self.repository, "branch": self.branch, "path": self.path},
-            request_id=None, retry_after=None,
-        )  # fmt: skip
+        refuse_newer(sender, self.operation, self.repository, self.branch, self.path, elapsed, now)
+        return None
+
+
+def refuse_newer(
+    sender: Sender,
+    operation: str,
+    repository: str,
+    branch: str,
+    path: str,
+    elapsed: float,
+    now: _Dated | None = None,
+) -> None:
+    """Check before a repeat that nobody wrote the object since the first attempt.
+
+    Args:
+        sender: sends the call that reads the object.
+        operation: the operation to repeat.
+        repository: the repository's id.
+        branch: the branch.
+        path: the object's path.
+        elapsed: seconds since the first attempt.
+        now: the object, if it was read before.
+
+    Raises:
+        Conflict: it was written since the first attempt, or less than a second earlier.
+    """
+    now = now or _read(sender, repository, branch, path)
+    # Both times are the server's, in whole seconds.
+    if now is None or now.date - now.stats.mtime - 1 >= elapsed:
+        return
+    raise Conflict(
+        f"{operation}: another version of {path!r} was written to branch {branch!r} of {repository!r} while the outcome"
+        " of this call was unknown, and was kept; compare it, and repeat the call if it should be replaced or deleted",
+        status=409, reason="", operation=operation, endpoint=sender.endpoint,
+        context={"repository": repository, "branch": branch, "path": path}, request_id=None, retry_after=None,
+    )  # fmt: skip
+
+
+def _read(sender: Sender, repository: str, ref: str, path: str) -> _Dated | None:
+    params = {"repository": repository, "ref": ref}
+    address = "/repositories/{repository}/refs/{ref}/objects/stat"
+    try:
+        return sender.send(Call("statObject", "GET", address, params, _Dated, query(path=path)))
+    except ObjectNotFound:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

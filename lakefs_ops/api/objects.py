@@ -12,9 +12,9 @@ from email.utils import parsedate_to_datetime
 from types import NoneType
 from typing import Any, Self
 
-from lakefs_ops.api.common import DEFAULT_TYPE, Group, ObjectUserMetadata, StorageURI, Written
+from lakefs_ops.api.common import DEFAULT_TYPE, Group, ObjectUserMetadata, StorageURI, Written, refuse_newer
 from lakefs_ops.api.common import ObjectStats as ObjectStats
-from lakefs_ops.call import Call, Content, Stream, headers, query, reference
+from lakefs_ops.call import Call, Content, Sender, Stream, headers, query, reference
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.listing import Listing, Page
 from lakefs_ops.model import Model
@@ -311,11 +311,15 @@ class Objects(Group):
         Raises:
             ObjectNotFound: the object does not exist at this ref, or the ref does not exist.
         """
-        return self._send(
-            Call(
-                "statObject", "GET", f"{_AT_REF}/stat", {"repository": repository, "ref": ref}, ObjectStats,
-                query(path=path, user_metadata=user_metadata, presign=presign),
-            )
+        return self._send(self._stat(repository, ref, path, user_metadata, presign))
+
+    @staticmethod
+    def _stat(
+        repository: str, ref: str, path: str, user_metadata: bool | None = None, presign: bool | None = None
+    ) -> Call[ObjectStats]:
+        return Call(
+            "statObject", "GET", f"{_AT_REF}/stat", {"repository": repository, "ref": ref}, ObjectStats,
+            query(path=path, user_metadata=user_metadata, presign=presign),
         )  # fmt: skip
 
     def list(
@@ -356,14 +360,22 @@ class Objects(Group):
     ) -> None:
         """Delete an object (``deleteObject``). A missing object is not an error.
 
+        After a failure that leaves open whether the object was deleted, the object is checked before the call is
+        repeated, so that an object that somebody has written in the meantime is kept.
+
         Raises:
+            Conflict: someone wrote the object while the outcome was unknown; it was not deleted by a repeat.
             BranchNotFound: the branch does not exist.
             ProtectedBranch: a protection rule covers the branch.
         """
+
+        def settle(sender: Sender, elapsed: float) -> None:
+            refuse_newer(sender, "deleteObject", repository, branch, path, elapsed)
+
         return self._send(
             Call(
                 "deleteObject", "DELETE", _ON_BRANCH, {"repository": repository, "branch": branch}, NoneType,
-                query(path=path, force=force, no_tombstone=no_tombstone), idempotent=True,
+                query(path=path, force=force, no_tombstone=no_tombstone), idempotent=True, settle=settle,
             )
         )  # fmt: skip
 
@@ -381,6 +393,7 @@ class Objects(Group):
         `lakefs_ops.transfer.delete_tree` deletes any number of objects below a prefix.
         Check the result: it has an error for each path that was not deleted, for instance on a protected branch.
         lakeFS 1.84 reports no error if the branch or the repository does not exist.
+        Not repeated after a broken connection: a repeat would delete what others have written in the meantime.
 
         Args:
             paths: the objects' paths.
@@ -409,7 +422,6 @@ class Objects(Group):
             Call(
                 "deleteObjects", "POST", f"{_ON_BRANCH}/delete", {"repository": repository, "branch": branch},
                 ObjectErrorList, query(force=force, no_tombstone=no_tombstone), PathList.body(paths=paths),
-                idempotent=True,
             )
         )  # fmt: skip
 
@@ -426,6 +438,9 @@ class Objects(Group):
     ) -> ObjectStats:
         """Copy an object within the repository (``copyObject``).
 
+        After a failure that leaves open whether the copy was written, it is compared with its source before the call
+        is repeated, as `upload` does.
+
         Args:
             dest_path: path of the copy.
             src_path: path of the object to copy.
@@ -434,22 +449,35 @@ class Objects(Group):
 
         Raises:
             ObjectNotFound: the object or the ref does not exist.
+            Conflict: someone else wrote the object while the outcome was unknown; it was not overwritten.
             BranchNotFound: the branch does not exist.
             ProtectedBranch: a protection rule covers the branch.
         """
         if src_ref is not None:
             reference("src_ref", src_ref)
+        source_ref = branch if src_ref is None else src_ref
+
+        def settle(sender: Sender, elapsed: float) -> ObjectStats | None:
+            source = sender.send(self._stat(repository, source_ref, src_path))
+            written = Written(
+                "copyObject", repository, branch, dest_path, source.size_bytes, lambda: source.checksum,
+                source.content_type or DEFAULT_TYPE, source.metadata or {},
+            )  # fmt: skip
+            return written.settle(sender, elapsed)
+
         return self._send(
             Call(
                 "copyObject", "POST", f"{_ON_BRANCH}/copy", {"repository": repository, "branch": branch},
                 ObjectStats, query(dest_path=object_path(dest_path, "dest_path")),
                 ObjectCopyCreation.body(src_path=src_path, src_ref=src_ref, force=force, shallow=shallow),
-                idempotent=True,
+                idempotent=True, settle=settle,
             )
         )  # fmt: skip
 
     def update_user_metadata(self, repository: str, branch: str, path: str, *, set: Mapping[str, str]) -> None:
         """Replace an object's user metadata (``updateObjectUserMetadata``, experimental).
+
+        Not repeated after a broken connection: a repeat would replace what others have set in the meantime.
 
         Args:
             set: all new keys and values; the case of keys is preserved.
@@ -462,7 +490,7 @@ class Objects(Group):
             Call(
                 "updateObjectUserMetadata", "PUT", f"{_ON_BRANCH}/stat/user_metadata",
                 {"repository": repository, "branch": branch}, NoneType, query(path=path),
-                UpdateObjectUserMetadata.body(set=set), idempotent=True,
+                UpdateObjectUserMetadata.body(set=set),
             )
         )  # fmt: skip
 
@@ -496,7 +524,8 @@ class Objects(Group):
     ) -> ObjectStats:
         """Create an object from bytes that already exist in the store (``stageObject``, deprecated).
 
-        Use `lakefs_ops.api.staging.Staging.link_physical_address` instead.
+        Use `lakefs_ops.api.staging.Staging.link_physical_address` instead. After a failure with unknown outcome, the
+        object is checked before a repeat, as in `upload`.
 
         Args:
             physical_address: location of the bytes; the server does not check that they exist.
@@ -508,8 +537,13 @@ class Objects(Group):
 
         Raises:
             BadRequest: the address is not in this store.
+            Conflict: someone else wrote the object while the outcome was unknown; it was not overwritten.
             ProtectedBranch: a protection rule covers the branch.
         """
+        written = Written(
+            "stageObject", repository, branch, path, size_bytes, lambda: checksum, content_type or DEFAULT_TYPE,
+            metadata or {},
+        )  # fmt: skip
         body = ObjectStageCreation.body(
             physical_address=physical_address, checksum=checksum, size_bytes=size_bytes, mtime=mtime,
             metadata=metadata, content_type=content_type, force=force,
@@ -517,7 +551,7 @@ class Objects(Group):
         return self._send(
             Call(
                 "stageObject", "PUT", _ON_BRANCH, {"repository": repository, "branch": branch}, ObjectStats,
-                query(path=path), body, idempotent=True,
+                query(path=path), body, idempotent=True, settle=written.settle,
             )
         )  # fmt: skip
 

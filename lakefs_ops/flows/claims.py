@@ -2,7 +2,8 @@
 
 Where the server would execute a repeated call, two callers that search at the same moment both find nothing, and both
 send. But of several requests to create one branch, the server accepts only one (lakeFS 1.84). So a hidden branch named
-after the key is a claim. It is deleted when the effect exists.
+after the key is a claim. It is deleted when the effect exists. It starts at a commit that only its holder has created,
+so a holder recognizes its own claim after a lost response.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lakefs_ops import errors
-from lakefs_ops.flows.attempts import Attempts, OutcomeUnknown
+from lakefs_ops.flows.attempts import Attempts, OutcomeUnknown, step_metadata
+from lakefs_ops.flows.ensure import record_commit
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
@@ -29,7 +31,8 @@ ABANDONED_AFTER = 15.0
 """Seconds after which a claim whose holder shows no effect counts as abandoned."""
 
 POLL_INTERVAL = 0.25
-"""Seconds between two polls of a claim that another caller holds."""
+"""Seconds between two polls of a claim that another caller holds. The effect is searched for at first, and each time
+that the wait has doubled, because the holder deletes its claim."""
 
 
 def exclusively(
@@ -50,7 +53,7 @@ def exclusively(
         key: the key to claim.
         act: takes effect; called at most once, while the claim is held.
         find: returns the effect of any caller with the key, or None.
-        source: any branch; the hidden branch starts from it.
+        source: any branch; the hidden branch starts from it if lakeFS does not allow the claim's own commit.
         abandoned_after: seconds to wait for another holder of the claim that shows no effect. Then the claim counts
             as abandoned and passes on; an act that takes longer could be doubled.
 
@@ -58,18 +61,25 @@ def exclusively(
         OutcomeUnknown: from ``act``; the claim is kept, so the next caller waits for the effect first.
     """
     name = f"{PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:24]}"
-    number, since = 1, time.monotonic()
+    own = record_commit(client, repository, f"Claim {key}", metadata=step_metadata(key))
+    number, since, next_search = 1, time.monotonic(), 0.0
     while True:
+        claim, attempts = f"{name}-{number}", Attempts(client)
+        create = partial(client.branches.create, repository, name=claim, source=own or source, hidden=True)
         try:
-            claim = f"{name}-{number}"
-            Attempts(client).run(partial(client.branches.create, repository, name=claim, source=source, hidden=True))
+            attempts.run(create)
             break
         except errors.AlreadyExists:
-            if (found := find()) is not None:
-                _release(client, repository, name, number)
-                return found
-            if time.monotonic() - since > abandoned_after:
-                number, since = number + 1, time.monotonic()
+            if attempts.repeats and _head(client, repository, claim) == own:
+                break
+            waited = time.monotonic() - since
+            if waited >= next_search:
+                if (found := find()) is not None:
+                    _release(client, repository, name, number)
+                    return found
+                next_search = max(POLL_INTERVAL, 2 * waited)
+            if waited > abandoned_after:
+                number, since, next_search = number + 1, time.monotonic(), 0.0
             else:
                 time.sleep(POLL_INTERVAL)
     try:
@@ -82,6 +92,13 @@ def exclusively(
         raise
     _release(client, repository, name, number)
     return effect
+
+
+def _head(client: LakeFSClient, repository: str, branch: str) -> str:
+    try:
+        return Attempts(client).run(lambda: client.branches.get(repository, branch)).commit_id
+    except errors.BranchNotFound:
+        return ""
 
 
 def _release(client: LakeFSClient, repository: str, name: str, number: int) -> None:

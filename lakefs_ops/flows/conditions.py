@@ -4,9 +4,9 @@ A condition polls the server and never sleeps. Its verdict returns the condition
 watermark (what has been seen so far). So no change between two polls is missed, wherever the next poll runs: in a
 loop, a sensor, a trigger or another process.
 
-The watermark of `NewCommit` and `CommitMatches` is a commit. The first poll resolves any other ref to the full id of
-its commit. The watermark and its ancestors are never new, so moving a branch back to an older commit meets neither
-condition.
+The watermark of `NewCommit`, `CommitMatches` and `MatchingCommits` is a commit. The first poll resolves any other ref
+to the full id of its commit. The watermark and its ancestors are never new, so moving a branch back to an older commit
+meets none of these conditions.
 
 Example:
     >>> condition = NewCommit(repository="lake", branch="main", after="3c1f...")  # doctest: +SKIP
@@ -17,9 +17,11 @@ Example:
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from bisect import bisect_left
+from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 DEAD_AFTER = 300
 """Seconds without a status update after which an import counts as dead; a live one is updated every second."""
+
+CLOCK_SKEW = 300
+"""Seconds by which the clocks of lakeFS and of this machine may differ."""
 
 State = Literal["waiting", "met", "failed"]
 
@@ -96,8 +101,13 @@ Watermark = Annotated[str, AfterValidator(_not_a_placeholder)]
 """The id of the last known commit, or a ref that the first poll resolves to one; empty for a missing branch."""
 
 
-class _CommitCondition(BaseCondition):
-    """The base of the conditions for commits after a watermark."""
+class CommitCondition(BaseCondition):
+    """The base of the conditions for commits after a watermark.
+
+    Attributes:
+        branch: the branch's name.
+        after: the last known commit, as an id or another ref.
+    """
 
     branch: str
     after: Watermark | None = None
@@ -105,6 +115,18 @@ class _CommitCondition(BaseCondition):
     @property
     def _where(self) -> str:
         return f"{self.branch!r} of {self.repository!r}"
+
+    def unchanged(self, head: str | None) -> Verdict | None:
+        """Return the verdict for a branch without news; None if only `poll` can decide.
+
+        Args:
+            head: the id of the commit that the branch points at; None if the branch does not exist.
+        """
+        if head is None:
+            return self._verdict("waiting", f"branch {self._where} does not exist yet")
+        if head == self.after:
+            return self._verdict("waiting", f"no commit on {self._where} since {head}")
+        return None
 
     def _head(self, client: LakeFSClient) -> str | None:
         try:
@@ -124,6 +146,12 @@ class _CommitCondition(BaseCondition):
             ) from error
         return self._remember(after=commit_id)
 
+    def _moved_back(self, client: LakeFSClient, head: str) -> Verdict | None:
+        """Return the verdict for a branch that has moved back to a commit that is not new."""
+        if not self._is_known(client, head):
+            return None
+        return self._verdict("waiting", f"{self._where} has moved back to {head}, which {self.after} contains")
+
     def _is_known(self, client: LakeFSClient, commit_id: str) -> bool:
         """Whether a commit is the watermark or one of its ancestors."""
         if not self.after:
@@ -134,7 +162,7 @@ class _CommitCondition(BaseCondition):
             return False
 
 
-class NewCommit(_CommitCondition):
+class NewCommit(CommitCondition):
     """A branch points at a commit that is neither the watermark nor one of its ancestors.
 
     A branch that is moved back (by a hard reset, for example) keeps waiting; the first commit made from there meets
@@ -161,42 +189,19 @@ class NewCommit(_CommitCondition):
         return known.unchanged(head) or known._compare(client, str(head))
 
     def unchanged(self, head: str | None) -> Verdict | None:
-        """Return the verdict for a branch without news; None if only `poll` can decide.
-
-        Args:
-            head: the id of the commit that the branch points at; None if the branch does not exist.
-        """
-        if head is None:
-            known = self._remember(after=self.after or "")
-            return known._verdict("waiting", f"branch {self._where} does not exist yet")
-        if head == self.after:
-            return self._verdict("waiting", f"no commit on {self._where} since {head}")
-        return None
+        """Return the verdict for a branch without news, and remember a branch that does not exist."""
+        known = self._remember(after=self.after or "") if head is None else self
+        return super(NewCommit, known).unchanged(head)
 
     def _compare(self, client: LakeFSClient, head: str) -> Verdict:
-        if self._is_known(client, head):
-            return self._verdict("waiting", f"{self._where} has moved back to {head}, which {self.after} contains")
-        return self._verdict("met", f"{self._where} is at commit {head}", commit_id=head)
+        return self._moved_back(client, head) or self._verdict(
+            "met", f"{self._where} is at commit {head}", commit_id=head
+        )
 
 
-class CommitMatches(_CommitCondition):
-    """A commit in a branch's first-parent history matches by metadata, message or changed prefix.
+class _FilteredCommits(CommitCondition):
+    """The base of the conditions for commits that match by metadata, message or changed prefix."""
 
-    Each poll checks all commits since the previous poll, so none is missed; the watermark and its ancestors do not
-    count, even after a hard reset.
-
-    Attributes:
-        branch: the branch's name; a branch that does not exist yet counts as waiting.
-        metadata: keys and values that the commit must have.
-        message: a regular expression that must match somewhere in the commit's message.
-        prefix: the commit must change an object with this prefix, compared with its first parent; a merge commit
-            therefore counts with the changes that it merges. (lakeFS 1.84's own log filter skips merge commits.)
-            Costs one request for each commit that matches otherwise.
-        after: the last known commit, as an id or another ref; if None, the whole log is checked. Blanks, ``None`` and
-            ``null`` as text are rejected.
-    """
-
-    kind: Literal["commit_matches"] = "commit_matches"
     metadata: dict[str, str] = Field(default_factory=dict)
     message: str | None = None
     prefix: str | None = None
@@ -210,28 +215,11 @@ class CommitMatches(_CommitCondition):
             raise ValueError(f"{text!r} is not a valid regular expression: {error}") from None
         return text
 
-    def poll(self, client: LakeFSClient) -> Verdict:
-        """Check the commits since the previous poll and return the oldest match.
-
-        Raises:
-            InvalidArgument: the repository has no commit ``after``.
-        """
-        head = self._head(client)
-        known = self if head == self.after else self._resolved(client)
-        if head is None:
-            return known._verdict("waiting", f"branch {self._where} does not exist yet")
-        if head == known.after:
-            return known._verdict("waiting", f"no commit on {self._where} since {head}")
-        if known._is_known(client, head):
-            return known._verdict("waiting", f"{self._where} has moved back to {head}, which {known.after} contains")
-        matches = [commit for commit in known._new_commits(client, head) if self._is_met_by(client, commit)]
-        if not matches:
-            return self._remember(after=head)._verdict("waiting", f"no matching commit on {self._where} up to {head}")
-        found = matches[-1]
-        return known._verdict("met", f"commit {found.id} on {self._where}: {found.message!r}", commit_id=found.id)
+    def _new_matches(self, client: LakeFSClient, head: str) -> list[Commit]:
+        """Return the matching first-parent commits that are neither the watermark nor its ancestors, newest first."""
+        return [commit for commit in self._new_commits(client, head) if self._is_met_by(client, commit)]
 
     def _new_commits(self, client: LakeFSClient, head: str) -> Iterable[Commit]:
-        """Return the first-parent commits that are neither the watermark nor its ancestors, newest first."""
         log = client.refs.log(self.repository, head, first_parent=True, stop_at=self.after or None)
         if not self.after:
             return log
@@ -255,6 +243,109 @@ class CommitMatches(_CommitCondition):
         if not commit.parents:
             return False
         return client.refs.diff(self.repository, commit.parents[0], commit.id, prefix=prefix).first() is not None
+
+
+class CommitMatches(_FilteredCommits):
+    """A commit in a branch's first-parent history matches by metadata, message or changed prefix.
+
+    Each poll checks all commits since the previous poll, so none is missed; the watermark and its ancestors do not
+    count, even after a hard reset.
+
+    Attributes:
+        branch: the branch's name; a branch that does not exist yet counts as waiting.
+        metadata: keys and values that the commit must have.
+        message: a regular expression that must match somewhere in the commit's message.
+        prefix: the commit must change an object with this prefix, compared with its first parent; a merge commit
+            therefore counts with the changes that it merges. (lakeFS 1.84's own log filter skips merge commits.)
+            Costs one request for each commit that matches otherwise.
+        after: the last known commit, as an id or another ref; if None, the whole log is checked. Blanks, ``None`` and
+            ``null`` as text are rejected.
+    """
+
+    kind: Literal["commit_matches"] = "commit_matches"
+
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check the commits since the previous poll and return the oldest match.
+
+        Raises:
+            InvalidArgument: the repository has no commit ``after``.
+        """
+        head = self._head(client)
+        known = self if head == self.after else self._resolved(client)
+        return known.unchanged(head) or known._compare(client, str(head))
+
+    def _compare(self, client: LakeFSClient, head: str) -> Verdict:
+        if verdict := self._moved_back(client, head):
+            return verdict
+        matches = self._new_matches(client, head)
+        if not matches:
+            return self._remember(after=head)._verdict("waiting", f"no matching commit on {self._where} up to {head}")
+        found = matches[-1]
+        return self._verdict("met", f"commit {found.id} on {self._where}: {found.message!r}", commit_id=found.id)
+
+
+class MatchingCommits(_FilteredCommits):
+    """A branch's first-parent history has matching commits that no earlier poll has seen: all of them, each once.
+
+    After the condition is met, continue with the verdict's condition to wait for later commits.
+
+    A branch or repository that does not exist yet counts as waiting. Once the branch exists, its commits since the
+    first poll are new, so the history that it shares with its source is not. Since clocks differ, commits up to
+    `CLOCK_SKEW` seconds older are new, too.
+
+    Attributes:
+        branch: the branch's name.
+        metadata, message, prefix: as in `CommitMatches`.
+        after: the last known commit, as an id or another ref. If None, the first poll only remembers the branch's
+            current commit. Blanks, ``None`` and ``null`` as text are rejected.
+        missing_since: local time at which a poll first found no branch, in Unix seconds.
+
+    The details found are ``commits``, oldest first, each with ``commit_id``, ``message``, ``metadata``, ``committer``
+    and ``creation_date``.
+    """
+
+    kind: Literal["matching_commits"] = "matching_commits"
+    missing_since: float | None = None
+
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """Check the commits since the previous poll.
+
+        Raises:
+            InvalidArgument: the repository has no commit ``after``.
+        """
+        try:
+            head = self._head(client)
+        except errors.RepositoryNotFound:
+            head = None
+        if head is not None and self.after is None and self.missing_since is None:
+            return self._remember(after=head)._verdict("waiting", f"waiting for a commit on {self._where} after {head}")
+        known = self if head in (None, self.after) else self._resolved(client)
+        return known.unchanged(head) or known._compare(client, str(head))
+
+    def unchanged(self, head: str | None) -> Verdict | None:
+        """Return the verdict for a branch without news, and remember since when a branch is missing."""
+        known = self
+        if head is None and self.after is None and self.missing_since is None:
+            known = self._remember(missing_since=time.time())
+        return super(MatchingCommits, known).unchanged(head)
+
+    def _compare(self, client: LakeFSClient, head: str) -> Verdict:
+        if verdict := self._moved_back(client, head):
+            return verdict
+        matches = self._new_matches(client, head)
+        known = self._remember(after=head, missing_since=None)
+        if not matches:
+            return known._verdict("waiting", f"no matching commit on {self._where} up to {head}")
+        fields = {"message", "metadata", "committer", "creation_date"}
+        commits = [{"commit_id": commit.id} | commit.model_dump(include=fields) for commit in reversed(matches)]
+        return known._verdict("met", f"{self._where} is at commit {head}, new matches: {len(commits)}", commits=commits)
+
+    def _new_commits(self, client: LakeFSClient, head: str) -> Iterable[Commit]:
+        commits = super()._new_commits(client, head)
+        if self.missing_since is None or self.after:
+            return commits
+        oldest = self.missing_since - CLOCK_SKEW
+        return takewhile(lambda commit: commit.creation_date >= oldest, commits)
 
 
 class ObjectExists(BaseCondition):
@@ -312,6 +403,51 @@ class PrefixHolds(BaseCondition):
         more = "at least " if met else ""
         reason = f"{where} holds {more}{count} of {self.objects} objects, {size} of {self.size_bytes} bytes"
         return self._verdict("met" if met else "waiting", reason, objects=count, size_bytes=size)
+
+
+class PrefixUnchanged(BaseCondition):
+    """A prefix holds a minimum number of objects, and none of them has changed for a time.
+
+    For data of writers that leave no marker when they are done. Each poll lists all objects with the prefix; another
+    object, a missing object and other content are changes.
+
+    Attributes:
+        ref: a branch, tag, commit or ref expression; a missing ref or repository counts as waiting.
+        prefix: the prefix.
+        seconds: how long the objects must stay unchanged.
+        objects: minimum number of objects.
+        seen: a digest of the objects that the last poll has seen.
+        seen_at: local time when these objects were first seen, in Unix seconds.
+    """
+
+    kind: Literal["prefix_unchanged"] = "prefix_unchanged"
+    ref: str
+    prefix: str
+    seconds: float
+    objects: int = 1
+    seen: str = ""
+    seen_at: float = 0.0
+
+    def poll(self, client: LakeFSClient) -> Verdict:
+        """List the objects, and compare them with those of the previous poll."""
+        where = f"{self.prefix!r} at {self.ref!r} of {self.repository!r}"
+        count = size = 0
+        digest = hashlib.sha256()
+        try:
+            for entry in client.objects.list(self.repository, self.ref, prefix=self.prefix, user_metadata=False):
+                count, size = count + 1, size + (entry.size_bytes or 0)
+                digest.update(f"{entry.path}\0{entry.checksum}\0{entry.mtime}\n".encode())
+        except errors.NotFound as error:
+            return self._remember(seen="")._verdict("waiting", f"{where} does not exist: {error.reason}")
+        now, seen = time.time(), digest.hexdigest()
+        known = self if seen == self.seen else self._remember(seen=seen, seen_at=now)
+        found = {"objects": count, "size_bytes": size}
+        if count < self.objects:
+            return known._verdict("waiting", f"{where} holds {count} of {self.objects} objects", **found)
+        if known is self and now - self.seen_at >= self.seconds:
+            reason = f"{where} holds {count} objects, unchanged for {self.seconds:g} s"
+            return self._verdict("met", reason, **found)
+        return known._verdict("waiting", f"{where} holds {count} objects, which may still change", **found)
 
 
 class TagExists(BaseCondition):
@@ -470,8 +606,10 @@ class ActionRunDone(BaseCondition):
 Condition = (
     NewCommit
     | CommitMatches
+    | MatchingCommits
     | ObjectExists
     | PrefixHolds
+    | PrefixUnchanged
     | TagExists
     | BranchExists
     | NoDifference

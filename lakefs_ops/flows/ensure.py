@@ -17,6 +17,7 @@ from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, belongs_to,
 from lakefs_ops.flows.history import differs, require_published
 
 if TYPE_CHECKING:
+    from lakefs_ops.api.common import Commit
     from lakefs_ops.api.repositories import Repository
     from lakefs_ops.client import LakeFSClient
 
@@ -114,22 +115,28 @@ def ensure_branch(
         start = _first_commit(client, repository, branch, source, key) or source
     else:
         start = source
-    try:
-        return attempts.run(lambda: client.branches.create(repository, name=branch, source=start, hidden=hidden))
-    except errors.AlreadyExists as error:
-        head = client.branches.get(repository, branch).commit_id
-        if start != source and head == start:
-            # The first commit of this call: an earlier request had created the branch.
-            return head
-        if key is None:
-            accepted = not differs(client, repository, source, branch)
-        elif named_by_key:
-            accepted = retried or (attempts.repeats > 0 and _holds_nothing(client, repository, branch, head, source))
-        else:
-            accepted = retried and own_head(client, repository, branch, source, key) is not None
-        if accepted:
-            return head
-        raise _not_own(client, repository, branch, head, error) from None
+    while True:
+        try:
+            return attempts.run(lambda: client.branches.create(repository, name=branch, source=start, hidden=hidden))
+        except errors.AlreadyExists as error:
+            try:
+                head = client.branches.get(repository, branch).commit_id
+                if start != source and head == start:
+                    # The first commit of this call: an earlier request had created the branch.
+                    return head
+                if key is None:
+                    accepted = not differs(client, repository, source, branch)
+                elif named_by_key:
+                    own = attempts.repeats > 0 and _holds_nothing(client, repository, branch, head, source)
+                    accepted = retried or own
+                else:
+                    accepted = retried and own_head(client, repository, branch, source, key) is not None
+            except errors.BranchNotFound:
+                attempts.sleep_or_raise(error)  # Another caller has deleted the branch in between.
+                continue
+            if accepted:
+                return head
+            raise _not_own(client, repository, branch, head, error) from None
 
 
 def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> str:
@@ -341,16 +348,33 @@ def _first_commit(client: LakeFSClient, repository: str, branch: str, source: st
     None if lakeFS does not allow it.
     """
     parent = client.commits.get(repository, source)
-    metadata = {**step_metadata(key), BRANCH: branch}
+    return record_commit(
+        client, repository, f"Create branch {branch}", metadata={**step_metadata(key), BRANCH: branch}, parent=parent
+    )
+
+
+def record_commit(
+    client: LakeFSClient, repository: str, message: str, *, metadata: Mapping[str, str], parent: Commit | None = None
+) -> str | None:
+    """Create a commit on no branch; return its id, or None if lakeFS does not allow it.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        message: the commit's message.
+        metadata: the commit's metadata, with the id of an attempt, which makes the commit unique.
+        parent: the parent, whose objects the commit has; by default the commit has neither.
+    """
     # Later than its parent, so that logs list it first.
-    message, created = f"Create branch {branch}", max(int(time.time()), parent.creation_date + 1)
-    commit_id = _digest(COMMITTER, message, parent.meta_range_id, created, metadata, parent.id)
+    created = max(int(time.time()), parent.creation_date + 1 if parent else 0)
+    meta_range_id, parents = (parent.meta_range_id, [parent.id]) if parent else ("", [])
+    commit_id = _digest(COMMITTER, message, meta_range_id, created, metadata, parents)
     try:
         Attempts(client).run(
             lambda: client.commits.create_record(
                 repository, commit_id=commit_id, version=1, committer=COMMITTER, message=message,
-                metarange_id=parent.meta_range_id, creation_date=created, parents=[parent.id], metadata=metadata,
-                generation=(parent.generation or 0) + 1,
+                metarange_id=meta_range_id, creation_date=created, parents=parents, metadata=metadata,
+                generation=(parent.generation or 0) + 1 if parent else 1,
             )
         )  # fmt: skip
     except errors.AlreadyExists:
@@ -363,9 +387,9 @@ def _first_commit(client: LakeFSClient, repository: str, branch: str, source: st
 
 
 def _digest(
-    committer: str, message: str, meta_range_id: str, created: int, metadata: Mapping[str, str], parent: str
+    committer: str, message: str, meta_range_id: str, created: int, metadata: Mapping[str, str], parents: list[str]
 ) -> str:
-    """Return the id of a commit with one parent, as lakeFS computes it (version 1)."""
+    """Return the id of a commit, as lakeFS computes it (version 1)."""
 
     def number(value: int) -> bytes:
         return b"\x02\x08" + struct.pack(">q", value)
@@ -377,5 +401,5 @@ def _digest(
     encoded += b"\x04" + number(len(metadata))
     for name in sorted(metadata, key=str.encode):
         encoded += text(name) + text(metadata[name])
-    parents = hashlib.sha256(b"\x03" + number(1) + text(parent)).digest()
-    return hashlib.sha256(encoded + b"\x05\x00" + number(len(parents)) + parents).hexdigest()
+    ancestry = hashlib.sha256(b"\x03" + number(len(parents)) + b"".join(map(text, parents))).digest()
+    return hashlib.sha256(encoded + b"\x05\x00" + number(len(ancestry)) + ancestry).hexdigest()

@@ -13,7 +13,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from lakefs_ops.errors import LakeFSError
-from lakefs_ops.flows.conditions import NewCommit
+from lakefs_ops.flows.conditions import CommitCondition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,8 @@ LISTING_THRESHOLD = 8
 class BranchPoller:
     """Polls on behalf of many waiters; thread-safe.
 
-    A verdict may be up to ``max_age`` seconds old. No change is missed, because the condition carries its watermark.
+    A verdict may be up to ``max_age`` seconds old, or twice as old while a new listing is in flight. No change is
+    missed, because the condition carries its watermark.
 
     Args:
         client: the client to poll with.
@@ -56,7 +57,7 @@ class BranchPoller:
         Raises:
             LakeFSError: the poll failed.
         """
-        if not isinstance(condition, NewCommit):
+        if not isinstance(condition, CommitCondition):
             return condition.poll(self._client)
         with self._lock:
             heads = self._repositories.setdefault(condition.repository, _Heads(self._client, condition.repository))
@@ -65,6 +66,17 @@ class BranchPoller:
         # The listing may be older than the watermark, so only a poll decides that there is a new commit.
         head = heads.read(self._max_age).get(condition.branch)
         return condition.unchanged(head) or condition.poll(self._client)
+
+    def recall(self, condition: Condition) -> Verdict | None:
+        """Return the verdict for a branch without news from a listing that is still valid; None if a poll is needed.
+
+        Sends no request and waits for nothing, so an event loop can call it.
+        """
+        if not isinstance(condition, CommitCondition) or condition.after is None:
+            return None
+        known = self._repositories.get(condition.repository)
+        heads = known.recall(self._max_age) if known else None
+        return condition.unchanged(heads.get(condition.branch)) if heads is not None else None
 
 
 class _Heads:
@@ -82,6 +94,14 @@ class _Heads:
         now = time.monotonic()
         self._recent_polls.append(now)
         return len(self._recent_polls) == LISTING_THRESHOLD and now - self._recent_polls[0] <= max_age
+
+    def recall(self, max_age: float) -> Mapping[str, str] | None:
+        now = time.monotonic()
+        # Locked while a listing is in flight.
+        if self._failure is not None or now - self._read_at > max_age * (1 + self._lock.locked()):
+            return None
+        self._recent_polls.append(now)
+        return self._heads
 
     def read(self, max_age: float) -> Mapping[str, str]:
         arrived = time.monotonic()

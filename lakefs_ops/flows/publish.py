@@ -7,7 +7,7 @@ As a context manager, in one process::
         run.audit(no_day_is_missing)
 
 Or as steps in different processes, which share only the key: `open`, `audit`, `publish`, `close`. Each step may be
-repeated, and finds the effect of an earlier attempt.
+repeated, and finds the effect of an earlier attempt. Only `open` creates the branch.
 
 A verdict belongs to a commit. `seal` commits everything on the run's branch, the checks read that commit, and `publish`
 merges it, if the branch still has nothing else. If anything fails, nothing is merged. The branch is deleted only if
@@ -22,16 +22,25 @@ import re
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, find_commit
-from lakefs_ops.flows.ensure import BRANCH, delete_branch_if_exists, delete_checked, ensure_branch, ensure_tag, own_head
-from lakefs_ops.flows.history import differs, is_undone, require_published, server_time
-from lakefs_ops.flows.step import IfNothing, Step
+from lakefs_ops.flows.checks import CheckResult, run
+from lakefs_ops.flows.ensure import (
+    BRANCH,
+    COMMIT_ID,
+    delete_branch_if_exists,
+    delete_checked,
+    ensure_branch,
+    ensure_tag,
+    own_head,
+)
+from lakefs_ops.flows.history import differs, includes, is_undone, require_published, server_time
+from lakefs_ops.flows.step import IfNothing, Step, undone
 from lakefs_ops.flows.verify import verify_merge
 from lakefs_ops.model import utc
 
@@ -46,30 +55,12 @@ log = logging.getLogger(__name__)
 CleanUp = Literal["success", "never"] | timedelta
 
 VERIFIED_CHANGES = 10_000
-"""The maximum number of changes up to which a merge is verified by default."""
+"""The maximum number of changes up to which a merge of two changed sides is verified by default."""
 
 BRANCH_PREFIX = "wap-"
 """The prefix of branch names that are derived from a key, and the default of `sweep`."""
 
 _TAG = re.compile(r"(?!@$)(?!.*(\.\.|@\{))[^\s/^:?*\[\\\x00-\x1f\x7f]+(?<!\.)(?<!\.lock)")
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """The result of one check.
-
-    Attributes:
-        name: the check's name.
-        problems: one sentence for each problem; empty if the check passed.
-    """
-
-    name: str
-    problems: tuple[str, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether the check found no problem."""
-        return not self.problems
 
 
 class AuditFailed(errors.LakeFSError):
@@ -112,8 +103,8 @@ class SweepIncomplete(errors.LakeFSError):
     refused: Mapping[str, errors.LakeFSError]
 
 
-Check = Callable[["WriteAuditPublish"], Iterable[str] | None]
-"""A check reads the commit ``run.ref``, and returns or yields one sentence for each problem."""
+Check = Callable[["WriteAuditPublish"], Any]
+"""A check reads the commit ``run.ref``, and returns one of the values of `lakefs_ops.flows.checks.results`."""
 
 
 def branch_for(key: str) -> str:
@@ -145,11 +136,12 @@ class WriteAuditPublish:
         metadata: further metadata of the commit and the merge.
         strategy: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
         tag: a tag for the merge commit.
-        verify: compare the merge with both of its sides (see `lakefs_ops.flows.verify`); by default if at most
-            `VERIFIED_CHANGES` objects changed.
+        verify: compare the merge with both of its sides (see `lakefs_ops.flows.verify`); by default if the run changed
+            at most `VERIFIED_CHANGES` objects, or the branch to publish to had not changed.
         retried: an earlier attempt with this key may have been made, so each step searches for its effect first.
         clean_up: delete the run's branch after ``success``, or ``never``. A duration keeps it, and lets each publish
             delete the branches of published runs that are older (see `sweep`).
+        prefix: the prefix of the names of these branches.
         if_nothing: what `publish` does if the run brings nothing new (see `lakefs_ops.flows.step.IfNothing`).
 
     Attributes:
@@ -178,6 +170,7 @@ class WriteAuditPublish:
     verify: bool | None = None
     retried: bool = False
     clean_up: CleanUp = "success"
+    prefix: str = BRANCH_PREFIX
     if_nothing: IfNothing = "succeed"
     sealed: str | None = field(default=None, init=False)
     audited: str | None = field(default=None, init=False)
@@ -202,42 +195,69 @@ class WriteAuditPublish:
         """The ref for checks: the sealed commit, or the branch if nothing is sealed yet."""
         return self.sealed or self.branch
 
-    def open(self) -> str:
+    def open(self, *, create: bool = True) -> str:
         """Create the run's branch, or find it; return the id of the commit it points to.
+
+        A new branch has nothing of what the run wrote to a branch that was deleted. So only the first step of a run,
+        which comes before everything that writes, may create it.
+
+        Args:
+            create: create the branch if it does not exist; False for later steps in other processes.
 
         Raises:
             AlreadyExists: a branch with this name exists and is not this run's own.
-            NotAudited: this object opened the branch before, and it was deleted since.
+            NotAudited: the branch does not exist, and either ``create`` is False or this object opened it before.
         """
-        if self._opened:
-            try:
-                return self.client.branches.get(self.repository, self.branch).commit_id
-            except errors.BranchNotFound:
-                # A new branch would have only the rest of the run's data.
-                raise self._refusal(NotAudited, f"branch {self.branch!r} was deleted during the run") from None
-        head = ensure_branch(
-            self.client, self.repository, self.branch,
-            source=self.source or self.into, key=self.key, retried=self.retried,
-            named_by_key=bool(self.named_by_key),
-        )  # fmt: skip
+        head: str | None
+        if create and not self._opened:
+            head = ensure_branch(
+                self.client, self.repository, self.branch,
+                source=self.source or self.into, key=self.key, retried=self.retried,
+                named_by_key=bool(self.named_by_key),
+            )  # fmt: skip
+        else:
+            head = self._own_head()
+            if head is None:
+                raise self._deleted("was deleted during the run, or the run was never opened")
         self._opened = True
         return head
+
+    def _own_head(self) -> str | None:
+        """Return the head of the run's branch, or None if it does not exist.
+
+        Raises:
+            AlreadyExists: the branch is not this run's own.
+        """
+        if not self.named_by_key:
+            return own_head(self.client, self.repository, self.branch, self.source or self.into, self.key)
+        try:
+            return self.client.branches.get(self.repository, self.branch).commit_id
+        except errors.BranchNotFound:
+            return None
 
     def seal(self) -> str:
         """Commit all uncommitted changes of the run's branch; return the commit's id, or the head without changes.
 
         May be called several times.
+
+        Raises:
+            AlreadyExists: the branch is not this run's own.
+            BranchNotFound: the branch does not exist.
         """
+        if not self.named_by_key and not self._opened:
+            self._opened = self._own_head() is not None
         # Each seal is another effect, so it has another key.
         step = self._step(f"write/{uuid.uuid4().hex[:8]}")
-        self.sealed = step.commit(self.branch, message=self.message, metadata=self.metadata, if_nothing="succeed")
+        with _branch_not_found():  # also if another attempt deletes the branch between the requests of the commit
+            self.sealed = step.commit(self.branch, message=self.message, metadata=self.metadata, if_nothing="succeed")
         return self.sealed
 
     def audit(self, *checks: Check) -> tuple[CheckResult, ...]:
         """Seal the branch, and run all checks on the sealed commit.
 
         Args:
-            *checks: each reads ``run.ref``, and returns or yields one sentence for each problem.
+            *checks: each reads ``run.ref``, and returns or yields one sentence for each problem, or another value that
+                `lakefs_ops.flows.checks.results` accepts.
 
         Returns:
             The result of each check; all passed.
@@ -247,7 +267,7 @@ class WriteAuditPublish:
         """
         self._audit_began, self.audited = True, None
         sealed = self.seal()
-        results = tuple(_run(check, self) for check in checks)
+        results = tuple(result for check in checks for result in run(check, self))
         failed = [result for result in results if not result.passed]
         if failed:
             url = self.client.links.compare(self.repository, self.into, self.branch)
@@ -274,7 +294,8 @@ class WriteAuditPublish:
                 returns the commit that brought in the audited content.
 
         Raises:
-            InvalidArgument: nothing was audited.
+            InvalidArgument: nothing was audited, or ``audited`` is not a full commit id.
+            CommitNotFound: the audited commit does not exist.
             NotAudited: the branch is not at the audited commit, or was deleted.
             UnauditedChanges: the branch has uncommitted changes.
             AlreadyExists: the tag exists already.
@@ -286,10 +307,14 @@ class WriteAuditPublish:
         audited = audited or self.audited
         if audited is None:
             raise errors.InvalidArgument(f"run {self.key!r} has no audited commit to publish; call audit() first")
+        if not COMMIT_ID.fullmatch(audited):
+            raise errors.InvalidArgument(f"audited must be the full id of a commit, got {audited!r}")
         if self.published is None or self._merged != audited:
             self.published = None
             published = self._publish(audited, if_nothing or self.if_nothing)
             self.published, self._merged = published, audited
+        else:
+            self._confirm(self.published, audited)
         published = self.published
         try:
             if self.tag is not None:
@@ -302,7 +327,10 @@ class WriteAuditPublish:
                 self._delete(audited)
                 self._opened = False
             elif isinstance(self.clean_up, timedelta):
-                deque(sweep(self.client, self.repository, older_than=self.clean_up, into=self.into), maxlen=0)
+                older_than, prefix = self.clean_up, self.prefix
+                deque(
+                    sweep(self.client, self.repository, older_than=older_than, into=self.into, prefix=prefix), maxlen=0
+                )
         except errors.LakeFSError as error:
             log.warning("run %r is published as %s, but not cleaned up: %s", self.key, published, error.message)
         return published
@@ -310,12 +338,20 @@ class WriteAuditPublish:
     def _publish(self, audited: str, if_nothing: IfNothing) -> str:
         self._check_tag()
         try:
-            if differs(self.client, self.repository, audited, self.branch):
+            if differs(self.client, self.repository, audited, self.branch) and not self._is_included(audited):
                 raise self._not_audited(audited)
-        except errors.RefNotFound:
+        except errors.RefNotFound as error:
             if (earlier := self._earlier_merge(audited)) is not None:
                 return earlier
-            raise self._refusal(NotAudited, f"branch {self.branch!r} does not exist any more") from None
+            if self._own_head() is None:
+                raise self._deleted("does not exist any more") from None
+            raise errors.CommitNotFound(
+                f"the audited commit {audited!r} does not exist in {self.repository!r}; nothing of run {self.key!r} was"
+                f" merged into {self.into!r}; pass the id that audit() stored in `audited`",
+                **error.__dict__,
+            ) from None
+        if self.retried or self._merged is not None:
+            self._refuse_partial_merge(audited)
         try:
             merged = self._step("publish", retried=self.retried).merge(
                 audited, self.into, message=self.message, metadata=self.metadata, strategy=self.strategy
@@ -329,6 +365,22 @@ class WriteAuditPublish:
             verify_merge(self.client, self.repository, merged, source=source, strategy=self.strategy, limit=limit)
         return merged
 
+    def _is_included(self, audited: str) -> bool:
+        """Return whether the audited commit is published, and the branch was created again and has nothing new."""
+        try:
+            self._require_published()
+        except errors.UnpublishedChanges:
+            return False
+        head = self.client.commits.get(self.repository, self.branch)
+        created_again = (head.metadata or {}).get(BRANCH) == self.branch
+        if not created_again and not _Line(self.client, self.repository, self.into).has(head):
+            return False
+        return includes(self.client, self.repository, self.into, audited)
+
+    def _require_published(self) -> None:
+        head = self.client.branches.get(self.repository, self.branch).commit_id
+        require_published(self.client, self.repository, self.branch, head, self.into)
+
     def _not_audited(self, audited: str) -> NotAudited:
         head = self.client.branches.get(self.repository, self.branch).commit_id
         if head != audited:
@@ -338,12 +390,17 @@ class WriteAuditPublish:
             UnauditedChanges, f"branch {self.branch!r} has uncommitted changes since the audit of commit {audited}"
         )
 
-    def _refusal(self, kind: type[NotAudited], text: str) -> NotAudited:
+    def _deleted(self, text: str) -> NotAudited:
+        advice = "open the run again, and write all of its data"
+        return self._refusal(NotAudited, f"branch {self.branch!r} {text}", advice)
+
+    def _refusal(self, kind: type[NotAudited], text: str, advice: str = "audit again, then publish") -> NotAudited:
         url = self.client.links.compare(self.repository, self.into, self.branch)
+        merged = "nothing" if self._merged is None else "nothing new"
         details = {"status": 400, "reason": "", "operation": "mergeIntoBranch"} if kind is UnauditedChanges else {}
         return kind(
-            f"{text}; nothing of run {self.key!r} was merged into {self.into!r} of {self.repository!r}; audit again,"
-            f" then publish: {url}",
+            f"{text}; {merged} of run {self.key!r} was merged into {self.into!r} of {self.repository!r};"
+            f" {advice}: {url}",
             branch=self.branch,
             url=url,
             **details,
@@ -367,6 +424,29 @@ class WriteAuditPublish:
                 operation="createTag",
             )
 
+    def _confirm(self, published: str, audited: str) -> None:
+        """Check that an earlier publication of this object has everything, and is still in force."""
+        with suppress(errors.RefNotFound):
+            if differs(self.client, self.repository, audited, self.branch):
+                raise self._not_audited(audited)
+        commit = self.client.commits.get(self.repository, published)
+        key = f"{self.key}/publish"
+        if (commit.metadata or {}).get(KEY) == key and is_undone(self.client, self.repository, commit, self.into):
+            raise undone(commit, self.into, self.repository, key)
+
+    def _refuse_partial_merge(self, audited: str) -> None:
+        """Refuse a merge that cannot bring back what the run published earlier and somebody undid since.
+
+        For a branch that started before the undoing commit, the removal is the newer change: a merge would bring only
+        the objects that the run has changed since.
+        """
+        found = find_commit(self.client, self.repository, self.into, f"{self.key}/publish")
+        if found is None or not is_undone(self.client, self.repository, found, self.into):
+            return
+        base = self.client.refs.merge_base(self.repository, audited, self.into).base_commit_id
+        if not is_undone(self.client, self.repository, found, base):
+            raise undone(found, self.into, self.repository, f"{self.key}/publish")
+
     def _earlier_merge(self, audited: str | None = None) -> str | None:
         """Return the merge of an earlier attempt, if it is in force and has the audited commit."""
         found = find_commit(self.client, self.repository, self.into, f"{self.key}/publish")
@@ -381,23 +461,27 @@ class WriteAuditPublish:
             with _branch_not_found():
                 if not differs(self.client, self.repository, published, self.branch):
                     return
-            head = self.client.branches.get(self.repository, self.branch).commit_id
-            require_published(self.client, self.repository, self.branch, head, self.into)
+            self._require_published()
 
         delete_checked(self.client, self.repository, self.branch, check)
 
-    def close(self, *, discard: bool = False) -> bool:
+    def close(self, *, discard: bool = False, keep: bool = False) -> bool:
         """Delete the run's branch, if it exists; return whether it did.
 
         Args:
             discard: delete the branch even if it has changes that are not published.
+            keep: only check that the branch has no changes that are not published.
 
         Raises:
             UnpublishedChanges: the branch has uncommitted changes, or objects that are not merged; it is kept.
             AlreadyExists: the branch is not this run's own.
         """
         if not self.named_by_key:
-            own_head(self.client, self.repository, self.branch, self.source or self.into, self.key)
+            self._own_head()
+        if keep:
+            with suppress(errors.BranchNotFound):
+                self._require_published()
+            return False
         return delete_branch_if_exists(self.client, self.repository, self.branch, discard=discard, into=self.into)
 
     def state(self) -> Literal["absent", "open", "published"]:
@@ -425,10 +509,6 @@ class WriteAuditPublish:
             self.publish()
 
 
-def _run(check: Check, run: WriteAuditPublish) -> CheckResult:
-    return CheckResult(getattr(check, "__name__", type(check).__name__), tuple(check(run) or ()))
-
-
 @contextmanager
 def _branch_not_found() -> Iterator[None]:
     """Translate the error for a missing ref, where the ref is a branch."""
@@ -447,6 +527,7 @@ def sweep(
     prefix: str | Iterable[str] = BRANCH_PREFIX,
     dry_run: bool = False,
     discard: bool = False,
+    is_alive: Callable[[str, str | None], bool] | None = None,
 ) -> Iterator[str]:
     """Delete the branches of finished runs; yield the name of each.
 
@@ -463,6 +544,8 @@ def sweep(
         prefix: only branches whose names start with this, or with one of these.
         dry_run: yield the names without deleting anything.
         discard: delete branches even if they have changes that are not published.
+        is_alive: called with the name of a branch, and the key of its run if its first commit stores one; returns
+            whether the run may still go on, so that its branch is kept whatever its age is.
 
     Raises:
         SweepIncomplete: at the end, if lakeFS refused to delete some branches.
@@ -477,6 +560,8 @@ def sweep(
             try:
                 active = _last_activity(client, repository, branch, line)
                 if active is None or active > horizon:
+                    continue
+                if is_alive is not None and is_alive(branch.id, _run_of(client, repository, branch, line)):
                     continue
                 if not dry_run:
                     deleted = delete_branch_if_exists(client, repository, branch.id, discard=discard, into=into)
@@ -517,6 +602,16 @@ class _Line:
             self._ids.add(older.id)
             self._generation = older.generation or 0
         return commit.id in self._ids
+
+
+def _run_of(client: LakeFSClient, repository: str, branch: Ref, line: _Line) -> str | None:
+    """Return the key that the first commit of a run's branch stores, or None."""
+    for commit in client.refs.log(repository, branch.commit_id, first_parent=True):
+        if line.has(commit):
+            break
+        if (commit.metadata or {}).get(BRANCH) == branch.id:
+            return (commit.metadata or {}).get(KEY)
+    return None
 
 
 def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: _Line) -> datetime | None:

@@ -61,8 +61,8 @@ class Step:
     - ``force``: allow on a read-only repository.
     - ``if_nothing``: see `IfNothing`; ``fail`` by default.
 
-    An earlier effect counts only if it still holds: its commit is in the branch's log, and a later commit has not
-    undone all of its changes. Otherwise the verb acts again; if the server then finds nothing to do, it raises
+    An earlier effect counts only if it still holds: its commit is in the branch's log, and no later commit has
+    undone a part of its changes. Otherwise the verb acts again; if the server then finds nothing to do, it raises
     `lakefs_ops.errors.Undone`.
 
     Every verb can raise `OutcomeUnknown` if it cannot be established whether a call took effect (retry later with
@@ -385,7 +385,7 @@ class Step:
             if (found := find_commit(self.client, self.repository, branch, self.key)) is None:
                 raise
             if is_undone(self.client, self.repository, found, branch):
-                raise _undone(found, branch, self.repository, self.key) from None
+                raise undone(found, branch, self.repository, self.key) from None
             return found.id
 
     def _claim(
@@ -428,7 +428,7 @@ class Step:
                 break
             if base in commit.parents[1:]:
                 if is_undone(self.client, self.repository, commit, branch):
-                    raise _undone(commit, branch, self.repository, self.key)
+                    raise undone(commit, branch, self.repository, self.key)
                 return commit.id
         return base
 
@@ -463,11 +463,12 @@ def _nothing(error: errors.NoChanges, if_nothing: IfNothing) -> errors.NoChanges
     return errors.NothingToDo(error.message, **error.__dict__) if if_nothing == "skip" else error
 
 
-def _undone(commit: Commit, branch: str, repository: str, key: str) -> errors.Undone:
+def undone(commit: Commit, branch: str, repository: str, key: str) -> errors.Undone:
+    """Return the error for a step whose commit is in the log of a branch, but not in force."""
     return errors.Undone(
         f"step {key!r} took effect on {branch!r} of {repository!r} with commit {describe(commit)}, but a later commit"
-        " undid its changes, and nothing new is there to publish: revert the commit that undid them, or write the data"
-        " again on a new branch",
+        " undid at least a part of its changes, and this call cannot bring them back: revert the commit that undid"
+        " them, or write the data again on a new branch",
         commit_id=commit.id,
     )
 

@@ -8,6 +8,7 @@ merge and its two sides.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
@@ -49,12 +50,17 @@ def lost_in_merge(
         destination: the id of the commit it was merged into.
         merged: the id of the merge commit.
         strategy: the strategy of the merge, which decided conflicts.
-        limit: compare nothing if the source changed more objects than this.
+        limit: compare nothing if both sides changed, the source more objects than this.
     """
+    on_destination = iter(client.refs.diff(repository, source, destination))
+    if (newer := next(on_destination, None)) is None:
+        # Nothing has changed on the destination since the merge base, so the merge must equal its source.
+        return tuple(entry.path for entry in client.refs.diff(repository, source, merged, type="two_dot"))
     conflicts: set[str] = set()
     wanted: dict[str, set[str]] = {source: set(), destination: set()}
-    for side, other in ((source, destination), (destination, source)):
-        for number, entry in enumerate(client.refs.diff(repository, other, side), 1):
+    on_source = iter(client.refs.diff(repository, destination, source))
+    for side, changes in ((source, on_source), (destination, chain([newer], on_destination))):
+        for number, entry in enumerate(changes, 1):
             if limit is not None and side == source and number > limit:
                 return ()
             if entry.type == "conflict":
@@ -89,7 +95,7 @@ def verify_merge(
         merged: the id of the merge commit.
         source: the id of the commit that was merged.
         strategy: the strategy of the merge.
-        limit: verify nothing if the source changed more objects than this.
+        limit: verify nothing if both sides changed, the source more objects than this.
 
     Raises:
         MergeIncomplete: objects are missing or wrong, listed in ``paths``; the commit is kept.

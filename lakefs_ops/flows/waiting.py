@@ -31,6 +31,11 @@ TOLERANCE = 900.0
 logger = logging.getLogger("lakefs_ops")
 
 
+def is_outage(error: Exception) -> bool:
+    """Whether an error may not occur on the next poll."""
+    return isinstance(error, errors.TRANSIENT) and not isinstance(error, errors.NotSupported)
+
+
 class Pace:
     """The pauses between polls: short at first and after each change, then longer and longer.
 
@@ -76,7 +81,7 @@ class PollLoop:
     A driver polls `condition`, passes the verdict or the error to `on_verdict` or `on_error`, and follows the
     decision. The last poll takes place at the deadline.
 
-    An outage begins with the first poll that fails with a transient error, and ends with the next poll that succeeds.
+    An outage begins with the first poll that fails with a tolerated error, and ends with the next poll that succeeds.
     The wait continues until an outage has lasted for ``tolerance``, however many polls fail in that time.
 
     Args:
@@ -84,7 +89,7 @@ class PollLoop:
         pace: the pauses between polls.
         deadline: when to give up, on the same clock as the ``now`` of the methods; None to wait forever.
         tolerance: seconds for which an outage is tolerated.
-        tolerated: the errors that count as an outage; any other error ends the wait.
+        tolerates: whether an error counts as an outage; any other error ends the wait.
         down_since: when the current outage began, if an earlier loop has seen its beginning.
 
     Attributes:
@@ -101,7 +106,7 @@ class PollLoop:
         pace: Pace,
         deadline: float | None,
         tolerance: float = TOLERANCE,
-        tolerated: tuple[type[errors.LakeFSError], ...] = errors.TRANSIENT,
+        tolerates: Callable[[Exception], bool] = is_outage,
         down_since: float | None = None,
     ) -> None:
         self.condition = condition
@@ -110,8 +115,8 @@ class PollLoop:
         self.news = ""
         self._pace = pace
         self._deadline = deadline
-        self._tolerance, self._tolerated = tolerance, tolerated
-        self._error: errors.LakeFSError | None = None
+        self._tolerance, self._tolerates = tolerance, tolerates
+        self._error: Exception | None = None
 
     def on_verdict(self, verdict: Verdict, now: float) -> Decision:
         """Decide after a successful poll."""
@@ -124,13 +129,13 @@ class PollLoop:
             return Decision(verdict.state, verdict.reason)
         return self._pause_until_deadline(now)
 
-    def on_error(self, error: errors.LakeFSError, now: float) -> Decision:
+    def on_error(self, error: Exception, now: float) -> Decision:
         """Decide after a failed poll.
 
         Raises:
-            LakeFSError: the error itself, if it is not transient or the outage has lasted too long.
+            Exception: the error itself, if it is not tolerated or the outage has lasted too long.
         """
-        if isinstance(error, errors.NotSupported) or not isinstance(error, self._tolerated):
+        if not self._tolerates(error):
             raise error
         if self.down_since is None:
             self.down_since = now

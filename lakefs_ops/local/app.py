@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from lakefs_ops.local.actions.cancellation import Cancellation, HookFailed
 from lakefs_ops.local.actions.runner import Runner
 from lakefs_ops.local.decoding import decode
 from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
@@ -213,9 +214,12 @@ class Application:
             if watch is not None:
                 watch.cancel()
 
-    def answer_hook(self, user: str, method: str, path: str, query: Mapping[str, str], body: Any) -> Answer:
-        """Answer a request of a hook as if it came over the network."""
+    def answer_hook(
+        self, user: str, cancellation: Cancellation, method: str, path: str, query: Mapping[str, str], body: Any
+    ) -> Answer:
+        """Answer a request of a hook as if it came over the network; 499 if the hook's operation is canceled."""
         try:
+            cancellation.check()
             operation, parts = self._match(method, path)
             values, unbound = read_parameters(operation, {name: [text] for name, text in query.items()}, {}, parts)
             names, unnamed = read_names(f"{API}/{path}", parts)
@@ -223,9 +227,17 @@ class Application:
                 check_body(operation, body)
             if unread := unnamed or unbound:
                 raise unread
-            return HANDLERS[operation.name](Request(self, names, values, body, {}, user))
+            request = Request(self, names, values, body, {}, user)
+            request.cancellation = cancellation
+            try:
+                return HANDLERS[operation.name](request)
+            except Refusal:
+                cancellation.check()
+                raise
         except Refusal as refusal:
             return _refused(refusal)
+        except HookFailed:
+            return as_json({"message": "Client closed request"}, 499)
 
     async def _faults(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
         headers = _headers(scope)

@@ -4,7 +4,7 @@
 one object                    `upload_file`, `download_file`
 a directory and a prefix      `upload_tree`, `download_tree`
 an object as an open file     `open_reader`, `open_writer`
-all objects below a prefix    `delete_tree`
+objects, or all below a prefix  `delete_objects`, `delete_tree`
 ============================  ==========================================================================
 
 Memory use is constant, whatever the size. Bytes go to and from the store directly if the server supports presigned
@@ -26,7 +26,7 @@ Example:
 from __future__ import annotations
 
 from lakefs_ops.transfer.checksums import ChecksumMismatch
-from lakefs_ops.transfer.deletes import DeleteFailed, DeleteResult, delete_tree
+from lakefs_ops.transfer.deletes import DeleteFailed, DeleteResult, delete_objects, delete_tree
 from lakefs_ops.transfer.downloads import download_file, download_tree
 from lakefs_ops.transfer.progress import Cancelled, Progress
 from lakefs_ops.transfer.streams import open_reader, open_writer
@@ -40,6 +40,7 @@ __all__ = [
     "DeleteResult",
     "Progress",
     "TreeResult",
+    "delete_objects",
     "delete_tree",
     "download_file",
     "download_tree",

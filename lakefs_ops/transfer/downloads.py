@@ -13,19 +13,10 @@ from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
 from lakefs_ops.transfer import paths
+from lakefs_ops.transfer import workers as pool
 from lakefs_ops.transfer.checksums import is_md5, mismatch, same_content
 from lakefs_ops.transfer.progress import Cancelled, OnProgress, Tracker
 from lakefs_ops.transfer.streams import ResumingReader
-from lakefs_ops.transfer.workers import (
-    PART_SIZE,
-    PART_WORKERS,
-    TREE_WORKERS,
-    TreeResult,
-    direct_store,
-    run_all,
-    tree_result,
-    worker_count,
-)
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
@@ -45,8 +36,8 @@ def download_file(
     target: str | os.PathLike[str],
     *,
     presign: bool | None = None,
-    part_size: int = PART_SIZE,
-    workers: int = PART_WORKERS,
+    part_size: int = pool.PART_SIZE,
+    workers: int = pool.PART_WORKERS,
     verify: bool = True,
     progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
@@ -82,7 +73,7 @@ def download_file(
     """
     if Path(target).is_dir():
         raise errors.InvalidArgument(f"{target} is a directory; pass the path of a file, or use download_tree")
-    direct = direct_store(client, presign) is not None
+    direct = pool.direct_store(client, presign) is not None
     download = _Download(client, repository, ref, direct, part_size, workers, verify)
     stats = client.objects.stat(repository, ref, path)
     download.run(stats, Path(target), Tracker(progress, cancel, stats.size_bytes))
@@ -99,12 +90,12 @@ def download_tree(
     skip_equal: bool = True,
     case_sensitive: bool = False,
     presign: bool | None = None,
-    part_size: int = PART_SIZE,
-    workers: int = TREE_WORKERS,
+    part_size: int = pool.PART_SIZE,
+    workers: int = pool.TREE_WORKERS,
     verify: bool = True,
     progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
-) -> TreeResult:
+) -> pool.TreeResult:
     """Download all objects below a prefix to a directory. Other files in the directory are kept.
 
     Empty objects that only mark a directory, as S3 tools create them (``a/``, or ``a`` next to ``a/b``), are skipped.
@@ -139,7 +130,7 @@ def download_tree(
         1048576
     """
     base, prefix = Path(target), paths.folder(prefix)
-    download = _Download(client, repository, ref, direct_store(client, presign) is not None, part_size, 1, verify)
+    download = _Download(client, repository, ref, pool.direct_store(client, presign) is not None, part_size, 1, verify)
     listed = {e.path: e for e in client.objects.list(repository, ref, prefix=prefix or None, user_metadata=False)}
     sizes = {path: entry.size_bytes or 0 for path, entry in listed.items()}
     markers = paths.markers(sizes)
@@ -157,7 +148,9 @@ def download_tree(
         download.run(entry, file, tracker)
         return True
 
-    return tree_result(run_all(download_one, found, worker_count(client, workers), tracker), sizes, markers)
+    return pool.tree_result(
+        pool.run_all(download_one, found, pool.worker_count(client, workers), tracker), sizes, markers
+    )
 
 
 class _Download:
@@ -202,7 +195,7 @@ class _Download:
                         prefix_hash.advance()
                     return comparable
 
-                comparable = run_all(fetch, missing, worker_count(self._client, self._workers), tracker)
+                comparable = pool.run_all(fetch, missing, pool.worker_count(self._client, self._workers), tracker)
                 keep = False
                 if verify and all(comparable.values()):
                     prefix_hash.compare(stats)

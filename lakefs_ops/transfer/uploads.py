@@ -19,18 +19,9 @@ from lakefs_ops.api.staging import UploadPart
 from lakefs_ops.call import Call
 from lakefs_ops.sources import measure, require_bytes
 from lakefs_ops.transfer import paths
+from lakefs_ops.transfer import workers as pool
 from lakefs_ops.transfer.checksums import Digest, is_md5, mismatch, same_content
 from lakefs_ops.transfer.progress import OnProgress, Tracker
-from lakefs_ops.transfer.workers import (
-    PART_SIZE,
-    PART_WORKERS,
-    TREE_WORKERS,
-    TreeResult,
-    direct_store,
-    run_all,
-    tree_result,
-    worker_count,
-)
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
@@ -57,8 +48,8 @@ def upload_file(
     if_none_match: str | None = None,
     force: bool | None = None,
     presign: bool | None = None,
-    part_size: int = PART_SIZE,
-    workers: int = PART_WORKERS,
+    part_size: int = pool.PART_SIZE,
+    workers: int = pool.PART_WORKERS,
     verify: bool = True,
     progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
@@ -113,7 +104,7 @@ def upload_file(
     check_metadata(metadata)
     upload = _Upload(
         client, repository, branch, content_type=content_type, metadata=metadata, if_none_match=if_none_match,
-        force=force, presign=direct_store(client, presign), part_size=part_size, workers=workers, verify=verify,
+        force=force, presign=pool.direct_store(client, presign), part_size=part_size, workers=workers, verify=verify,
     )  # fmt: skip
     return upload.run(path, source, Tracker(progress, cancel, _size(source)))
 
@@ -131,11 +122,11 @@ def upload_tree(
     if_none_match: str | None = None,
     force: bool | None = None,
     presign: bool | None = None,
-    workers: int = TREE_WORKERS,
+    workers: int = pool.TREE_WORKERS,
     verify: bool = True,
     progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
-) -> TreeResult:
+) -> pool.TreeResult:
     """Upload a directory tree below a prefix, uncommitted. Objects that are not in the tree are kept.
 
     Files that change during the call are handled as in `upload_file`.
@@ -186,8 +177,8 @@ def upload_tree(
         listed = client.objects.list(repository, branch, prefix=prefix or None, user_metadata=False)
         existing = {entry.path: entry for entry in listed if entry.path in files}
     upload = _Upload(
-        client, repository, branch, if_none_match=if_none_match, force=force, presign=direct_store(client, presign),
-        workers=1, verify=verify,
+        client, repository, branch, if_none_match=if_none_match, force=force,
+        presign=pool.direct_store(client, presign), workers=1, verify=verify,
     )  # fmt: skip
     tracker = Tracker(progress, cancel, sum(sizes.values()), len(files))
 
@@ -201,7 +192,7 @@ def upload_tree(
         sizes[path] = stats.size_bytes or 0
         return True
 
-    return tree_result(run_all(upload_one, files, worker_count(client, workers), tracker), sizes)
+    return pool.tree_result(pool.run_all(upload_one, files, pool.worker_count(client, workers), tracker), sizes)
 
 
 class _Upload:
@@ -218,7 +209,7 @@ class _Upload:
         metadata: Mapping[str, str] | None = None,
         if_none_match: str | None = None,
         force: bool | None = None,
-        part_size: int = PART_SIZE,
+        part_size: int = pool.PART_SIZE,
         workers: int = 1,
         verify: bool = True,
     ) -> None:
@@ -269,9 +260,21 @@ class _Upload:
             metadata=metadata if in_headers else None, if_none_match=self._if_none_match, force=self._force,
         )  # fmt: skip
         if not in_headers:
-            objects.update_user_metadata(self._repository, self._branch, path, set=metadata)
+            self._set_metadata(path, stats)
             stats = replace(stats, metadata=metadata)
         return stats
+
+    def _set_metadata(self, path: str, uploaded: ObjectStats) -> None:
+        """Set the metadata of the uploaded object, and once more if the first request was lost."""
+        objects, place = self._client.objects, (self._repository, self._branch, path)
+        try:
+            objects.update_user_metadata(*place, set=self._metadata)
+        except errors.TRANSIENT:
+            now = objects.stat(*place)
+            if now.physical_address != uploaded.physical_address:
+                raise
+            if now.metadata != self._metadata:
+                objects.update_user_metadata(*place, set=self._metadata)
 
     def _to_store(self, path: str, body: _HashingReader, content_type: str | None) -> ObjectStats:
         staging = self._client.staging
@@ -316,7 +319,7 @@ class _Upload:
             return UploadPart(part_number=number, etag=etag)
 
         try:
-            parts = run_all(send, range(1, count + 1), worker_count(self._client, self._workers), tracker)
+            parts = pool.run_all(send, range(1, count + 1), pool.worker_count(self._client, self._workers), tracker)
             source.check(source.path.stat())
             return staging.complete_multipart_upload(
                 self._repository, self._branch, upload.upload_id, path, physical_address=upload.physical_address,

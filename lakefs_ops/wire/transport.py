@@ -84,10 +84,14 @@ class Transport:
 
     Args:
         config: how to reach the server.
+
+    Attributes:
+        before_send: called with each call before it is sent; an error that it raises prevents that. Copies lack it.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.before_send: Callable[[Call[Any]], None] | None = None
         self._base = config.endpoint + API
         self._credentials = Credentials(config)
         self._lock = threading.Lock()
@@ -181,6 +185,8 @@ class Transport:
         self, call: Call[R], finish: Callable[[Call[R], requests.Response, Deadline], T], url: str = ""
     ) -> T:
         """Send the call until it succeeds or must not be sent again, or retries or time are used up."""
+        if self.before_send is not None:
+            self.before_send(call)
         deadline = self._deadline(call)
         retries = self.config.retries
         body = prepare_body(call.body)

@@ -354,3 +354,22 @@ def test_a_long_read_timeout_raises_the_default_total():
     assert Timeouts(read=3600).total == 3 * 3600
     assert Timeouts(read=3600, total=60).total == 60
     assert Timeouts(total=None).total is None
+
+
+def test_the_environment_variables_of_a_config_load_it_again(tmp_path):
+    for name in ("ca.pem", "certificate.pem", "key.pem"):
+        (tmp_path / name).touch()
+    configs = [
+        Config(endpoint="http://x"),
+        Config(endpoint="http://x", token=lambda: "bearer"),
+        Config(
+            endpoint="http://x", access_key_id="key", secret_access_key="secret", login=True, verify=False,
+            client_certificate=(str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")),
+            proxy="http://proxy:3128", pool_size=3,
+            timeouts=Timeouts(connect=0.00001, read=60, total=None), retries=Retries(count=0, budget=1.5),
+        ),
+        Config(endpoint="http://x", verify=str(tmp_path / "ca.pem"), client_certificate=str(tmp_path / "key.pem")),
+    ]  # fmt: skip
+    for config in configs:
+        expected = replace(config, token="bearer") if config.token else config
+        assert Config.load(env={"HOME": str(tmp_path), **config.to_environment()}) == expected

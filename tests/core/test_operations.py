@@ -32,12 +32,12 @@ ONCE_ONLY = {
     "attachPolicyToUser", "cherryPick", "commit", "completePresignMultipartUpload", "createBranch",
     "createCredentials", "createGroup", "createPolicy", "createPresignMultipartUpload", "createPullRequest",
     "createRepository", "createSymlinkFile", "createTag", "createUser", "createUserExternalPrincipal", "deleteBranch",
-    "deleteCredentials", "deleteGroup", "deleteGroupMembership", "deletePolicy", "deleteRepository", "deleteTag",
-    "deleteUser", "deleteUserExternalPrincipal", "detachPolicyFromGroup", "detachPolicyFromUser", "dumpRefs",
-    "dumpSubmit", "hardResetBranch", "importStart", "internalDeleteBranchProtectionRule", "mergeIntoBranch",
+    "deleteCredentials", "deleteGroup", "deleteGroupMembership", "deleteObjects", "deletePolicy", "deleteRepository",
+    "deleteTag", "deleteUser", "deleteUserExternalPrincipal", "detachPolicyFromGroup", "detachPolicyFromUser",
+    "dumpRefs", "dumpSubmit", "hardResetBranch", "importStart", "internalDeleteBranchProtectionRule", "mergeIntoBranch",
     "mergePullRequest", "postStatsEvents", "prepareGarbageCollectionCommits", "prepareGarbageCollectionCommitsAsync",
     "prepareGarbageCollectionUncommitted", "resetBranch", "restoreRefs", "restoreSubmit", "revertBranch", "setup",
-    "setupCommPrefs",
+    "setupCommPrefs", "updateObjectUserMetadata",
 }  # fmt: skip
 
 # Answers that are typed although the specification has no model for them: they are in headers, or a bare list.

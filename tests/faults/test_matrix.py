@@ -203,7 +203,7 @@ def test_two_at_once(verb, server, faults, matrix, repository, import_folder, wa
     settle(verb, ", ".join(failed) or (PLAIN if same else TWICE), "two at once")
 
 
-CLAIM = 3  # create the claim, search, delete the claim
+CLAIM = 4  # create the claim's commit and the claim, search, delete the claim
 BARE = {
     "WriteAuditPublish": None,
     "Step.import_": None,

@@ -1,6 +1,7 @@
 """Of several callers with one key at one moment, one acts; the claim of a dead caller does not block the others."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -25,9 +26,9 @@ def made(lakefs, lakefs_repository):
             self.count += 1
             return lakefs.client.tags.create(lakefs_repository, id=f"made-{self.count}", ref="main").id
 
-        def claim(self, **more):
+        def claim(self, client=lakefs.client, **more):
             more = {"act": self.act, "find": self.find, "source": "main", **more}
-            return exclusively(lakefs.client, lakefs_repository, "key", more.pop("act"), more.pop("find"), **more)
+            return exclusively(client, lakefs_repository, "key", more.pop("act"), more.pop("find"), **more)
 
     return Made()
 
@@ -92,3 +93,56 @@ def test_an_error_releases_the_claim(lakefs, lakefs_repository, made):
     with pytest.raises(errors.RefNotFound):
         made.claim(act=lambda: lakefs.client.tags.create(lakefs_repository, id="t", ref="nowhere"))
     assert claims(lakefs, lakefs_repository) == []
+
+
+@pytest.mark.parametrize("what", ["reply", "request"])
+def test_a_caller_recognizes_its_own_claim_at_once(client, proxy, lakefs, lakefs_repository, made, what):
+    proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches", what)
+    began = time.monotonic()
+    assert made.claim(client) == "made-1"
+    assert time.monotonic() - began < 5
+    assert claims(lakefs, lakefs_repository) == []
+
+
+@pytest.mark.parametrize("what", ["reply", "request"])
+def test_a_caller_does_not_take_the_claim_of_another_for_its_own(client, proxy, lakefs, lakefs_repository, made, what):
+    claimed, waiting = threading.Event(), threading.Event()
+
+    def act_slowly():
+        claimed.set()
+        assert waiting.wait(10)
+        time.sleep(0.5)
+        return made.act()
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(made.claim, act=act_slowly)
+        assert claimed.wait(10)
+        proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches", what)
+        waiting.set()
+        assert made.claim(client) == other.result() == "made-1"
+    assert made.count == 1
+
+
+def test_a_waiting_caller_searches_seldom(lakefs, lakefs_repository, made):
+    claimed, searches = threading.Event(), []
+
+    def act_slowly():
+        claimed.set()
+        time.sleep(2)
+        return made.act()
+
+    def find():
+        searches.append(1)
+        return made.find()
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(made.claim, act=act_slowly)
+        assert claimed.wait(10)
+        assert made.claim(find=find) == other.result() == "made-1"
+    assert len(searches) <= 6, "at first, after 0.25, 0.5, 1 and 2 s, and once when the claim is free"
+
+
+def test_a_user_who_may_not_record_commits_can_claim(lakefs, lakefs_repository, made, mocker):
+    refused = errors.PermissionDenied("no", status=403, reason="", operation="CreateCommitRecord", endpoint="")
+    mocker.patch.object(lakefs.client.commits, "create_record", side_effect=refused)
+    assert made.claim() == "made-1"

@@ -3,8 +3,12 @@
 ``LAKEFS_OPS_SEEDS=1000`` for a longer search; each seed executes a dozen runs. After each run:
 
 - green: each object that it wrote is on main;
-- not green: each object that it wrote is on main or on the branch that the run names;
-- each commit on main has only objects that an audit of their own run has seen, and those of other writers to main.
+- not green: each object that it wrote is on main or on the branch that the run names, unless somebody deleted it;
+- each commit on main has only objects that an audit of their own run has seen, and those of other writers to main;
+- each merge on main has a commit of which the last audit passed;
+- a tag points to the run's merge.
+
+``mutations.py`` checks that the test notices each check that is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import pytest
 from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.call import Call
 from lakefs_ops.flows import attempts, claims
-from lakefs_ops.flows.publish import WriteAuditPublish, sweep
+from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish, sweep
 
 SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "20")))
 RUNS = 10
@@ -63,14 +67,15 @@ class Run:
         self.world, self.key, self.branch = world, key, branch
         self.written: dict[str, set[str]] = {}
         self.maybe: set[str] = set()
-        self.attempts, self.green = 0, False
+        self.attempts, self.green, self.discarded = 0, False, False
         self.published: str | None = None
         self.audited: str | None = None
 
-    def flow(self) -> WriteAuditPublish:
+    def flow(self, **more) -> WriteAuditPublish:
+        dice = self.world.dice
         flow = WriteAuditPublish(
             self.world.client, self.world.repository, key=self.key, branch=self.branch, retried=self.attempts > 1,
-            verify=self.world.dice.choice([None, False]), clean_up=self.world.dice.choice(["success", "never"]),
+            verify=dice.choice([None, False]), clean_up=dice.choice(["success", "never"]), **more,
         )  # fmt: skip
         self.branch = flow.branch
         return flow
@@ -91,46 +96,81 @@ class Run:
             self.written[path] = {checksum}
 
     def check(self, flow: WriteAuditPublish) -> Iterator[str]:
-        seen = self.world.read(flow.ref)
-        if self.world.dice.random() < 0.25:
+        seen, dice = self.world.read(flow.ref), self.world.dice.random()
+        if dice < 0.2:
             yield "a problem"
-            return
-        self.world.audited |= {(path, content) for path, content in seen.items() if path.startswith(f"{self.key}/")}
+        elif dice < 0.3:
+            raise ArithmeticError("the check itself fails")
+        else:
+            self.world.audited |= {(path, content) for path, content in seen.items() if path.startswith(f"{self.key}/")}
+
+    def audit(self, flow: WriteAuditPublish) -> None:
+        """Audit, perhaps again; a careless caller goes on although an audit did not pass."""
+        dice = self.world.dice
+        for _ in range(dice.choice([1, 1, 1, 2])):
+            sealed: list[str] = []
+
+            def check(flow: WriteAuditPublish, sealed: list[str] = sealed) -> Iterator[str]:
+                sealed.append(flow.ref)
+                self.world.passed.discard(flow.ref)
+                return self.check(flow)
+
+            try:
+                flow.audit(check)
+                self.world.passed.update(sealed)
+            except (AuditFailed, ArithmeticError):
+                if dice.random() < 0.5:
+                    raise
 
     def attempt(self) -> None:
         """Execute the whole run, in one process or with another object for each step."""
         world, dice = self.world, self.world.dice
         self.attempts += 1
-        flow = self.flow()
+        if self.discarded:
+            # Somebody deleted what earlier attempts wrote; this one writes its own data.
+            self.written, self.maybe, self.discarded = {}, set(), False
+        flow = self.flow(tag=dice.choice([None, None, self.key]))
+        steps = dice.random() < 0.3
         flow.open()
-        for _ in range(dice.randint(1, 2)):
-            self.write()
-            if dice.random() < 0.5:
-                flow.seal()
+        for _ in range(dice.choice([1, 1, 2])):
+            for _ in range(dice.randint(1, 2)):
+                if steps:
+                    self.flow().open(create=False)
+                self.write()
+                if dice.random() < 0.5:
+                    flow.seal()
+                world.meddle(self)
+            self.audit(flow)
+            if dice.random() < 0.15:
+                self.write()
             world.meddle(self)
-        flow.audit(self.check)
-        if dice.random() < 0.15:
-            self.write()
-        world.meddle(self)
-        self.audited = flow.audited
-        if dice.random() < 0.3:
-            self.published = self.flow().publish(self.audited)
-        else:
-            self.published = flow.publish()
+            self.audited = flow.audited
+            self.published = (self.flow() if steps else flow).publish(flow.audited if steps else None)
+            world.verify_merges()
+            self.discarded = False
+            if flow.tag is not None and not steps:
+                tagged = world.clean.tags.get(world.repository, flow.tag).commit_id
+                assert tagged == self.published
+            if dice.random() < 0.7:
+                break
+            flow.tag = None  # a tag cannot move to the next publication
+            flow.open()
         self.green = True
 
     def execute(self, tries: int) -> None:
         self.green = False
+        self.world.verify_merges()
         for _ in range(tries):
             self.world.chaos.rate = self.world.dice.choice([0.0, 0.05, 0.15])
             try:
                 self.attempt()
-            except (Killed, errors.LakeFSError):
+            except (Killed, ArithmeticError, errors.LakeFSError):
                 if self.world.dice.random() < 0.2:
                     with suppress(Killed, errors.LakeFSError):
                         self.flow().close()
             finally:
                 self.world.chaos.rate = 0.0
+            self.world.verify_merges()  # before another attempt changes the verdict on a commit
             if self.green:
                 return
 
@@ -150,6 +190,8 @@ class World:
         self.chaos = Chaos(self.client, self.dice)
         self.repository = repository
         self.audited: set[tuple[str, str]] = set()
+        self.passed: set[str] = set()
+        self.merges: set[str] = set()
         self.runs: list[Run] = []
         self.checked: set[str] = set()
         self.by_hand: dict[str, set[str]] = {}
@@ -169,6 +211,15 @@ class World:
             self.commit_to_main()
         elif event < 0.2:
             self.sweep()
+        elif event < 0.23:
+            with suppress(errors.BranchNotFound):
+                self.clean.branches.delete(self.repository, run.branch)
+                run.discarded = True
+        elif event < 0.27:
+            with suppress(errors.BranchNotFound):
+                self.clean.objects.upload(self.repository, run.branch, f"{run.key}/by-hand", b"by somebody else")
+                if self.dice.random() < 0.5:
+                    self.clean.commits.create(self.repository, run.branch, message="by hand")
 
     def stage_by_hand(self, branch: str) -> None:
         """Somebody creates a branch with a name that a run also wants, and works on it."""
@@ -217,7 +268,15 @@ class World:
         run.execute(self.dice.randint(1, 3))
         self.verify()
 
+    def verify_merges(self) -> None:
+        for commit in self.clean.refs.log(self.repository, "main", first_parent=True):
+            if commit.id in self.merges:
+                break
+            self.merges.add(commit.id)
+            assert set(commit.parents[1:]) <= self.passed, f"the last audit of {commit.parents[1:]} did not pass"
+
     def verify(self) -> None:
+        self.verify_merges()
         main = self.read("main")
         for run in self.runs:
             try:
@@ -228,8 +287,9 @@ class World:
                 if path in run.maybe:
                     continue
                 if run.green:
+                    assert run.published
                     assert main.get(path) in checksums, f"{run.key} is green, and {path} is not published"
-                else:
+                elif not run.discarded:
                     assert checksums & {main.get(path), branch.get(path)}, f"{run.key} is red, and {path} is lost"
         for branch, staged in self.by_hand.items():
             assert staged <= set(self.read(branch)), "the work of others is lost"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lakefs_ops import errors
-from lakefs_ops.flows import publish
+from lakefs_ops.flows import ensure, publish
 from lakefs_ops.flows.step import Step
 
 
@@ -156,6 +156,26 @@ def test_one_object_can_publish_again(audited, clean_up):
     assert paths(audited) == ["a", "b"]
 
 
+def test_publishing_again_does_not_overlook_what_happened_since(audited):
+    audited.clean_up = "never"
+    first = audited.publish()
+    put(audited, "late")
+    with pytest.raises(publish.UnauditedChanges, match="nothing new of run 'k' was merged"):
+        audited.publish()
+    audited.client.branches.reset(audited.repository, audited.branch, type="reset")
+    assert audited.publish() == first
+    audited.client.branches.revert(audited.repository, "main", ref=first, parent_number=1)
+    with pytest.raises(errors.Undone):
+        audited.publish()
+
+
+def test_publishing_nothing_again_returns_the_same_commit(lakefs, lakefs_repository):
+    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k")
+    run.open()
+    run.audit()
+    assert run.publish() == run.publish()
+
+
 def test_a_failed_audit_is_never_published(lakefs, lakefs_repository):
     """Not at the end of the block, and not by the verdict of an earlier audit of the same commit."""
     with (
@@ -206,6 +226,16 @@ def test_a_run_without_its_branch_is_not_published(audited):
     assert paths(audited) == []
 
 
+def test_an_audited_commit_that_does_not_exist_is_named(audited):
+    unknown = "0" * 64
+    with pytest.raises(errors.CommitNotFound, match=f"audited commit '{unknown}' does not exist"):
+        audited.publish(unknown)
+    for ref in ("None", audited.branch, audited.audited[:12]):
+        with pytest.raises(errors.InvalidArgument, match="full id of a commit"):
+            audited.publish(ref)
+    assert paths(audited) == []
+
+
 def test_a_branch_that_was_deleted_during_the_run_is_not_created_again(audited):
     assert audited.open() == audited.sealed
     audited.client.branches.delete(audited.repository, audited.branch)
@@ -213,6 +243,81 @@ def test_a_branch_that_was_deleted_during_the_run_is_not_created_again(audited):
         audited.open()
     with pytest.raises(errors.NotFound):
         audited.seal()
+
+
+@pytest.mark.parametrize("branch", ["", "run-1"])
+def test_only_the_first_step_creates_the_branch(lakefs, lakefs_repository, branch):
+    """Half of the run's data would be published if a later step, in another process, created the branch again."""
+
+    def run(**more):
+        return publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", branch=branch, **more)
+
+    for retried in (False, True):
+        with pytest.raises(publish.NotAudited, match=r"the run was never opened; .* write all of its data"):
+            run(retried=retried).open(create=False)
+    first = run()
+    head = first.open()
+    assert run(retried=True).open(create=False) == run().open(create=False) == head
+    put(first, "a")
+    lakefs.client.branches.delete(lakefs_repository, first.branch)
+    for retried in (False, True):
+        with pytest.raises(publish.NotAudited, match="was deleted during the run"):
+            run(retried=retried).open(create=False)
+        with pytest.raises(errors.BranchNotFound):
+            run(retried=retried).seal()
+    assert [b.id for b in lakefs.client.branches.list(lakefs_repository)] == ["main"]
+
+
+def test_later_steps_do_not_take_the_branch_of_another_run(lakefs, lakefs_repository):
+    """A branch that was deleted during the run, and created again by another run with the same branch name."""
+
+    def run(key, **more):
+        return publish.WriteAuditPublish(lakefs.client, lakefs_repository, key=key, branch="run-1", **more)
+
+    run("one").open()
+    lakefs.client.branches.delete(lakefs_repository, "run-1")
+    two = run("two")
+    two.open()
+    put(two, "staged by two")
+    for step in (lambda: run("one").open(create=False), lambda: run("one").seal(), lambda: run("one").audit()):
+        with pytest.raises(errors.AlreadyExists, match="not created by this run"):
+            step()
+    assert [change.path for change in lakefs.client.branches.diff(lakefs_repository, "run-1")] == ["staged by two"]
+    auditing = run("two")
+    auditing.audit(no_problem)
+    run("two").publish(auditing.audited)
+    assert paths(two) == ["staged by two"]
+
+
+def test_a_branch_that_another_attempt_deletes_while_it_is_sealed_is_named(audited, mocker):
+    """Between the refused commit and the search for an earlier one."""
+    create = audited.client.commits.create
+
+    def refuse_and_delete(*args, **more):
+        try:
+            return create(*args, **more)
+        finally:
+            audited.client.branches.delete(audited.repository, audited.branch)
+
+    mocker.patch.object(audited.client.commits, "create", refuse_and_delete)
+    with pytest.raises(errors.BranchNotFound):
+        audited.seal()
+
+
+def test_a_branch_that_another_attempt_deletes_while_it_is_opened_is_created(lakefs, lakefs_repository, mocker):
+    client = lakefs.client
+    run = publish.WriteAuditPublish(client, lakefs_repository, key="k", retried=True)
+    run.open()
+    get = client.branches.get
+
+    def delete_and_get(repository, branch):
+        mocker.stopall()
+        client.branches.delete(repository, branch)
+        return get(repository, branch)
+
+    mocker.patch.object(client.branches, "get", delete_and_get)
+    again = publish.WriteAuditPublish(client, lakefs_repository, key="k", retried=True)
+    assert again.open() == client.branches.get(lakefs_repository, "main").commit_id
 
 
 def rerun(lakefs, repository, content=b"1", **more):
@@ -260,10 +365,53 @@ def test_a_publication_that_was_reverted_does_not_stand(lakefs, lakefs_repositor
     with pytest.raises(errors.Undone, match="write the data again on a new branch"):
         only_publish.publish(first.audited)
     assert only_publish.state() == "open"
-    only_publish.close()
+    with pytest.raises(errors.UnpublishedChanges):
+        only_publish.close()
+    only_publish.close(discard=True)
     again = rerun(lakefs, lakefs_repository, retried=True)
     assert again.published != first.published
     assert paths(again) == ["a", "base"]
+
+
+@pytest.mark.parametrize("process", ["the same", "another"])
+def test_a_repeat_does_not_publish_only_the_rest_of_what_was_reverted(lakefs, lakefs_repository, process):
+    """A merge of a branch from before the revert takes the removal of its unchanged objects for the newer change."""
+    first = rerun(lakefs, lakefs_repository, clean_up="never")
+    lakefs.client.branches.revert(lakefs_repository, "main", ref=first.published, parent_number=1)
+    again = first
+    if process == "another":
+        again = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", retried=True)
+    again.open()
+    put(again, "a")
+    put(again, "b")
+    again.audit(no_problem)
+    with pytest.raises(errors.Undone, match="write the data again on a new branch"):
+        again.publish()
+    assert (paths(again), paths(again, again.branch)) == ([], ["a", "b"])
+    again.close(discard=True)
+    anew = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", retried=True)
+    with anew:
+        put(anew, "a")
+        put(anew, "b")
+    assert paths(anew) == ["a", "b"]
+
+
+@pytest.mark.parametrize("partly", [False, True])
+def test_a_branch_whose_publication_was_reverted_is_kept(lakefs, lakefs_repository, ahead, partly):
+    """It may be the only one that has the data."""
+    run = rerun(lakefs, lakefs_repository, clean_up="never")
+    put(run, "b")
+    second = run.seal()
+    run.audit()
+    run.publish()
+    undo = {"ref": second} if partly else {"ref": run.published, "parent_number": 1}
+    lakefs.client.branches.revert(lakefs_repository, "main", **undo)
+    for step in (run.close, lambda: ensure.delete_branch_if_exists(lakefs.client, lakefs_repository, run.branch)):
+        with pytest.raises(errors.UnpublishedChanges, match="a later commit undid at least a part of its changes"):
+            step()
+    assert list(publish.sweep(lakefs.client, lakefs_repository, older_than=ahead)) == []
+    assert paths(run, run.branch) == ["a", "b"]
+    assert run.close(discard=True)
 
 
 def test_what_brings_nothing_returns_and_tags_the_commit_that_has_it(lakefs, lakefs_repository):
@@ -365,26 +513,39 @@ def iter_then(error, function):
     return call
 
 
-def count_requests(client, proxy, repository, key, **more):
-    run = publish.WriteAuditPublish(client, repository, key=key, **more)
-    proxy.requests.clear()
+SUCCESS, NEVER, A_DAY = "success", "never", timedelta(days=1)
+
+BEFORE = {
+    ("", None): {SUCCESS: 10, NEVER: 9, A_DAY: 12},
+    ("", "v1"): {SUCCESS: 11, NEVER: 10, A_DAY: 13},
+    ("run-1", None): {SUCCESS: 10, NEVER: 9, A_DAY: 10},
+    ("run-1", "v1"): {SUCCESS: 11, NEVER: 10, A_DAY: 11},
+}
+"""The number of requests of a publish before there was a gate, by branch, tag and clean-up."""
+
+
+@pytest.mark.parametrize("clean_up", [SUCCESS, NEVER, A_DAY], ids=str)
+@pytest.mark.parametrize(("branch", "tag"), BEFORE)
+def test_a_publish_costs_at_most_two_requests_for_its_gate(client, proxy, lakefs_repository, branch, tag, clean_up):
+    run = publish.WriteAuditPublish(
+        client, lakefs_repository, key="k", branch=branch, tag=tag, clean_up=clean_up
+    )  # fmt: skip
     with run:
-        client.objects.upload(repository, run.branch, key, b"1")
-        run.audit()
-    return [line.split(" ")[0] for line in proxy.requests]
+        put(run, "a")
+        run.audit(no_problem)
+    assert len(proxy.requests) <= BEFORE[branch, tag][clean_up] + 2
 
 
 @pytest.mark.parametrize(
-    ("more", "before", "now"),
-    [({}, 10, 10), ({"tag": "v1"}, 11, 12), ({"verify": False}, 5, 7), ({"branch": "run-1"}, 10, 12)],
+    ("more", "now"),
+    [({}, 9), ({"tag": "v1"}, 11), ({"verify": False}, 7), ({"branch": "run-1"}, 11)],
 )
-def test_the_requests_of_a_publish(client, proxy, lakefs_repository, more, before, now):
-    """At most two more than before there was a gate."""
+def test_the_requests_of_a_publish(client, proxy, lakefs_repository, more, now):
     run = publish.WriteAuditPublish(client, lakefs_repository, key="k", **more)
     with run:
         put(run, "a")
         run.audit(no_problem)
-    assert len(proxy.requests) == now <= before + 2
+    assert len(proxy.requests) == now
 
 
 REFUSING = b"""
@@ -508,3 +669,52 @@ def test_branches_can_be_kept_for_a_while(lakefs, lakefs_repository):
     assert [b.id for b in client.branches.list(lakefs_repository)] == ["main", first, second]
     run("third", -1)
     assert [b.id for b in client.branches.list(lakefs_repository)] == ["main"]
+
+
+def test_a_repeat_after_the_branch_was_created_again(lakefs, lakefs_repository):
+    """Airflow runs `open` again with any cleared task: the branch is new, and the published commit is as before."""
+
+    def run(**more):
+        return publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", branch="run-1", **more)
+
+    first = run()
+    first.open()
+    put(first, "a")
+    first.audit()
+    merge = first.publish()
+    again = run(retried=True)
+    again.open()
+    assert run(retried=True).publish(first.audited) == merge
+    again = run(retried=True)
+    again.open()
+    put(again, "b")
+    with pytest.raises(publish.NotAudited):
+        run(retried=True).publish(first.audited)
+
+
+def test_somebody_merges_a_branch_that_was_changed_after_the_audit(lakefs, lakefs_repository):
+    """For example by a pull request: the audited commit is published, and something that nobody has audited."""
+    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", branch="run-1")
+    run.open()
+    put(run, "a")
+    run.audit()
+    put(run, "b")
+    lakefs.client.commits.create(lakefs_repository, "run-1", message="by hand")
+    lakefs.client.refs.merge(lakefs_repository, "run-1", "main")
+    with pytest.raises(publish.NotAudited, match="was audited"):
+        run.publish()
+
+
+def test_close_can_keep_the_branch(lakefs, lakefs_repository):
+    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", clean_up="never")
+    assert not run.close(keep=True)
+    run.open()
+    assert not run.close(keep=True)
+    put(run, "a")
+    with pytest.raises(errors.UnpublishedChanges):
+        run.close(keep=True)
+    run.audit()
+    run.publish()
+    assert not run.close(keep=True)
+    assert run.state() == "published"
+    assert run.close()

@@ -1,12 +1,15 @@
 """Each verb of a step takes effect once: with lost requests, lost replies, retries and races."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, OutcomeUnknown
+from lakefs_ops.flows.history import is_undone
 from lakefs_ops.flows.step import Step
+from lakefs_ops.listing import Listing
 
 COMMIT = "POST /api/v1/repositories/{r}/branches/main/commits"
 MERGE = "POST /api/v1/repositories/{r}/refs/dev/merge/main"
@@ -295,6 +298,87 @@ def test_a_merge_that_was_reverted_is_not_taken_for_the_effect(client, lakefs, l
     lakefs.client.commits.create(lakefs_repository, "dev", message="more")
     assert merge(client, lakefs_repository, retried=True) != first
     assert [o.path for o in lakefs.client.objects.list(lakefs_repository, "main")] == ["b", "base"]
+
+
+def commit_on(lakefs, repository, branch="main", *, delete=(), **objects):
+    for path in delete:
+        lakefs.client.objects.delete(repository, branch, path)
+    for path, content in objects.items():
+        lakefs.client.objects.upload(repository, branch, path, content.encode())
+    return lakefs.client.commits.create(repository, branch, message="change").id
+
+
+@pytest.fixture
+def merged_twice(client, lakefs, lakefs_repository):
+    """A merge of two commits on ``dev`` into ``main``, which had ``base`` and ``old``; returns the three ids."""
+    commit_on(lakefs, lakefs_repository, base="0", old="0")
+    lakefs.client.branches.create(lakefs_repository, name="dev", source="main")
+    first = commit_on(lakefs, lakefs_repository, "dev", a="1", base="1")
+    second = commit_on(lakefs, lakefs_repository, "dev", delete=["old"], b="1", c="1")
+    return first, second, merge(client, lakefs_repository)
+
+
+@pytest.mark.parametrize("which", ["changed", "added and deleted", "all, and one written again", "one, by a merge"])
+def test_a_merge_that_was_partly_reverted_is_not_taken_for_the_effect(
+    client, lakefs, lakefs_repository, merged_twice, which
+):
+    first, second, merged = merged_twice
+    if which == "changed":
+        revert_on_main(lakefs, lakefs_repository, first)
+    elif which == "added and deleted":
+        revert_on_main(lakefs, lakefs_repository, second)
+    elif which == "one, by a merge":
+        lakefs.client.branches.create(lakefs_repository, name="fix", source="main")
+        commit_on(lakefs, lakefs_repository, "fix", delete=["b"])
+        lakefs.client.refs.merge(lakefs_repository, "fix", "main")
+    else:
+        revert_on_main(lakefs, lakefs_repository, merged, parent_number=1)
+        commit_on(lakefs, lakefs_repository, a="2", b="2", base="2", c="2")
+    commit_on(lakefs, lakefs_repository, other="1")
+    for retried in (True, False):
+        with pytest.raises(errors.Undone, match="undid at least a part of its changes") as caught:
+            merge(client, lakefs_repository, retried=retried)
+        assert caught.value.commit_id == merged
+    lakefs.client.branches.delete(lakefs_repository, "dev")
+    lakefs.client.branches.create(lakefs_repository, name="dev", source="main")
+    commit_on(lakefs, lakefs_repository, "dev", a="1", b="1", c="1", base="1")
+    assert merge(client, lakefs_repository, retried=True) != merged
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"a": "2"},
+        {"base": "0"},  # the bytes from before the merge, but written again
+        {"old": "0"},
+        {"delete": ["a", "b", "c"], "d": "1"},  # files replaced by others
+        {"delete": ["b"], "a": "2"},
+        {"delete": ["base"]},
+        {"other": "1"},
+    ],
+)
+def test_an_ordinary_change_of_merged_objects_undoes_nothing(client, lakefs, lakefs_repository, merged_twice, change):
+    if set(change) == {"delete", "a"}:
+        time.sleep(1.1)  # the date of a commit and the time of an object have seconds
+    commit_on(lakefs, lakefs_repository, **change)
+    commit_on(lakefs, lakefs_repository, other="2")
+    assert merge(client, lakefs_repository, retried=True) == merged_twice[2]
+
+
+def test_the_search_for_undone_changes_skips_the_pages_in_between(client, proxy, lakefs, lakefs_repository, write):
+    """Thirty objects in the merge and thirty after it, in pages of two, of which one object is in both."""
+    lakefs.client.branches.create(lakefs_repository, name="dev", source="main")
+    commit_on(lakefs, lakefs_repository, "dev", **{f"m{n:02}x": "1" for n in range(30)})
+    merged = merge(client, lakefs_repository)
+    commit_on(lakefs, lakefs_repository, m29x="2", **{f"a{n:02}": "1" for n in range(15)})
+    commit_on(lakefs, lakefs_repository, **{f"z{n:02}": "1" for n in range(15)})
+    commit = lakefs.client.commits.get(lakefs_repository, merged)
+    page = Listing.page
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Listing, "page", lambda self, *, after=None, amount=2: page(self, after=after, amount=amount))
+        proxy.requests.clear()
+        assert not is_undone(client, lakefs_repository, commit, "main")
+    assert len(proxy.requests) <= 6
 
 
 def test_a_retried_merge_takes_new_content_of_its_source(client, lakefs, lakefs_repository, dev, write):

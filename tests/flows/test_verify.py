@@ -86,11 +86,30 @@ def test_publish_verifies_small_merges_unless_disabled(client, proxy, lakefs_rep
     assert diffs[None] == diffs[True] > diffs[False]
 
 
-def test_large_merges_are_not_verified_by_default(client, proxy, lakefs_repository, monkeypatch):
+def test_large_merges_into_a_changed_branch_are_not_verified_by_default(
+    client, proxy, lakefs, lakefs_repository, write, monkeypatch
+):
     monkeypatch.setattr(publish, "VERIFIED_CHANGES", 1)
     with publish.WriteAuditPublish(client, lakefs_repository, key="k") as run:
         for path in ("a", "b"):
             client.objects.upload(lakefs_repository, run.branch, path, b"1")
+        write("main", c="1")
+        lakefs.client.commits.create(lakefs_repository, "main", message="another writer")
         run.audit()
         proxy.requests.clear()
-    assert sum("/diff/" in line for line in proxy.requests) == 3, "one of them counts the changes"
+    assert sum("/diff/" in line for line in proxy.requests) == 4, "two of them count the changes"
+
+
+def test_a_merge_into_an_unchanged_branch_equals_its_source(client, proxy, lakefs, lakefs_repository, dev, write):
+    before = lakefs.client.branches.get(lakefs_repository, "main").commit_id
+    source = lakefs.client.branches.get(lakefs_repository, "dev").commit_id
+    merged = lakefs.client.refs.merge(lakefs_repository, "dev", "main").reference
+    write("main", b="not of the source")
+    lakefs.client.objects.delete(lakefs_repository, "main", "a")
+    lossy = lakefs.client.commits.create(lakefs_repository, "main", message="as a bug could leave it").id
+    for commit, lost in ((merged, ()), (lossy, ("a", "b"))):
+        proxy.requests.clear()
+        assert lost == verify.lost_in_merge(
+            client, lakefs_repository, source=source, destination=before, merged=commit, limit=0
+        )
+        assert len(proxy.requests) == 2

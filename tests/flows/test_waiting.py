@@ -82,8 +82,26 @@ def test_conditions_travel_as_json(condition):
             "prefix": "p",
             "after": "c",
         },
+        {
+            "kind": "matching_commits",
+            "branch": "main",
+            "metadata": {"k": "v"},
+            "message": "m",
+            "prefix": "p",
+            "after": "c",
+            "missing_since": 1.5,
+        },
         {"kind": "object_exists", "ref": "main", "path": "a"},
         {"kind": "prefix_holds", "ref": "main", "prefix": "a", "objects": 2, "size_bytes": 3},
+        {
+            "kind": "prefix_unchanged",
+            "ref": "main",
+            "prefix": "a",
+            "seconds": 60.0,
+            "objects": 2,
+            "seen": "d",
+            "seen_at": 1.5,
+        },
         {"kind": "tag_exists", "tag": "v1"},
         {"kind": "branch_exists", "branch": "dev", "gone": True},
         {"kind": "no_difference", "left_ref": "main", "right_ref": "dev"},
@@ -428,7 +446,16 @@ def test_no_commit_is_missed_however_polls_and_commits_alternate(lakefs, lakefs_
     client, repository, dice = lakefs.client, lakefs_repository, random.Random(seed)
     start = client.branches.get(repository, "main").commit_id
     condition = conditions.CommitMatches(repository=repository, branch="main", after=start, **wanted)
-    made, found = [], []
+    feed = conditions.MatchingCommits(repository=repository, branch="main", **wanted).poll(client).condition
+    made, found, fed = [], [], []
+
+    def poll_feed() -> None:
+        nonlocal feed
+        verdict = conditions.load(feed.model_dump(mode="json")).poll(client)
+        feed = verdict.condition
+        assert (verdict.state == "met") == bool(verdict.found)
+        fed.extend(commit["commit_id"] for commit in verdict.found.get("commits", []))
+
     for number in range(25):
         matching = dice.random() < 0.5
         if number % 7 == 6:  # a merge brings commits from outside the first-parent history
@@ -446,6 +473,8 @@ def test_no_commit_is_missed_however_polls_and_commits_alternate(lakefs, lakefs_
             commit = client.commits.create(repository, "main", message=message, metadata=metadata).id
         if matching:
             made.append(commit)
+        if dice.random() < 0.3:
+            poll_feed()
         while dice.random() < 0.4:
             verdict = conditions.load(condition.model_dump(mode="json")).poll(client)
             condition = verdict.condition
@@ -455,4 +484,75 @@ def test_no_commit_is_missed_however_polls_and_commits_alternate(lakefs, lakefs_
     while (verdict := condition.poll(client)).state == "met":
         found.append(verdict.found["commit_id"])
         condition = verdict.condition.model_copy(update={"after": found[-1]})
-    assert found == made
+    poll_feed()
+    assert found == fed == made
+
+
+def test_commits_on_a_branch_that_did_not_exist_are_new_but_not_those_of_its_source(
+    lakefs, lakefs_repository, write, mocker
+):
+    client, repository = lakefs.client, lakefs_repository
+    clock = mocker.patch.object(conditions, "time").time
+    now = clock.return_value = time.time()
+    client.commits.create(repository, "main", message="old", date=int(now) - 1000, allow_empty=True)
+    feed = conditions.MatchingCommits(repository=repository, branch="later").poll(client).condition
+    assert feed.missing_since == now
+    clock.return_value += 3600
+    assert feed.poll(client).condition == feed
+    client.branches.create(repository, name="later", source="main")
+    made = [client.commits.create(repository, "later", message=name, allow_empty=True).id for name in ("one", "two")]
+    verdict = feed.poll(client)
+    assert [commit["commit_id"] for commit in verdict.found["commits"]] == made
+    assert verdict.condition.poll(client).state == "waiting"
+    client.branches.delete(repository, "later")
+    assert verdict.condition.poll(client).reason == f"branch 'later' of '{repository}' does not exist yet"
+    client.branches.create(repository, name="later", source="main")
+    assert verdict.condition.poll(client).state == "waiting", "the branch's first commits are known"
+
+
+def test_all_commits_in_a_repository_that_did_not_exist_are_new(lakefs):
+    client = lakefs.client
+    verdict = conditions.MatchingCommits(repository="not-yet", branch="main").poll(client)
+    assert verdict.state == "waiting"
+    client.repositories.create(name="not-yet", storage_namespace="local://not-yet")
+    made = client.commits.create("not-yet", "main", message="one", metadata={"k": "v"}, allow_empty=True)
+    commits = verdict.condition.poll(client).found["commits"]
+    assert [commit["message"] for commit in commits] == ["Repository created", "one"]
+    assert commits[1] == {
+        "commit_id": made.id,
+        "message": "one",
+        "metadata": {"k": "v"},
+        "committer": made.committer,
+        "creation_date": made.creation_date,
+    }
+    client.repositories.delete("not-yet")
+
+
+def test_a_prefix_that_stays_unchanged(lakefs, lakefs_repository, write, mocker):
+    client, repository = lakefs.client, lakefs_repository
+    clock = mocker.patch.object(conditions, "time").time
+    clock.return_value = 1000.0
+    condition = conditions.PrefixUnchanged(repository=repository, ref="main", prefix="p", seconds=60, objects=2)
+
+    def poll(after=0.0):
+        nonlocal condition
+        clock.return_value += after
+        verdict = conditions.load(condition.model_dump(mode="json")).poll(client)
+        condition = verdict.condition
+        return verdict.state
+
+    assert (poll(), poll(61)) == ("waiting", "waiting"), "there are no objects"
+    write(p1="1", other="1")
+    assert (poll(), poll(61)) == ("waiting", "waiting"), "there is one object"
+    write(p2="1")
+    assert (poll(), poll(59)) == ("waiting", "waiting")
+    write(p2="2")
+    assert (poll(1), poll(59)) == ("waiting", "waiting"), "an object has changed"
+    client.objects.delete(repository, "main", "p1")
+    write(p3="1", other="2")
+    assert (poll(1), poll(59)) == ("waiting", "waiting"), "another object is there"
+    verdict = condition.poll(client)
+    assert verdict.found == {"objects": 2, "size_bytes": 2}
+    assert poll(1) == "met"
+    missing = conditions.PrefixUnchanged(repository=repository, ref="later", prefix="", seconds=0)
+    assert missing.poll(client).state == "waiting"

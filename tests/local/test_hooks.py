@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 import time
 import uuid
@@ -58,8 +59,9 @@ class Repository:
     def paths(self, ref):
         return [item["path"] for item in self.call("GET", f"/refs/{ref}/objects/ls").json()["results"]]
 
-    def output(self):
-        run = self.call("GET", "/actions/runs").json()["results"][0]["run_id"]
+    def output(self, event=None):
+        runs = self.call("GET", "/actions/runs").json()["results"]
+        run = next(run["run_id"] for run in runs if event in (None, run["event_type"]))
         return self.call("GET", f"/actions/runs/{run}/hooks/0000_0000/output").text
 
 
@@ -269,9 +271,64 @@ def test_a_client_that_disconnects_cancels_the_operation(repository, receiver, o
     # the run is stored although the receiver has not answered: its request was aborted
     runs = f"/actions/runs?branch={'dev' if operation == 'commit' else 'main'}"
     assert eventually(lambda: [run["status"] for run in repository.call("GET", runs).json()["results"]] == ["failed"])
+    assert repository.output(f"pre-{operation}").endswith(
+        f'Error: action failed: Post "{receiver.url}": context canceled\n'
+    )
     gone.set()
     time.sleep(0.2)
     assert heads == [repository.call("GET", f"/branches/{branch}").json()["commit_id"] for branch in ("main", "dev")]
+
+
+def test_a_client_that_disconnects_cancels_the_requests_of_a_script(repository, receiver):
+    """The script goes on, but its requests are refused, and so is the operation (lakeFS 1.84, observed)."""
+    gone = threading.Event()
+
+    def react():
+        assert gone.wait(20)
+        return 200
+
+    receiver.react = react
+    script = """
+        local lakefs = require("lakefs")
+        local code, answer = lakefs.create_tag(action.repository_id, "main", "nested")
+        print("tag", code, answer.message)
+        print("stat", (lakefs.stat_object(action.repository_id, "main", "a")))
+    """
+    slow = {**two_hooks(receiver.url, "pre-create-tag"), "name": "slow tag"}
+    repository.put("a", "1")
+    repository.put("_lakefs_actions/tag.yaml", json.dumps(slow))
+    assert repository.commit().status_code == 201
+    repository.script(script)
+    with pytest.raises(requests.Timeout):
+        repository.session.post(f"{repository.base}/branches/main/commits", json={"message": "m"}, timeout=(5, 1))
+
+    def runs():
+        found = repository.call("GET", "/actions/runs").json()["results"]
+        return {run["event_type"]: run["status"] for run in found}
+
+    assert eventually(lambda: runs() == {"pre-create-tag": "failed", "pre-commit": "completed"})
+    gone.set()
+    assert repository.output("pre-commit") == "tag\t499\tClient closed request\nstat\t499\n"
+    assert repository.call("GET", "/tags").json()["results"] == []
+    assert [change["path"] for change in repository.call("GET", "/branches/main/diff").json()["results"]] == [
+        "_lakefs_actions/hook.yaml"
+    ]
+
+
+def test_a_hook_whose_connection_is_never_accepted_is_canceled(repository):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:  # fill the queue, so that later connections are neither accepted nor refused
+            one.setblocking(False)
+            one.connect_ex(address)
+        repository.webhook(f"http://127.0.0.1:{address[1]}/")
+        with pytest.raises(requests.Timeout):
+            repository.session.post(f"{repository.base}/branches/main/commits", json={"message": "m"}, timeout=(5, 1))
+        assert eventually(lambda: repository.call("GET", "/actions/runs").json()["results"])
+        assert "context canceled" in repository.output()
+        for one in waiting:
+            one.close()
 
 
 def two_hooks(url, event):

@@ -70,7 +70,6 @@ def test_a_file_with_a_percent_sign_has_an_address_that_cannot_be_listed(monkeyp
         for refused in (
             lambda: list(client.objects.list("lake", "main")),
             lambda: client.objects.stat("lake", "main", path),
-            lambda: delete_tree(client, "lake", "main", "in"),
         ):
             with pytest.raises(errors.InvalidAddress, match=r"growth 100%.csv.*delete the object by its path"):
                 refused()
@@ -79,6 +78,13 @@ def test_a_file_with_a_percent_sign_has_an_address_that_cannot_be_listed(monkeyp
         client.objects.delete("lake", "main", path)
         assert [change.path for change in client.branches.diff("lake", "main")] == [path]
         assert list(client.objects.list("lake", "main")) == []
+        client.branches.reset("lake", "main", type="object", path=path)
+        client.objects.upload("lake", "main", "in/new.csv", b"1")
+        client.objects.upload("lake", "main", "kept.csv", b"1")
+        planned = delete_tree(client, "lake", "main", "in", dry_run=True)
+        assert delete_tree(client, "lake", "main", "in") == planned
+        assert (planned.paths, planned.bytes) == ((path, "in/new.csv"), 2)
+        assert [entry.path for entry in client.objects.list("lake", "main")] == ["kept.csv"]
 
 
 def test_an_import_is_stopped_on_its_way(client, folder):

@@ -33,10 +33,15 @@ class Cancellation:
             for stop in self._stops:
                 stop()
 
+    @property
+    def canceled(self) -> bool:
+        """Whether the hooks must end."""
+        return self._canceled or (self._parent is not None and self._parent.canceled)
+
     def check(self) -> None:
         """Raise `HookFailed` if canceled."""
-        with self.stopping(lambda: None):
-            return
+        if self.canceled:
+            raise HookFailed(CANCELED)
 
     @contextmanager
     def stopping(self, stop: Callable[[], object]) -> Iterator[None]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,10 +63,12 @@ class Runner:
 
     Args:
         lake: where actions and runs are stored.
-        answer: answers the requests of a hook: user, method, path, query and body in.
+        answer: answers the requests of a hook: user, cancellation, method, path, query and body in.
     """
 
-    def __init__(self, lake: Lake, answer: Callable[[str, str, str, Mapping[str, str], Any], Answer]) -> None:
+    def __init__(
+        self, lake: Lake, answer: Callable[[str, Cancellation, str, str, Mapping[str, str], Any], Answer]
+    ) -> None:
         self._lake, self._answer = lake, answer
         self.cancellation = Cancellation()
         self._pre = ThreadPoolExecutor(PRE_WORKERS, thread_name_prefix="lakefs-local-pre-hook")
@@ -187,7 +190,7 @@ class Runner:
     def _read(self, user: str, repository: Repository, at: Resolved, path: str) -> bytes:
         ref = at.branch if at.staged is not None else None
         segments = ("repositories", repository.id, "refs", ref or at.commit.id, "objects")
-        status, content = self._request(user, "GET", segments, {"path": path}, None)
+        status, content = self._request(user, self.cancellation, "GET", segments, {"path": path}, None)
         if status != 200:
             raise Refusal(f"HTTP {status}")
         return content
@@ -207,13 +210,21 @@ class Runner:
             return Webhook(action, hook.id, properties, calls)
         if hook.kind == "airflow":
             return Airflow(action, hook.id, properties, calls)
-        return Lua(action, hook.id, properties, lambda *request: self._request(user, *request), calls.cancellation)
+        # A script goes on without its client, but lakeFS refuses its requests (lakeFS 1.84, observed).
+        request = partial(self._request, user, calls.cancellation)
+        return Lua(action, hook.id, properties, request, self.cancellation)
 
     def _request(
-        self, user: str, method: str, segments: Sequence[str], query: Mapping[str, str], body: Any
+        self,
+        user: str,
+        cancellation: Cancellation,
+        method: str,
+        segments: Sequence[str],
+        query: Mapping[str, str],
+        body: Any,
     ) -> tuple[int, bytes]:
         """Return the server's response to a user's request."""
-        answer = self._answer(user, method, joined_path(*segments), query, body)
+        answer = self._answer(user, cancellation, method, joined_path(*segments), query, body)
         return answer.status, answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from io import StringIO
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from lakefs_ops.local.actions.cancellation import Cancellation, HookFailed
+from lakefs_ops.local.actions.cancellation import CANCELED, Cancellation, HookFailed
 
 MAX_REDIRECTS = 10
 
@@ -85,8 +85,9 @@ class Calls:
         start = time.monotonic()
         try:
             response, content = self._follow(method, url, headers, body, start + timeout)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise HookFailed(f'{method.capitalize()} "{url}": {_problem(error, url)}') from None
+        except (OSError, http.client.HTTPException, ValueError, HookFailed) as error:
+            problem = CANCELED if self.cancellation.canceled else _problem(error, url)
+            raise HookFailed(f'{method.capitalize()} "{url}": {problem}') from None
         finally:
             log.write(f"\nRequest duration: {time.monotonic() - start:.6f}s\n")
         log.write(f"\nResponse:\n{_dump(response)}{content.decode('utf-8', 'surrogateescape')}")
@@ -124,7 +125,7 @@ class Calls:
         connection = kind(parts.hostname or "", parts.port, timeout=remaining)
         timer: threading.Timer | None = None
         try:
-            connection.connect()
+            self._connect(connection, remaining)
             stop = partial(_disconnect, connection.sock)
             timer = threading.Timer(max(deadline - time.monotonic(), 1e-3), stop)  # the timeout of a socket is per read
             timer.start()
@@ -148,6 +149,30 @@ class Calls:
         if len(content) > MAX_RESPONSE:
             raise ValueError(f"the response is larger than {MAX_RESPONSE >> 20} MiB")
         return response, content
+
+    def _connect(self, connection: http.client.HTTPConnection, timeout: float) -> None:
+        """Connect in a thread that is left behind if it takes too long: name resolution cannot be aborted."""
+        ended, abandoned = threading.Event(), threading.Event()
+        problems: list[Exception] = []
+
+        def connect() -> None:
+            try:
+                connection.connect()
+            except Exception as problem:
+                problems.append(problem)
+            ended.set()
+            if abandoned.is_set():
+                connection.close()
+
+        threading.Thread(target=connect, name="lakefs-local-hook-connect", daemon=True).start()
+        with self.cancellation.stopping(ended.set):
+            in_time = ended.wait(timeout)
+        if not in_time or self.cancellation.canceled:
+            abandoned.set()
+            self.cancellation.check()
+            raise TimeoutError
+        if problems:
+            raise problems[0]
 
 
 def _disconnect(connected: socket.socket) -> None:

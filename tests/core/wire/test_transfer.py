@@ -855,7 +855,7 @@ def test_what_is_too_large_for_the_store_at_once_goes_through_the_server(client,
 
 
 def test_a_tree_of_objects_in_parts_is_compared(client, presigning, tmp_path, monkeypatch):
-    monkeypatch.setattr("lakefs_ops.transfer.uploads.PART_SIZE", 1 << 20)
+    monkeypatch.setattr("lakefs_ops.transfer.workers.PART_SIZE", 1 << 20)
     monkeypatch.setattr("lakefs_ops.transfer.checksums.PART_SIZES", (1 << 20, 1 << 19))
     fake = presigning(multipart=True)
     source = tmp_path / "source"

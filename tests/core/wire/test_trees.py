@@ -3,10 +3,12 @@
 import os
 import pickle
 import threading
+import time
 
 import pytest
 
 from lakefs_ops import errors, transfer
+from lakefs_ops.local.faults import Fault
 from lakefs_ops.transfer import paths
 
 
@@ -96,6 +98,21 @@ def test_deletion_is_cancelled_between_requests(lakefs, lakefs_repository, names
     assert len(names()) == 1500
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_deletion_with_a_lost_message_keeps_what_was_written_since(
+    lakefs, lakefs_repository, put, names, mocker, when
+):
+    put({f"t/{n}": b"old" for n in range(3)})
+    sleep = mocker.patch(
+        "lakefs_ops.transfer.deletes.time.sleep", side_effect=lambda _: put({"t/1": b"new", "t/x": b""})
+    )
+    lakefs.faults.add(Fault("deleteObjects", when=when, action="reset"))
+    result = transfer.delete_tree(lakefs.client, lakefs_repository, "main", "t")
+    assert sleep.call_count == 1
+    assert result.paths == ("t/0", "t/1", "t/2")
+    assert names() == ["t/1", "t/x"]
+
+
 def test_the_whole_branch_is_only_deleted_on_request(lakefs, lakefs_repository, put, names):
     put({"a": b"1", "b/c": b"2"})
     with pytest.raises(errors.InvalidArgument, match="whole_branch=True"):
@@ -121,6 +138,12 @@ def test_objects_that_are_not_deleted_are_named(lakefs, lakefs_repository, names
     client = lakefs.client
     protected = [{"pattern": "main"}]
     client.repositories.set_branch_protection_rules(lakefs_repository, protected)
+    for _ in range(100):  # a real lakeFS caches the rules for some seconds
+        try:
+            client.objects.delete(lakefs_repository, "main", "nothing")
+        except errors.ProtectedBranch:
+            break
+        time.sleep(0.1)
     with pytest.raises(
         transfer.DeleteFailed,
         match=r"1000 objects .*'many/0000', .*and 990 more.* 0 were deleted, the rest was not tried",

@@ -1,5 +1,6 @@
 """Uploads: files that change meanwhile, attempts with unknown outcome, and arguments that cannot be sent."""
 
+import hashlib
 import io
 import logging
 import os
@@ -16,6 +17,7 @@ from lakefs_ops.config import Config
 from lakefs_ops.local.faults import Fault
 
 CONTENT = bytes(range(256)) * 12_000
+CONTENT_MD5 = hashlib.md5(CONTENT).hexdigest()
 """More than one block of a body."""
 
 
@@ -249,6 +251,84 @@ def test_what_was_surely_refused_is_repeated_at_once(lakefs, client, repo):
     client.objects.upload(repo, "main", "a", b"1")
     client.objects.upload(repo, "main", "a", b"2")
     assert lakefs.faults.calls["statObject"] == before, "no further requests"
+
+
+def copied(client, repo):
+    client.objects.copy(repo, "main", "a", src_path="source")
+
+
+def staged(client, repo):
+    old(client, repo, content_type="text/new")
+
+
+def deleted(client, repo):
+    client.objects.delete(repo, "main", "a")
+
+
+STATES = pytest.mark.parametrize(
+    ("change", "name"), [(copied, "copyObject"), (staged, "stageObject"), (deleted, "deleteObject")]
+)
+
+
+@STATES
+@UNKNOWN
+def test_no_repeat_touches_what_somebody_else_wrote(lakefs, client, repo, between, change, name, fault):
+    old(client, repo)
+    client.objects.upload(repo, "main", "source", CONTENT)
+    lakefs.faults.add(Fault(name, when="after", **fault))
+    between(lambda: lakefs.client.objects.upload(repo, "main", "a", b"theirs"))
+    with pytest.raises(errors.Conflict, match=rf"{name}: another version of 'a' was written .* was kept"):
+        change(client, repo)
+    assert client.objects.get(repo, "main", "a") == b"theirs"
+
+
+@STATES
+@UNKNOWN
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_change_of_an_old_object_is_repeated(lakefs, client, repo, change, name, fault, when):
+    old(client, repo)
+    client.objects.upload(repo, "main", "source", CONTENT)
+    wanted = {copied: CONTENT_MD5, staged: "0" * 32, deleted: None}[change]
+    lakefs.faults.add(Fault(name, when=when, **fault))
+    change(client, repo)
+    now = {entry.path: entry for entry in client.objects.list(repo, "main")}
+    assert (now["a"].checksum if "a" in now else None) == wanted
+    assert change is not staged or now["a"].content_type == "text/new"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("deleteObjects", lambda client, repo: client.objects.delete_many(repo, "main", ["a"])),
+        ("updateObjectUserMetadata", lambda c, repo: c.objects.update_user_metadata(repo, "main", "a", set={"k": "1"})),
+    ],
+)
+def test_what_cannot_be_guarded_is_not_repeated(lakefs, client, repo, name, change, when):
+    client.objects.upload(repo, "main", "a", b"1")
+    calls = lakefs.faults.calls[name]
+    lakefs.faults.add(Fault(name, when=when, action="reset"))
+    with pytest.raises(errors.ConnectionFailed):
+        change(client, repo)
+    assert lakefs.faults.calls[name] == calls + 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_metadata_that_no_header_can_carry_survive_a_lost_message(lakefs, client, repo, when):
+    lakefs.faults.add(Fault("updateObjectUserMetadata", when=when, action="reset"))
+    transfer.upload_file(client, repo, "main", "a", b"1", metadata={"Größe": "1"})
+    assert client.objects.stat(repo, "main", "a").metadata == {"Größe": "1"}
+
+
+def test_metadata_are_not_set_on_the_object_of_somebody_else(lakefs, client, repo, mocker):
+    def lose_and_overwrite(*args, **more):
+        lakefs.client.objects.upload(repo, "main", "a", b"theirs")
+        raise errors.ConnectionFailed("lost", operation="updateObjectUserMetadata", endpoint="", sent=True)
+
+    mocker.patch.object(client.objects, "update_user_metadata", lose_and_overwrite)
+    with pytest.raises(errors.ConnectionFailed):
+        transfer.upload_file(client, repo, "main", "a", b"1", metadata={"Größe": "1"})
+    assert client.objects.stat(repo, "main", "a").metadata == {}
 
 
 def test_if_none_match_excludes_a_late_first_attempt(lakefs, client, repo):

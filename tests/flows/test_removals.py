@@ -1,0 +1,109 @@
+"""Verbs that remove something, and settings, also when replies are lost."""
+
+import pytest
+
+from lakefs_ops import LakeFSClient, errors
+from lakefs_ops.flows.attempts import OutcomeUnknown
+from lakefs_ops.flows.removals import delete_repository_if_exists, delete_tag_if_exists, reset_branch
+from lakefs_ops.flows.settings import ensure_branch_protection, ensure_retention
+from lakefs_ops.transfer import DeleteFailed, delete_objects
+from lakefs_ops.transfer import deletes as deletes_module
+
+
+def changes(client: LakeFSClient, repository: str) -> list[str]:
+    return [change.path for change in client.branches.diff(repository, "main")]
+
+
+@pytest.mark.parametrize(
+    ("part", "left"),
+    [({}, []), ({"path": "a"}, ["ab", "b/1"]), ({"prefix": "a"}, ["b/1"]), ({"path": "c"}, ["a", "ab", "b/1"])],
+)
+def test_a_branch_is_reset(client: LakeFSClient, lakefs_repository: str, part, left) -> None:
+    for path in ("a", "ab", "b/1"):
+        client.objects.upload(lakefs_repository, "main", path, b"1")
+    reset_branch(client, lakefs_repository, "main", **part)
+    assert changes(client, lakefs_repository) == left
+
+
+@pytest.mark.parametrize("part", [{"path": "a", "prefix": "b"}, {"path": ""}, {"prefix": ""}])
+def test_an_unclear_reset_is_refused(client: LakeFSClient, lakefs_repository: str, part) -> None:
+    with pytest.raises(errors.InvalidArgument):
+        reset_branch(client, lakefs_repository, "main", **part)
+
+
+def test_a_reset_whose_reply_is_lost_does_not_discard_what_comes_later(
+    client: LakeFSClient, proxy, lakefs_repository: str
+) -> None:
+    client.objects.upload(lakefs_repository, "main", "a", b"1")
+    proxy.lose("PUT")
+    reset_branch(client, lakefs_repository, "main")
+    assert changes(client, lakefs_repository) == []
+    assert sum(line.startswith("PUT") for line in proxy.requests) == 1
+
+
+def test_a_tag_is_deleted_once(client: LakeFSClient, proxy, lakefs_repository: str) -> None:
+    first = client.tags.create(lakefs_repository, id="v1", ref="main").commit_id
+    proxy.lose("DELETE")
+    assert delete_tag_if_exists(client, lakefs_repository, "v1", ref="main")
+    assert not delete_tag_if_exists(client, lakefs_repository, "v1")
+    client.objects.upload(lakefs_repository, "main", "a", b"1")
+    client.commits.create(lakefs_repository, "main", message="one")
+    client.tags.create(lakefs_repository, id="v1", ref=first)
+    with pytest.raises(errors.PreconditionFailed, match=f"points to commit {first}, not to"):
+        delete_tag_if_exists(client, lakefs_repository, "v1", ref="main")
+    assert client.tags.get(lakefs_repository, "v1").commit_id == first
+
+
+def test_a_tag_that_was_created_again_is_kept(client: LakeFSClient, proxy, lakefs_repository: str, mocker) -> None:
+    first = client.tags.create(lakefs_repository, id="v1", ref="main").commit_id
+    client.objects.upload(lakefs_repository, "main", "a", b"1")
+    client.commits.create(lakefs_repository, "main", message="one")
+    proxy.lose("DELETE")
+    mocker.patch("time.sleep", side_effect=lambda _: client.tags.create(lakefs_repository, id="v1", ref="main"))
+    with pytest.raises(OutcomeUnknown, match=r"tag 'v1' of .* was deleted and created again"):
+        delete_tag_if_exists(client, lakefs_repository, "v1")
+    assert client.tags.get(lakefs_repository, "v1").commit_id != first
+
+
+def test_a_repository_is_deleted_once(client: LakeFSClient, proxy, lakefs_repository: str) -> None:
+    proxy.lose("DELETE")
+    assert delete_repository_if_exists(client, lakefs_repository)
+    assert not delete_repository_if_exists(client, lakefs_repository)
+
+
+def test_settings_are_written_if_they_differ(client: LakeFSClient, proxy, lakefs_repository: str) -> None:
+    proxy.lose("PUT")
+    for _ in range(2):
+        ensure_branch_protection(client, lakefs_repository, ["release-*", "main", "main"])
+        ensure_retention(client, lakefs_repository, default_days=7, branch_days={"main": 30})
+    # The lost one, its repeat, and one for the retention.
+    assert sum(line.startswith("PUT") for line in proxy.requests) == 3
+    rules = client.repositories.get_branch_protection_rules(lakefs_repository).rules
+    assert sorted(rule.pattern for rule in rules) == ["main", "release-*"]
+    ensure_branch_protection(client, lakefs_repository, [])
+    ensure_retention(client, lakefs_repository, default_days=8)
+    assert client.repositories.get_branch_protection_rules(lakefs_repository).rules == []
+    assert client.garbage_collection.get_rules(lakefs_repository).default_retention_days == 8
+    with pytest.raises(errors.RepositoryNotFound):
+        ensure_retention(client, "no-such-repository", default_days=8)
+
+
+def test_any_number_of_objects_is_deleted(
+    client: LakeFSClient, lakefs_repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletes_module, "MAX_DELETES", 2)
+    for path in "abcde":
+        client.objects.upload(lakefs_repository, "main", path, b"1")
+    assert delete_objects(client, lakefs_repository, "main", iter("abacx")) == 4
+    assert [entry.path for entry in client.objects.list(lakefs_repository, "main")] == ["d", "e"]
+    assert delete_objects(client, lakefs_repository, "main", []) == 0
+    for wrong in ("d", ["d", ""]):
+        with pytest.raises(errors.InvalidArgument):
+            delete_objects(client, lakefs_repository, "main", wrong)
+    with pytest.raises(errors.BranchNotFound):
+        delete_objects(client, lakefs_repository, "no-such-branch", ["d"])
+    client.commits.create(lakefs_repository, "main", message="one")
+    ensure_branch_protection(client, lakefs_repository, ["main"])
+    with pytest.raises(DeleteFailed, match=r"2 objects on branch 'main' .*; 0 were deleted, the rest was not tried"):
+        delete_objects(client, lakefs_repository, "main", ["d", "e", "f"])
+    assert [entry.path for entry in client.objects.list(lakefs_repository, "main")] == ["d", "e"]
