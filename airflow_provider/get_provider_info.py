@@ -87,6 +87,8 @@ CONN_FIELDS: dict[str, Any] = {
     },
 }
 
+SENSORS = ("actions", "branches", "commits", "imports", "merges", "objects", "pulls", "tags")
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata."""
@@ -100,10 +102,32 @@ def get_provider_info() -> dict[str, Any]:
         "filesystems": ["airflow_provider.fs.lakefs"],
         "hooks": [_modules("hooks.lakefs")],
         "operators": [
-            _modules("operators.branches", "operators.commits", "operators.merges", "operators.objects"),
+            _modules(
+                "operators.actions",
+                "operators.branches",
+                "operators.commits",
+                "operators.diffs",
+                "operators.imports",
+                "operators.merges",
+                "operators.objects",
+                "operators.pull_requests",
+                "operators.repositories",
+                "operators.reverts",
+                "operators.sweep",
+                "operators.tags",
+                "operators.transfers",
+            ),
         ],
-        "sensors": [_modules("sensors.commits", "sensors.objects")],
-        "triggers": [_modules("triggers.lakefs")],
+        "sensors": [_modules(*(f"sensors.{name}" for name in SENSORS))],
+        "triggers": [_modules("triggers.commits", "triggers.imports", "triggers.lakefs")],
+        "asset-uris": [
+            {
+                "schemes": ["lakefs"],
+                "handler": "airflow_provider.assets.lakefs.sanitize_uri",
+                "factory": "airflow_provider.assets.lakefs.create_asset",
+                "to_openlineage_converter": "airflow_provider.assets.lakefs.convert_asset_to_openlineage",
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,
@@ -113,12 +137,17 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONN_FIELDS,
             }
         ],
+        "notifications": ["airflow_provider.notifications.lakefs.LakeFSNotifier"],
         "plugins": [{"name": "lakefs", "plugin-class": "airflow_provider.plugin.LakeFSPlugin"}],
         "extra-links": [
+            "airflow_provider.links.LakeFSActionRunLink",
             "airflow_provider.links.LakeFSBranchLink",
             "airflow_provider.links.LakeFSCommitLink",
             "airflow_provider.links.LakeFSCompareLink",
+            "airflow_provider.links.LakeFSLink",
             "airflow_provider.links.LakeFSObjectLink",
+            "airflow_provider.links.LakeFSPullRequestLink",
+            "airflow_provider.links.LakeFSRepositoryLink",
         ],
     }
 

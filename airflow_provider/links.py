@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
+
+T = TypeVar("T")
 
 
 class LakeFSLink(BaseOperatorLink):
@@ -26,6 +28,38 @@ class LakeFSLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the URL that the task stored, or an empty string."""
         return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+
+
+def push_link(url: str, context: Context | None = None) -> None:
+    """Store the URL of the link *lakeFS* of the running task; see `show_link`.
+
+    Args:
+        url: the page, for example one of ``client.links``.
+        context: the context of the running task, by default the current one.
+    """
+    from airflow.sdk import get_current_context
+
+    LakeFSLink().push(context or get_current_context(), url)
+
+
+def show_link(task: T) -> T:
+    """Let Airflow show the link *lakeFS* on a task of a DAG author, such as a TaskFlow task; return the task.
+
+    Example:
+        A task that links to what it has written::
+
+            @task
+            def land(branch: str) -> None:
+                with LakeFSHook().get_conn() as client:
+                    client.objects.upload("lake", branch, "daily.csv", b"...")
+                    push_link(client.links.objects("lake", branch, "daily.csv"))
+
+
+            show_link(land(run.branch))
+    """
+    operator: Any = getattr(task, "operator", task)
+    operator.operator_extra_links = (*operator.operator_extra_links, LakeFSLink())
+    return task
 
 
 class LakeFSBranchLink(LakeFSLink):
@@ -50,3 +84,21 @@ class LakeFSObjectLink(LakeFSLink):
     """Link to an object."""
 
     name = "lakeFS object"
+
+
+class LakeFSRepositoryLink(LakeFSLink):
+    """Link to a repository."""
+
+    name = "lakeFS repository"
+
+
+class LakeFSPullRequestLink(LakeFSLink):
+    """Link to a pull request."""
+
+    name = "lakeFS pull request"
+
+
+class LakeFSActionRunLink(LakeFSLink):
+    """Link to the run of a repository's actions."""
+
+    name = "lakeFS action run"

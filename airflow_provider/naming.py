@@ -10,6 +10,10 @@ MAX_READABLE = 80
 """How many characters of the ids a branch name repeats; the hash after them tells longer ids apart."""
 
 
+GROUP_PREFIX = "airflow-"
+"""The prefix of the branches of publish groups."""
+
+
 def branch_id(*ids: object) -> str:
     """Return a branch name for ids: valid, readable, and different for different ids.
 
@@ -32,3 +36,18 @@ def branch_id(*ids: object) -> str:
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(texts)).strip("-")[:MAX_READABLE]
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:10]
     return f"{readable or 'run'}-{digest}"
+
+
+def group_branch(dag_id: str, run_id: str, group: str) -> str:
+    """Return the name of the branch of a publish group in a DAG run.
+
+    Args:
+        dag_id: the DAG's id.
+        run_id: the run's id.
+        group: the group's id.
+
+    Example:
+        >>> group_branch("daily", "manual__2026-01-02T12:00:00+00:00", "readings")
+        'airflow-daily-manual__2026-01-02T12-00-00-00-00-readings-53518eb2cd'
+    """
+    return GROUP_PREFIX + branch_id(dag_id, run_id, group)

@@ -1,4 +1,4 @@
-"""Render template fields to what lakeFS needs: names to strings, metadata to a mapping.
+"""Render template fields to the types that lakeFS needs: most to strings, some to mappings, lists or numbers.
 
 Neither of Airflow's two modes does. Rendered as text, a missing value becomes the branch ``None``. Rendered as native
 objects, the branch ``2024_01_05`` becomes the number 20240105. So operators and sensors have their own rendering mode:
@@ -12,7 +12,7 @@ import ast
 import contextlib
 import copy
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     _Base = BaseOperator
 else:
     _Base = object
-
-MAPPING_FIELDS = frozenset({"metadata"})
-"""The template fields that hold a mapping; all others hold strings."""
 
 
 class TemplateFields(_Base):
@@ -57,16 +54,23 @@ class TemplateFields(_Base):
         if len(parts) == 1:
             return parts[0]
         # "run-{{ None }}" must not become the name "run-None", which different runs would share.
-        if any(part is None for part in parts) and any(content is getattr(self, name) for name in self._required()):
+        if any(part is None for part in parts) and any(content is value for value in self._required()):
             return None
         return "".join(map(str, parts))
 
-    def _required(self) -> list[str]:
-        return [name for name in self.template_fields if name not in self.optional_fields]
+    def _required(self) -> Iterator[object]:
+        """Yield the templates that must not be None: fields, and the items of lists."""
+        for name in self.template_fields:
+            value = getattr(self, name)
+            if isinstance(value, list):
+                for item in value:
+                    yield from item.values() if isinstance(item, dict) else (item,)
+            elif name not in self.optional_fields:
+                yield value
 
 
 def rendered_to_text(operator: TemplateFields) -> None:
-    """Convert the rendered template fields: names to strings, and metadata to a mapping.
+    """Convert the rendered template fields to the types of `FIELD_KINDS`, and all others to strings.
 
     Args:
         operator: the operator, after its templates are rendered.
@@ -79,48 +83,36 @@ def rendered_to_text(operator: TemplateFields) -> None:
         if value is None and field in operator.optional_fields:
             continue
         try:
-            setattr(operator, field, as_mapping(field, value) if field in MAPPING_FIELDS else _as_text(field, value))
+            setattr(operator, field, FIELD_KINDS.get(field, as_text)(field, value))
         except InvalidArgument as error:
             raise AirflowFailException(f"task {operator.task_id!r}: {error}") from None
 
 
-def as_mapping(field: str, value: object) -> Mapping[str, object]:
-    """Return a mapping, also from its text as JSON or as a Python literal.
+def check_field(field: str, value: object) -> None:
+    """Check a template field in the operator's constructor, as far as its value is known before rendering.
+
+    Args:
+        field: the field's name.
+        value: its value, None, a template, or the output of another task.
+
+    Raises:
+        InvalidArgument: the value does not have the field's type and cannot be converted.
+    """
+    items = value if isinstance(value, list | tuple) else [value]
+    if value is not None and not any(map(_is_template, items)):
+        FIELD_KINDS.get(field, as_text)(field, value)
+
+
+def as_text(field: str, value: object) -> str:
+    """Return a string, also from a number or a date.
 
     Args:
         field: the field's name, for the error message.
         value: the value.
 
     Raises:
-        InvalidArgument: the value is not a mapping.
+        InvalidArgument: the value is empty or a collection.
     """
-    parsed = value
-    if isinstance(value, str):
-        for parse in (json.loads, ast.literal_eval):
-            with contextlib.suppress(ValueError, SyntaxError):
-                parsed = parse(value)
-                break
-    if not isinstance(parsed, Mapping):
-        raise InvalidArgument(f"{field} must be a mapping such as {{'source': 'station 7'}}, got {_shorten(value)}")
-    return parsed
-
-
-def check_mapping(field: str, value: object) -> None:
-    """Check a template field of a mapping in the operator's constructor, as far as it is known before rendering.
-
-    Args:
-        field: the field's name.
-        value: a mapping, None, a template, or the output of another task.
-
-    Raises:
-        InvalidArgument: the value is not a mapping and cannot become one.
-    """
-    is_template = isinstance(value, str) and ("{{" in value or "{%" in value)
-    if value is not None and not is_template and not hasattr(value, "resolve"):
-        as_mapping(field, value)
-
-
-def _as_text(field: str, value: object) -> str:
     if value is None or value == "":
         raise InvalidArgument(
             f"{field} must not be empty, but is {value!r}; check its template, and the task whose result it uses"
@@ -128,6 +120,70 @@ def _as_text(field: str, value: object) -> str:
     if isinstance(value, Collection) and not isinstance(value, str):
         raise InvalidArgument(f"{field} must be text, got {_shorten(value)}")
     return str(value)
+
+
+def as_number(field: str, value: object) -> int:
+    """Return a whole number, also from its text; the arguments and errors are those of `as_text`."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        number = int(value) if isinstance(value, str) else value
+        if not isinstance(number, bool) and number == int(number):  # type: ignore[call-overload]
+            return int(number)  # type: ignore[call-overload, no-any-return]
+    raise InvalidArgument(f"{field} must be a whole number, got {_shorten(value)}")
+
+
+def as_mapping(field: str, value: object) -> Mapping[str, object]:
+    """Return a mapping, also from its text as JSON or as a Python literal; otherwise like `as_text`."""
+    parsed = _parse(value)
+    if not isinstance(parsed, Mapping):
+        raise InvalidArgument(f"{field} must be a mapping such as {{'source': 'station 7'}}, got {_shorten(value)}")
+    return parsed
+
+
+def as_texts(field: str, value: object) -> list[str]:
+    """Return a list of strings, also from its text as JSON or as a Python literal; otherwise like `as_text`."""
+    return [as_text(f"{field}[{index}]", item) for index, item in enumerate(_as_list(field, value, "['a', 'b']"))]
+
+
+def as_mappings(field: str, value: object) -> list[Mapping[str, object]]:
+    """Return a list of mappings, also from its text as JSON or as a Python literal; otherwise like `as_text`."""
+    items = _as_list(field, value, "[{'path': '...'}]")
+    return [as_mapping(f"{field}[{index}]", item) for index, item in enumerate(items)]
+
+
+FIELD_KINDS: Mapping[str, Callable[[str, object], object]] = {
+    "branch_retention_days": as_mapping,
+    "command": as_texts,
+    "default_retention_days": as_number,
+    "larger_than": as_number,
+    "limit": as_number,
+    "metadata": as_mapping,
+    "parent_number": as_number,
+    "paths": as_texts,
+    "patterns": as_texts,
+    "sources": as_mappings,
+}
+"""The template fields of operators and sensors that do not hold a string, and the function that converts their value.
+
+To have a template field of another type, add a row."""
+
+
+def _is_template(value: object) -> bool:
+    return hasattr(value, "resolve") or (isinstance(value, str) and ("{{" in value or "{%" in value))
+
+
+def _as_list(field: str, value: object, example: str) -> list[object]:
+    parsed = _parse(value)
+    if isinstance(parsed, str | bytes) or not isinstance(parsed, Sequence):
+        raise InvalidArgument(f"{field} must be a list such as {example}, got {_shorten(value)}")
+    return list(parsed)
+
+
+def _parse(value: object) -> object:
+    if isinstance(value, str):
+        for parse in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError):
+                return parse(value)
+    return value
 
 
 def _shorten(value: object) -> str:

@@ -93,7 +93,8 @@ def step_from_context(context: Context, client: LakeFSClient, repository: str) -
 def commit_metadata(context: Context, metadata: Mapping[str, object] | None = None) -> dict[str, str]:
     """Return the metadata of a commit: the DAG run and task that create it, and the DAG author's own.
 
-    Fields without a value in this run, such as the logical date of a manual run, are left out.
+    Fields without a value in this run, such as the logical date of a manual run, are left out. The bundle's version is
+    a git commit, if the DAG comes from git.
 
     Args:
         context: the context of the running task.
@@ -101,6 +102,7 @@ def commit_metadata(context: Context, metadata: Mapping[str, object] | None = No
     """
     ti, run = context["ti"], context["dag_run"]
     run_type = getattr(run.run_type, "value", run.run_type)
+    bundle = getattr(ti, "bundle_instance", None)
     fields: dict[str, object] = {
         "dag_run_id": ti.run_id,
         "dag_id": ti.dag_id,
@@ -109,6 +111,13 @@ def commit_metadata(context: Context, metadata: Mapping[str, object] | None = No
         "note": getattr(run, "note", None),
         "url[url:id]": ti.log_url,
         "url[url:ui]": ti.log_url,
+        "partition_key": getattr(run, "partition_key", None),
+        "triggering_user": getattr(run, "triggering_user_name", None),
+        "team": getattr(run, "team_name", None),
+        "clear_number": getattr(run, "clear_number", None) or None,
+        "dag_version_id": getattr(ti, "dag_version_id", None),
+        "bundle_name": getattr(bundle, "name", None),
+        "bundle_version": getattr(bundle, "version", None),
     }
     for name in ("logical_date", "data_interval_start", "data_interval_end", "last_scheduling_decision"):
         if date := getattr(run, name, None):

@@ -56,7 +56,7 @@ class LakeFSHook(LegacyMethods, BaseHook):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without open connections, so that a used hook can be pickled and copied."""
-        return self.__dict__ | {"_client": None, "_poller": None}
+        return self.__dict__ | {"_client": None}
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class LakeFSHook(LegacyMethods, BaseHook):
         return {name: widget(field) for name, field in CONN_FIELDS.items()}
 
     def get_conn(self) -> LakeFSClient:
-        """Return the hook's client; close it early with ``with``, or let it close with the hook.
+        """Return the hook's client; close it early with ``with``, or let it close itself when it is no longer used.
 
         Raises:
             ConfigurationError: the connection is invalid; the message names the field and the reason.
@@ -88,7 +88,8 @@ class LakeFSHook(LegacyMethods, BaseHook):
             from lakefs_ops.client import LakeFSClient
 
             self._client = LakeFSClient(config=self.read_config())
-            weakref.finalize(self, self._client.close)
+            # With the client, not with the hook: it may be used after a temporary hook is gone, or by a hook's copy.
+            weakref.finalize(self._client, self._client.transport.close)
         return self._client
 
     def read_config(self) -> Config:

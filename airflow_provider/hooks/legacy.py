@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import get_hook_lineage_collector
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from airflow.providers.common.compat.sdk import BaseHook
+
     from lakefs_ops.client import LakeFSClient
 
+    _Base = BaseHook
+else:
+    _Base = object
 
-class LegacyMethods:
+
+class LegacyMethods(_Base):
     """Pass-through methods that keep DAGs of the former provider working; new code uses the client of `get_conn`.
 
     Names, arguments and results are those of the former provider: ``repo`` is the repository's id, models are
     returned as dicts. Each method sends its call once. For a task that may be retried, use the operators instead, or
     the verbs of `lakefs_ops.flows`.
+
+    `get_object` and `upload` report the folder of the object to Airflow's hook lineage, because Airflow keeps only 100
+    assets of a task.
     """
 
     def get_conn(self) -> LakeFSClient:
@@ -71,11 +82,15 @@ class LegacyMethods:
     def upload(self, repo: str, branch: str, path: str, content: bytes | str, content_type: str | None = None) -> str:
         """Upload bytes, or a string as UTF-8, to a branch and return the object's physical address."""
         data = content.encode() if isinstance(content, str) else content
-        return self.get_conn().objects.upload(repo, branch, path, data, content_type=content_type).physical_address
+        address = self.get_conn().objects.upload(repo, branch, path, data, content_type=content_type).physical_address
+        get_hook_lineage_collector().add_output_asset(self, scheme="lakefs", asset_kwargs=_folder(repo, branch, path))
+        return address
 
     def get_object(self, repo: str, ref: str, path: str) -> bytes:
         """Return an object's bytes; raise `lakefs_ops.errors.ObjectNotFound` if it does not exist."""
-        return self.get_conn().objects.get(repo, ref, path)
+        content = self.get_conn().objects.get(repo, ref, path)
+        get_hook_lineage_collector().add_input_asset(self, scheme="lakefs", asset_kwargs=_folder(repo, ref, path))
+        return content
 
     def stat_object(self, repo: str, ref: str, path: str) -> dict[str, Any]:
         """Return an object's metadata; raise `lakefs_ops.errors.ObjectNotFound` if it does not exist."""
@@ -84,3 +99,7 @@ class LegacyMethods:
     def create_symlink_file(self, repo: str, branch: str, location: str | None = None) -> str:
         """Write Hive symlink files for a branch's objects (only those below ``location``) and return their location."""
         return self.get_conn().objects.create_symlink(repo, branch, location=location).location
+
+
+def _folder(repository: str, ref: str, path: str) -> dict[str, str]:
+    return {"repository": repository, "ref": ref, "path": path.rpartition("/")[0]}

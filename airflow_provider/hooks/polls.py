@@ -44,6 +44,8 @@ class SharedPolls:
         """
         from lakefs_ops.errors import TimedOut
 
+        if verdict := self.poller.recall(condition):
+            return verdict
         poll = self._threads.submit(self.poller.poll, condition)
         result = asyncio.wrap_future(poll)
         try:

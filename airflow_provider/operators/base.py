@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider.hooks.lakefs import LakeFSHook
+from airflow_provider.links import LakeFSCommitLink
 from airflow_provider.rendering import TemplateFields, rendered_to_text
 from airflow_provider.retry import failing_for_good
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from lakefs_ops.client import LakeFSClient
+
+
+class Data(NamedTuple):
+    """Data that an operator has read or written.
+
+    Attributes:
+        repository: the repository's id.
+        ref: the ref by which the operator knows the data, such as a branch.
+        path: an object's path, or a prefix; empty for everything at the ref.
+        commit_id: the commit with the data; None if they are not committed.
+    """
+
+    repository: str
+    ref: str
+    path: str = ""
+    commit_id: str | None = None
 
 
 class LakeFSOperator(TemplateFields, BaseOperator):
@@ -32,6 +51,10 @@ class LakeFSOperator(TemplateFields, BaseOperator):
 
     ui_color = "#d5f2ea"
     template_fields: tuple[str, ...] = ("lakefs_conn_id",)
+
+    repo: str
+    _inputs: tuple[Data, ...] = ()
+    _outputs: tuple[Data, ...] = ()
 
     def __init__(self, *, lakefs_conn_id: str = LakeFSHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -57,6 +80,63 @@ class LakeFSOperator(TemplateFields, BaseOperator):
         """
         raise NotImplementedError
 
+    def note_input(self, repository: str, ref: str, path: str = "", commit_id: str | None = None) -> None:
+        """Note for the lineage that the task has read data.
+
+        Args:
+            repository: the repository's id.
+            ref: the ref that the data were read from.
+            path: an object's path, or a prefix; by default everything at the ref.
+            commit_id: the commit that ``ref`` stood for.
+        """
+        self._inputs = (*self._inputs, Data(repository, ref, path, commit_id))
+
+    def note_output(self, repository: str, ref: str, path: str = "", commit_id: str | None = None) -> None:
+        """Note for the lineage that the task has written data.
+
+        Args:
+            repository: the repository's id.
+            ref: the branch or tag.
+            path: an object's path, or a prefix; by default everything at the ref.
+            commit_id: the commit with the data, if they are committed.
+        """
+        self._outputs = (*self._outputs, Data(repository, ref, path, commit_id))
+
+    def record_commit(self, client: LakeFSClient, context: Context, ref: str, commit_id: str) -> str:
+        """Link a commit, describe it in the asset events of the task's outlets, and note it for the lineage.
+
+        Args:
+            client: the client.
+            context: the context of the running task.
+            ref: the branch or tag with the commit.
+            commit_id: the commit's id.
+
+        Returns:
+            The commit's id.
+        """
+        from airflow_provider.assets.events import record_commit
+
+        url = client.links.commit(self.repo, commit_id)
+        LakeFSCommitLink().push(context, url)
+        record_commit(context, repository=self.repo, ref=ref, commit_id=commit_id, url=url)
+        self.note_output(self.repo, ref, commit_id=commit_id)
+        return commit_id
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return what the task has read and written; called by Airflow's OpenLineage provider."""
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        return OperatorLineage(inputs=_datasets(self._inputs), outputs=_datasets(self._outputs))
+
+
+def _datasets(data: tuple[Data, ...]) -> list[Dataset]:
+    from airflow_provider.assets.lakefs import openlineage_dataset
+
+    return [
+        openlineage_dataset(repository, f"{ref}/{path}".rstrip("/"), commit_id)
+        for repository, ref, path, commit_id in dict.fromkeys(data)
+    ]
+
 
 IF_NOTHING = ("fail", "skip", "succeed")
 """The values of `lakefs_ops.flows.step.IfNothing`, which is imported only by running tasks."""
@@ -70,3 +150,33 @@ def check_choice(argument: str, value: object, choices: tuple[object, ...]) -> N
     """
     if value not in choices:
         raise InvalidArgument(f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def keep_given(operator: LakeFSOperator, *names: str) -> None:
+    """Let optional template fields that are set fail the task if they are None after rendering.
+
+    Otherwise a template without a value would widen the effect of the task, for example from one prefix to all objects.
+
+    Args:
+        operator: the operator, in its constructor; its attributes are set.
+        *names: the fields.
+    """
+    given = {name for name in names if getattr(operator, name) is not None}
+    operator.optional_fields = tuple(name for name in operator.optional_fields if name not in given)
+
+
+def only_one_of(operator: LakeFSOperator, *names: str, needed: bool = True) -> None:
+    """Check optional template fields of which only one may be set, and `keep_given` it.
+
+    Args:
+        operator: the operator, in its constructor; its attributes are set.
+        *names: the fields.
+        needed: one of them must be set.
+
+    Raises:
+        InvalidArgument: more than one is set, or none although one is needed.
+    """
+    given = [name for name in names if getattr(operator, name) is not None]
+    if len(given) > 1 or (needed and not given):
+        raise InvalidArgument(f"pass either {' or '.join(names)}" + (", not both" if given else ""))
+    keep_given(operator, *names)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider.links import LakeFSBranchLink
-from airflow_provider.operators.base import LakeFSOperator
+from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink
+from airflow_provider.operators.base import LakeFSOperator, only_one_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -107,3 +107,104 @@ class LakeFSDeleteBranchOperator(LakeFSOperator):
 
         existed = delete_branch_if_exists(client, self.repo, self.branch, discard=self.discard, into=self.into)
         self.log.info("branch %r of %r %s", self.branch, self.repo, "deleted" if existed else "did not exist")
+
+
+class LakeFSResetBranchOperator(LakeFSOperator):
+    """Discard the uncommitted changes of a branch, for example before its tasks write again.
+
+    Delivery: another try discards what was written since then, too; so reset only a branch that belongs to the run.
+    After a request without a response, the branch is checked before the request is repeated.
+
+    XCom: nothing.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch (templated).
+        path: discard only the changes of this object (templated).
+        prefix: discard only the changes of objects with this prefix (templated).
+        lakefs_conn_id: the id of the Airflow connection (templated).
+
+    Example:
+        Start a run's writes from a clean branch::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSResetBranchOperator(task_id="reset", branch="run-{{ ds_nodash }}")
+    """
+
+    template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "path", "prefix")
+    optional_fields = ("path", "prefix")
+    operator_extra_links = (LakeFSBranchLink(),)
+
+    def __init__(
+        self, *, repo: str, branch: str, path: str | None = None, prefix: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.branch = branch
+        self.path = path
+        self.prefix = prefix
+        only_one_of(self, "path", "prefix", needed=False)
+
+    def work(self, client: LakeFSClient, context: Context) -> None:
+        """Discard the changes."""
+        from lakefs_ops.flows.removals import reset_branch
+
+        LakeFSBranchLink().push(context, client.links.uncommitted(self.repo, self.branch))
+        reset_branch(client, self.repo, self.branch, path=self.path, prefix=self.prefix)
+        self.log.info(
+            "discarded the uncommitted changes of %s on branch %r of %r",
+            self.path or self.prefix or "all objects", self.branch, self.repo,
+        )  # fmt: skip
+
+
+class LakeFSHardResetBranchOperator(LakeFSOperator):
+    """Move a branch to another commit, if it still points to the expected one.
+
+    The commits that the branch leaves behind stay in the repository, but on no branch. To undo published commits, a
+    `LakeFSRevertOperator` is safer, since it keeps the history. lakeFS cannot compare and move in one call: a commit
+    between the check and the move is dropped from the branch.
+
+    Delivery: another try changes nothing. A branch that points to any other commit is not moved.
+
+    XCom: the id of the commit that the branch points to.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch (templated).
+        ref: the commit to move the branch to (templated).
+        expected_head: the id of the commit that the branch points to before (templated).
+        lakefs_conn_id: the id of the Airflow connection (templated).
+
+    Example:
+        Return to the commit from before an experiment::
+
+            with DAG("experiment", schedule=None, default_args={"repo": "lake", "branch": "experiment"}):
+                before = LakeFSGetCommitOperator(task_id="before", ref="experiment")
+                commit = LakeFSCommitOperator(task_id="commit", msg="Experiment")
+                reset = LakeFSHardResetBranchOperator(
+                    task_id="reset",
+                    ref="{{ ti.xcom_pull('before').id }}",
+                    expected_head="{{ ti.xcom_pull('commit') }}",
+                )
+                before >> commit >> reset
+    """
+
+    template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "ref", "expected_head")
+    operator_extra_links = (LakeFSCommitLink(),)
+
+    def __init__(self, *, repo: str, branch: str, ref: str, expected_head: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.branch = branch
+        self.ref = ref
+        self.expected_head = expected_head
+
+    def work(self, client: LakeFSClient, context: Context) -> str:
+        """Move the branch and return the id of the commit it points to."""
+        from lakefs_ops.flows.ensure import hard_reset
+
+        LakeFSCommitLink().push(context, client.links.commits(self.repo, self.branch))
+        commit_id = hard_reset(client, self.repo, self.branch, ref=self.ref, expected_head=self.expected_head)
+        LakeFSCommitLink().push(context, client.links.commit(self.repo, commit_id))
+        self.log.info("branch %r of %r points to commit %s", self.branch, self.repo, commit_id)
+        return commit_id

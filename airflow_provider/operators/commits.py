@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
-from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
-from airflow_provider.rendering import check_mapping
+from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice, keep_given
+from airflow_provider.rendering import check_field
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -27,6 +27,9 @@ class LakeFSCommitOperator(LakeFSOperator):
     all uncommitted changes of its branch, including those of other writers, so give each run its own branch.
 
     XCom: the commit's id.
+
+    Asset events: the events of the task's ``outlets`` describe the commit; see
+    `airflow_provider.assets.events.record_commit`.
 
     Args:
         repo: the repository's id (templated).
@@ -69,7 +72,7 @@ class LakeFSCommitOperator(LakeFSOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_mapping("metadata", metadata)
+        check_field("metadata", metadata)
         check_choice("if_nothing", if_nothing, IF_NOTHING)
         self.repo = repo
         self.branch = branch
@@ -97,9 +100,8 @@ class LakeFSCommitOperator(LakeFSOperator):
             ),
             self.if_nothing,
         )
-        LakeFSCommitLink().push(context, client.links.commit(self.repo, commit_id))
         self.log.info("branch %r of %r has commit %s", self.branch, self.repo, commit_id)
-        return commit_id
+        return self.record_commit(client, context, self.branch, commit_id)
 
 
 class LakeFSGetCommitOperator(LakeFSOperator):
@@ -134,4 +136,75 @@ class LakeFSGetCommitOperator(LakeFSOperator):
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.ref))
         commit = client.commits.get(self.repo, self.ref)
         LakeFSCommitLink().push(context, client.links.commit(self.repo, commit.id))
+        self.note_input(self.repo, self.ref, commit_id=commit.id)
         return commit.model_dump()
+
+
+class LakeFSListCommitsOperator(LakeFSOperator):
+    """Read the newest commits of a ref's log.
+
+    Delivery: reads only.
+
+    XCom: the commits, newest first, a list of mappings with the fields of `LakeFSGetCommitOperator`.
+
+    Args:
+        repo: the repository's id (templated).
+        ref: the ref whose log to read (templated).
+        limit: the largest number of commits, 100 by default (templated).
+        since: only commits after this one: a commit id or another ref; it and older ones are left out (templated).
+        first_parent: follow only the first parent of merges, which leaves out the commits of merged branches.
+        paths: only commits that changed one of these objects; merges are left out (templated).
+        prefix: only commits that changed an object with this prefix; merges are left out (templated).
+        lakefs_conn_id: the id of the Airflow connection (templated).
+
+    Example:
+        What was published last::
+
+            with DAG("report", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSListCommitsOperator(task_id="published", ref="main", limit=10, first_parent=True)
+    """
+
+    template_fields = (*LakeFSOperator.template_fields, "repo", "ref", "limit", "since", "paths", "prefix")
+    optional_fields = ("since", "paths", "prefix")
+    operator_extra_links = (LakeFSCommitLink(),)
+
+    def __init__(
+        self,
+        *,
+        repo: str,
+        ref: str,
+        limit: int = 100,
+        since: str | None = None,
+        first_parent: bool = False,
+        paths: Sequence[str] | None = None,
+        prefix: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_field("limit", limit)
+        check_field("paths", paths)
+        self.repo = repo
+        self.ref = ref
+        self.limit = limit
+        self.since = since
+        self.first_parent = first_parent
+        self.paths = paths
+        self.prefix = prefix
+        keep_given(self, "since", "paths", "prefix")
+
+    def work(self, client: LakeFSClient, context: Context) -> list[dict[str, Any]]:
+        """Read the log and return the commits."""
+        LakeFSCommitLink().push(context, client.links.commits(self.repo, self.ref))
+        last = None if self.since is None else client.commits.get(self.repo, self.since).id
+        log = client.refs.log(
+            self.repo,
+            self.ref,
+            limit=self.limit + 1,
+            stop_at=last,
+            first_parent=self.first_parent or None,
+            objects=self.paths,
+            prefixes=None if self.prefix is None else [self.prefix],
+        )
+        commits = [commit for commit in log if commit.id != last][: self.limit]
+        self.log.info("read %s commits of %r in %r", len(commits), self.ref, self.repo)
+        return [commit.model_dump() for commit in commits]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
 from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
-from airflow_provider.rendering import check_mapping
+from airflow_provider.rendering import check_field
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -34,9 +34,13 @@ class LakeFSMergeOperator(LakeFSOperator):
     stores a key of DAG, run, task and map index; a retry, or a call whose response was lost, searches for it before it
     merges again. A *cleared* task merges new changes; without any, the result is the task's earlier merge commit. A
     conflict fails the task without further tries, lists the paths, and leaves both branches unchanged. If the source is
-    a branch with uncommitted changes, nothing is merged, because a merge would leave them out.
+    a branch with uncommitted changes, nothing is merged, because a merge would leave them out; without any, the commit
+    that the branch points to at this moment is merged, and no later one.
 
     XCom: the id of the merge commit.
+
+    Asset events: the events of the task's ``outlets`` describe the merge commit; see
+    `airflow_provider.assets.events.record_commit`.
 
     Args:
         repo: the repository's id (templated).
@@ -87,7 +91,7 @@ class LakeFSMergeOperator(LakeFSOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_mapping("metadata", metadata)
+        check_field("metadata", metadata)
         check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
         check_choice("if_nothing", if_nothing, IF_NOTHING)
         self.repo = repo
@@ -109,14 +113,17 @@ class LakeFSMergeOperator(LakeFSOperator):
         LakeFSCompareLink().push(context, client.links.compare(self.repo, self.destination_branch, self.source_ref))
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.destination_branch))
         step = step_from_context(context, client, self.repo)
-        if not self.ignore_uncommitted:
-            self._require_committed(client)
+        source, message = self.source_ref, self.msg
+        if not self.ignore_uncommitted and (head := self._checked_head(client)) is not None:
+            # The commit that was checked, so that nothing committed since is merged with it.
+            source = head
+            message = message or f"Merge {self.source_ref!r} into {self.destination_branch!r}"
         merge_id = step.or_earlier_commit(
             self.destination_branch,
             lambda if_nothing: step.merge(
-                self.source_ref,
+                source,
                 self.destination_branch,
-                message=self.msg,
+                message=message,
                 metadata=commit_metadata(context, self.metadata),
                 strategy=self.strategy,
                 allow_empty=self.allow_empty,
@@ -126,29 +133,43 @@ class LakeFSMergeOperator(LakeFSOperator):
             ),
             self.if_nothing,
         )
-        LakeFSCommitLink().push(context, client.links.commit(self.repo, merge_id))
+        self.note_input(self.repo, self.source_ref)
         self.log.info(
             "branch %r of %r has %r with commit %s", self.destination_branch, self.repo, self.source_ref, merge_id
         )
-        return merge_id
+        return self.record_commit(client, context, self.destination_branch, merge_id)
 
-    def _require_committed(self, client: LakeFSClient) -> None:
-        """Refuse to merge a branch with uncommitted changes, since they would be missing at the destination."""
-        from lakefs_ops.errors import BranchNotFound, DirtyBranch
-
+    def _checked_head(self, client: LakeFSClient) -> str | None:
+        """Return the newest commit of a source branch without uncommitted changes; None for another ref."""
         if not _BRANCH.fullmatch(self.source_ref) or _COMMIT_ID.fullmatch(self.source_ref):
-            return
-        try:
-            changes = list(client.branches.diff(self.repo, self.source_ref, limit=SHOWN_CHANGES + 1))
-        except BranchNotFound:
-            return  # a tag or a short commit id, or the merge reports the missing ref
-        if changes:
-            shown = ", ".join(change.path for change in changes[:SHOWN_CHANGES])
-            url = client.links.objects(self.repo, self.source_ref)
-            raise DirtyBranch(
-                f"branch {self.source_ref!r} of {self.repo!r} has uncommitted changes, which a merge would leave out:"
-                f" {shown}{' and more' if len(changes) > SHOWN_CHANGES else ''}; commit or reset them, merge a commit's"
-                f" id, or set ignore_uncommitted=True; {url}",
-                branch=self.source_ref,
-                url=url,
-            )
+            return None
+        return committed_head(client, self.repo, self.source_ref)
+
+
+def committed_head(client: LakeFSClient, repository: str, branch: str) -> str | None:
+    """Return the id of a branch's newest commit, or None if the branch does not exist.
+
+    The uncommitted changes are listed after the commit was read, so the commit has everything that was written until
+    then.
+
+    Raises:
+        DirtyBranch: the branch has uncommitted changes, which a merge would leave out.
+    """
+    from lakefs_ops.errors import BranchNotFound, DirtyBranch
+
+    try:
+        head = client.branches.get(repository, branch).commit_id
+        changes = list(client.branches.diff(repository, branch, limit=SHOWN_CHANGES + 1))
+    except BranchNotFound:
+        return None
+    if not changes:
+        return head
+    shown = ", ".join(change.path for change in changes[:SHOWN_CHANGES])
+    url = client.links.objects(repository, branch)
+    raise DirtyBranch(
+        f"branch {branch!r} of {repository!r} has uncommitted changes, which a merge would leave out:"
+        f" {shown}{' and more' if len(changes) > SHOWN_CHANGES else ''}; commit or reset them, merge a commit's"
+        f" id, or set ignore_uncommitted=True; {url}",
+        branch=branch,
+        url=url,
+    )

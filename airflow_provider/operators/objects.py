@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XComArg
 
-from airflow_provider.links import LakeFSObjectLink
-from airflow_provider.operators.base import LakeFSOperator
+from airflow_provider.links import LakeFSBranchLink, LakeFSObjectLink
+from airflow_provider.operators.base import LakeFSOperator, keep_given, only_one_of
+from airflow_provider.rendering import check_field
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from lakefs_ops.api.common import ObjectStats
     from lakefs_ops.call import Stream
     from lakefs_ops.client import LakeFSClient
 
@@ -21,11 +24,16 @@ if TYPE_CHECKING:
 MAX_XCOM_BYTES = 1 << 20
 """The default limit of `LakeFSGetObjectOperator`, since an XCom is a row of Airflow's database."""
 
+MAX_LISTED = 1000
+"""The default limit of `LakeFSListObjectsOperator`."""
+
 
 class LakeFSUploadOperator(LakeFSOperator):
     """Upload an object to a branch, uncommitted.
 
-    Delivery: another try writes the same object again.
+    Delivery: another try writes the same object again. If somebody else writes the object while the outcome of a
+    request is unknown, the first try fails and keeps that object; a retry replaces it, since it may be an upload of the
+    first try that took effect late.
 
     XCom: the object's physical address.
 
@@ -73,16 +81,28 @@ class LakeFSUploadOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Upload the object and return its physical address."""
+        from lakefs_ops.errors import Conflict
         from lakefs_ops.transfer import upload_file
 
         content = self.content.resolve(context) if isinstance(self.content, XComArg) else self.content
         _check_content(content)
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.branch, self.path))
-        if isinstance(content, Path):
-            stats = upload_file(client, self.repo, self.branch, self.path, content, content_type=self.content_type)
-        else:
-            data = content.encode() if isinstance(content, str) else content
-            stats = client.objects.upload(self.repo, self.branch, self.path, data, content_type=self.content_type)
+        source = content.encode() if isinstance(content, str) else content
+
+        def upload() -> ObjectStats:
+            if isinstance(source, Path):
+                return upload_file(client, self.repo, self.branch, self.path, source, content_type=self.content_type)
+            return client.objects.upload(self.repo, self.branch, self.path, source, content_type=self.content_type)
+
+        try:
+            stats = upload()
+        except Conflict as error:
+            if context["ti"].try_number == 1:
+                raise
+            # An upload of an earlier try may have taken effect only now.
+            self.log.warning("%s; this is a retry, so the object is uploaded once more", error)
+            stats = upload()
+        self.note_output(self.repo, self.branch, self.path)
         self.log.info("wrote %s bytes to %r on branch %r of %r", stats.size_bytes, self.path, self.branch, self.repo)
         return stats.physical_address
 
@@ -139,6 +159,7 @@ class LakeFSGetObjectOperator(LakeFSOperator):
         except ObjectNotFound:
             client.commits.get(self.repo, self.ref)  # raises RefNotFound if it is the ref that does not exist
             raise
+        self.note_input(self.repo, self.ref, self.path)
         with contextlib.closing(stream):
             content = _read_up_to(stream, self.max_bytes + 1)
         advice = "read it in a task of your own with LakeFSHook().get_conn().objects.open()"
@@ -194,3 +215,187 @@ class LakeFSCreateSymlinkOperator(LakeFSOperator):
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Write the files and return their address."""
         return client.objects.create_symlink(self.repo, self.branch, location=self.location).location
+
+
+class LakeFSCopyObjectOperator(LakeFSOperator):
+    """Copy an object within a repository, uncommitted.
+
+    Delivery: another try copies again, so that the copy has the content that the source has then.
+
+    XCom: the path of the copy.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch to write to (templated).
+        path: the path of the copy (templated).
+        source_path: the path of the object to copy (templated).
+        source_ref: the ref of the object to copy, by default the branch (templated).
+        lakefs_conn_id: the id of the Airflow connection (templated).
+
+    Example:
+        Keep the previous version under another name::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSCopyObjectOperator(
+                    task_id="keep",
+                    branch="run-{{ ds_nodash }}",
+                    path="previous.csv",
+                    source_ref="main",
+                    source_path="current.csv",
+                )
+    """
+
+    template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "path", "source_path", "source_ref")
+    optional_fields = ("source_ref",)
+    operator_extra_links = (LakeFSObjectLink(),)
+
+    def __init__(
+        self, *, repo: str, branch: str, path: str, source_path: str, source_ref: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.branch = branch
+        self.path = path
+        self.source_path = source_path
+        self.source_ref = source_ref
+        keep_given(self, "source_ref")
+
+    def work(self, client: LakeFSClient, context: Context) -> str:
+        """Copy the object and return the path of the copy."""
+        LakeFSObjectLink().push(context, client.links.objects(self.repo, self.branch, self.path))
+        source_ref = self.source_ref or self.branch
+        stats = client.objects.copy(self.repo, self.branch, self.path, src_path=self.source_path, src_ref=source_ref)
+        self.note_input(self.repo, source_ref, self.source_path)
+        self.note_output(self.repo, self.branch, self.path)
+        self.log.info("copied %s bytes to %r on branch %r of %r", stats.size_bytes, self.path, self.branch, self.repo)
+        return self.path
+
+
+class LakeFSDeleteObjectsOperator(LakeFSOperator):
+    """Delete objects of a branch: those of a list, or all below a prefix, uncommitted.
+
+    Delivery: another try deletes the rest; a missing object is not an error. If some objects could not be deleted, the
+    task fails and names them.
+
+    XCom: the number of deleted objects; for a list of paths the number of paths.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch (templated).
+        paths: the objects' paths, a list; pass either this or ``prefix`` (templated).
+        prefix: the folder to delete: ``daily`` and ``daily/`` delete ``daily/a``, but not ``daily.csv`` (templated).
+        lakefs_conn_id: the id of the Airflow connection (templated).
+
+    Example:
+        Make room before the data of a day is written again::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSDeleteObjectsOperator(
+                    task_id="delete", branch="run-{{ ds_nodash }}", prefix="daily/{{ ds }}/"
+                )
+    """
+
+    template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "paths", "prefix")
+    optional_fields = ("paths", "prefix")
+    template_fields_renderers = {"paths": "json"}  # noqa: RUF012
+    operator_extra_links = (LakeFSBranchLink(),)
+
+    def __init__(
+        self,
+        *,
+        repo: str,
+        branch: str,
+        paths: Sequence[str] | None = None,
+        prefix: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_field("paths", paths)
+        self.repo = repo
+        self.branch = branch
+        self.paths = paths
+        self.prefix = prefix
+        only_one_of(self, "paths", "prefix")
+
+    def work(self, client: LakeFSClient, context: Context) -> int:
+        """Delete the objects and return their number."""
+        from lakefs_ops.transfer import delete_objects, delete_tree
+
+        LakeFSBranchLink().push(context, client.links.uncommitted(self.repo, self.branch))
+        if self.paths is not None:
+            count = delete_objects(client, self.repo, self.branch, self.paths)
+            self.note_output(self.repo, self.branch)
+        else:
+            count = len(delete_tree(client, self.repo, self.branch, self.prefix or "").paths)
+            self.note_output(self.repo, self.branch, self.prefix or "")
+        self.log.info("deleted %s objects on branch %r of %r", count, self.branch, self.repo)
+        return count
+
+
+class LakeFSListObjectsOperator(LakeFSOperator):
+    """List the paths of objects, for example to map a task over them.
+
+    If there are more objects than ``limit``, the task fails without further tries, since the tasks that depend on the
+    list would miss the rest.
+
+    Delivery: reads only.
+
+    XCom: the sorted paths, a list; with ``delimiter`` also the common prefixes.
+
+    Args:
+        repo: the repository's id (templated).
+        ref: a branch (including uncommitted changes), tag, commit id or expression (templated).
+        prefix: only objects with this path prefix (templated).
+        delimiter: group paths up to this text, usually ``/``.
+        limit: the largest number of paths, 1,000 by default, since an XCom is a row of Airflow's database (templated).
+        lakefs_conn_id: the id of the Airflow connection (templated).
+
+    Example:
+        One task for each file of a day::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                files = LakeFSListObjectsOperator(task_id="files", ref="main", prefix="raw/{{ ds }}/")
+                LakeFSGetObjectOperator.partial(task_id="read", ref="main").expand(path=files.output)
+    """
+
+    template_fields = (*LakeFSOperator.template_fields, "repo", "ref", "prefix", "limit")
+    optional_fields = ("prefix",)
+    operator_extra_links = (LakeFSObjectLink(),)
+
+    def __init__(
+        self,
+        *,
+        repo: str,
+        ref: str,
+        prefix: str | None = None,
+        delimiter: str | None = None,
+        limit: int = MAX_LISTED,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_field("limit", limit)
+        self.repo = repo
+        self.ref = ref
+        self.prefix = prefix
+        self.delimiter = delimiter
+        self.limit = limit
+        keep_given(self, "prefix")
+
+    def work(self, client: LakeFSClient, context: Context) -> list[str]:
+        """List the objects and return their paths."""
+        from lakefs_ops.errors import InvalidArgument
+
+        LakeFSObjectLink().push(context, client.links.objects(self.repo, self.ref, self.prefix or ""))
+        listed = client.objects.list(
+            self.repo, self.ref, prefix=self.prefix, delimiter=self.delimiter, limit=self.limit + 1, user_metadata=False
+        )
+        found = [entry.path for entry in listed]
+        where = f"{self.prefix or ''!r} at {self.ref!r} of {self.repo!r}"
+        if len(found) > self.limit:
+            raise InvalidArgument(
+                f"{where} has more than {self.limit} objects; raise limit, list a longer prefix, or use"
+                " LakeFSHook().get_conn().objects.list() in a task of your own"
+            )
+        self.note_input(self.repo, self.ref, self.prefix or "")
+        self.log.info("%s has %s objects", where, len(found))
+        return found

@@ -57,7 +57,7 @@ class LakeFSSensor(TemplateFields, BaseSensorOperator):
     - After a 401, the connection is read again; the task fails only if it has not changed or is rejected again.
     - An error that a retry cannot fix, such as wrong credentials, fails the task without further tries.
     - ``soft_fail`` skips the task on a timeout only, never on an error. ``silent_fail`` (keep waiting) and
-      ``never_fail`` (skip) apply to errors as in Airflow's ``BaseSensorOperator``.
+      ``never_fail`` (skip) apply to errors only, never to a timeout.
 
     Args:
         lakefs_conn_id: the connection's id.
@@ -95,13 +95,13 @@ class LakeFSSensor(TemplateFields, BaseSensorOperator):
 
         Args:
             context: the context of the running task.
-            found: details of what met the condition; None while waiting.
+            found: details of what met or failed the condition; None while waiting.
         """
         raise NotImplementedError
 
     def execute(self, context: Context) -> Any:
         """Wait on the worker; if deferrable, poll once and defer."""
-        with self._skipping_on_timeout_only():
+        with self._skipping_as_poke_does():
             if not self.deferrable:
                 return super().execute(context)
         try:
@@ -136,21 +136,29 @@ class LakeFSSensor(TemplateFields, BaseSensorOperator):
 
     def resume_execution(self, *args: Any, **kwargs: Any) -> Any:
         """Resume the task after the trigger has fired, timed out or crashed."""
-        with self._skipping_on_timeout_only():
+        with self._skipping_as_poke_does():
             return super().resume_execution(*args, **kwargs)
 
     @contextmanager
-    def _skipping_on_timeout_only(self) -> Iterator[None]:
-        """Raise the error for which Airflow would skip the task because of ``soft_fail``, unless it is a timeout."""
+    def _skipping_as_poke_does(self) -> Iterator[None]:
+        """Raise the error for which Airflow skips the task although ``soft_fail`` or ``never_fail`` does not apply.
+
+        Airflow skips a deferred task with either option after any error, and a timeout.
+        """
         error = None
         try:
             yield
         except AirflowSkipException as skipped:
             error = skipped.__cause__
-            if not self.soft_fail or error is None or isinstance(error, AirflowSensorTimeout | AirflowTaskTimeout):
+            if error is None or self._may_skip(error):
                 raise
         if error is not None:
             raise error
+
+    def _may_skip(self, error: BaseException) -> bool:
+        if self.soft_fail:
+            return isinstance(error, AirflowSensorTimeout | AirflowTaskTimeout)
+        return not isinstance(error, AirflowSensorTimeout)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Resume the task after the trigger has fired.
@@ -168,14 +176,15 @@ class LakeFSSensor(TemplateFields, BaseSensorOperator):
         state, reason = event["state"], event["reason"]
         if state == "timeout":
             raise AirflowSensorTimeout(f"gave up after {self.timeout:g} s: {reason}")
+        found = cast("dict[str, Any]", event["found"])
+        if state == "met" or found:
+            rendered_to_text(self)
+            self.link(context, found)
         if state == "failed":
             raise AirflowFailException(reason)
         if state != "met":
             raise AirflowException(reason)
         self.log.info("%s", reason)
-        rendered_to_text(self)
-        found = cast("dict[str, Any]", event["found"])
-        self.link(context, found)
         return found
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -207,6 +216,8 @@ class LakeFSSensor(TemplateFields, BaseSensorOperator):
         if loop.down_since is not None:
             return PokeReturnValue(is_done=False)
         if verdict.state == "failed":
+            if verdict.found:
+                self.link(context, verdict.found)
             raise AirflowFailException(verdict.reason)
         if loop.condition != seen:
             self._remember(context, wanted, loop.condition)

@@ -1,19 +1,51 @@
-"""The sensor that waits for a commit."""
+"""The sensors that wait for a commit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
 from airflow_provider.sensors.base import LakeFSSensor
+from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from lakefs_ops.flows.conditions import NewCommit
+    from lakefs_ops.flows.conditions import CommitMatches, NewCommit
 
 
-class LakeFSCommitSensor(LakeFSSensor):
+class _CommitSensor(LakeFSSensor):
+    """The base of the sensors for commits on a branch.
+
+    Args:
+        repo: the repository's id.
+        branch: the branch.
+        prev_commit_id: the last known commit.
+    """
+
+    optional_fields: tuple[str, ...] = ("prev_commit_id",)
+    operator_extra_links = (LakeFSCommitLink(),)
+
+    def __init__(self, *, repo: str, branch: str, prev_commit_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.branch = branch
+        self.prev_commit_id = prev_commit_id
+
+    @property
+    def _after(self) -> str | None:
+        after = (self.prev_commit_id or "").strip()
+        return None if after.lower() in ("", "none", "null") else after
+
+    def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
+        """Store the link to the branch's log, and later to the commit."""
+        links = self.hook.get_conn().links
+        url = links.commit(self.repo, found["commit_id"]) if found else links.commits(self.repo, self.branch)
+        LakeFSCommitLink().push(context, url)
+
+
+class LakeFSCommitSensor(_CommitSensor):
     """Wait until a branch has a new commit.
 
     Without ``prev_commit_id``, the first poll only remembers the branch's current commit, and the next commit meets
@@ -42,26 +74,71 @@ class LakeFSCommitSensor(LakeFSSensor):
     """
 
     template_fields = ("repo", "branch", "prev_commit_id")
-    optional_fields = ("prev_commit_id",)
-    operator_extra_links = (LakeFSCommitLink(),)
-
-    def __init__(self, *, repo: str, branch: str, prev_commit_id: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.prev_commit_id = prev_commit_id
 
     def condition(self) -> NewCommit:
         """Return the condition to wait for."""
         from lakefs_ops.flows.conditions import NewCommit
 
-        after = (self.prev_commit_id or "").strip()
-        if after.lower() in ("", "none", "null"):
-            return NewCommit(repository=self.repo, branch=self.branch)
-        return NewCommit(repository=self.repo, branch=self.branch, after=after)
+        return NewCommit(repository=self.repo, branch=self.branch, after=self._after)
 
-    def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
-        """Store the link to the branch's log, and later to the commit."""
-        links = self.hook.get_conn().links
-        url = links.commit(self.repo, found["commit_id"]) if found else links.commits(self.repo, self.branch)
-        LakeFSCommitLink().push(context, url)
+
+class LakeFSCommitMatchSensor(_CommitSensor):
+    """Wait until a branch has a commit with certain metadata, a certain message or changes below a prefix.
+
+    The commit may be older than the task: without ``prev_commit_id``, the whole first-parent history of the branch
+    counts. With several conditions, one commit must meet all of them. If the branch does not exist yet, the sensor
+    waits for it; a missing repository fails the task.
+
+    XCom: ``{"commit_id": ...}``, the oldest matching commit.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch (templated).
+        metadata: keys and values that the commit's metadata must have, a mapping (templated).
+        message: a regular expression that must match somewhere in the commit's message (templated).
+        prefix: the commit must change an object with this prefix; a merge commit counts with the changes that it
+            merges (templated).
+        prev_commit_id: only commits after this one: its id, or another ref (templated).
+        lakefs_conn_id: the connection's id.
+        deferrable: wait in the triggerer instead of on a worker.
+        tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
+
+    Example:
+        Wait until the DAG of another team has published the same day::
+
+            with DAG("report", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSCommitMatchSensor(
+                    task_id="published", branch="main", prefix="daily/", metadata={"day": "{{ ds }}"}, deferrable=True
+                )
+    """
+
+    template_fields = ("repo", "branch", "metadata", "message", "prefix", "prev_commit_id")
+    optional_fields = ("metadata", "message", "prefix", "prev_commit_id")
+
+    def __init__(
+        self,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        message: str | None = None,
+        prefix: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not (metadata or message or prefix):
+            raise InvalidArgument("name the commit to wait for: metadata, message or prefix must be given")
+        self.metadata = metadata
+        self.message = message
+        self.prefix = prefix
+
+    def condition(self) -> CommitMatches:
+        """Return the condition to wait for."""
+        from lakefs_ops.flows.conditions import CommitMatches
+
+        return CommitMatches(
+            repository=self.repo,
+            branch=self.branch,
+            metadata={key: str(value) for key, value in (self.metadata or {}).items()},
+            message=self.message,
+            prefix=self.prefix,
+            after=self._after,
+        )

@@ -1,7 +1,8 @@
-"""The sensor that waits for an object."""
+"""The sensors that wait for objects."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSObjectLink
@@ -10,7 +11,7 @@ from airflow_provider.sensors.base import LakeFSSensor
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from lakefs_ops.flows.conditions import ObjectExists
+    from lakefs_ops.flows.conditions import ObjectExists, PrefixHolds, PrefixUnchanged
 
 
 class LakeFSFileSensor(LakeFSSensor):
@@ -54,3 +55,121 @@ class LakeFSFileSensor(LakeFSSensor):
         """Store the link to the object."""
         links = self.hook.get_conn().links
         LakeFSObjectLink().push(context, links.objects(self.repo, self.branch, self.path))
+
+
+class _PrefixSensor(LakeFSSensor):
+    """The base of the sensors for a prefix.
+
+    Args:
+        repo: the repository's id.
+        branch: the branch, or any other ref.
+        prefix: only objects whose path starts with this.
+    """
+
+    template_fields = ("repo", "branch", "prefix")
+    optional_fields = ("prefix",)
+    operator_extra_links = (LakeFSObjectLink(),)
+
+    def __init__(self, *, repo: str, branch: str, prefix: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.branch = branch
+        self.prefix = prefix
+
+    def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
+        """Store the link to the objects."""
+        links = self.hook.get_conn().links
+        LakeFSObjectLink().push(context, links.objects(self.repo, self.branch, self.prefix or ""))
+
+
+class LakeFSPrefixSensor(_PrefixSensor):
+    """Wait until a prefix holds a minimum number of objects and bytes, committed or uncommitted.
+
+    If the branch or the repository does not exist yet, the sensor waits for it, too. A poll lists objects only until
+    there are enough.
+
+    XCom: ``objects`` and ``size_bytes``, as far as they were counted.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch, or any other ref (templated).
+        prefix: only objects whose path starts with this; by default all (templated).
+        min_objects: minimum number of objects.
+        min_bytes: minimum total size in bytes.
+        lakefs_conn_id: the connection's id.
+        deferrable: wait in the triggerer instead of on a worker.
+        tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
+
+    Example:
+        Wait until all 24 hours have arrived::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSPrefixSensor(
+                    task_id="complete", branch="main", prefix="hourly/{{ ds }}/", min_objects=24, deferrable=True
+                )
+    """
+
+    def __init__(self, *, min_objects: int = 1, min_bytes: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.min_objects = min_objects
+        self.min_bytes = min_bytes
+
+    def condition(self) -> PrefixHolds:
+        """Return the condition to wait for."""
+        from lakefs_ops.flows.conditions import PrefixHolds
+
+        return PrefixHolds(
+            repository=self.repo,
+            ref=self.branch,
+            prefix=self.prefix or "",
+            objects=self.min_objects,
+            size_bytes=self.min_bytes,
+        )
+
+
+class LakeFSPrefixUnchangedSensor(_PrefixSensor):
+    """Wait until the objects with a prefix have not changed for a time, committed or uncommitted.
+
+    For data of writers that leave no marker when they are done; a marker and `LakeFSFileSensor` are safer. A new, a
+    deleted and an overwritten object are changes. The time runs from the first poll that has seen the objects as they
+    are; each poll lists all of them. If the branch or the repository does not exist yet, the sensor waits for it, too.
+
+    XCom: ``objects`` and ``size_bytes``.
+
+    Args:
+        repo: the repository's id (templated).
+        branch: the branch, or any other ref (templated).
+        prefix: only objects whose path starts with this; by default all (templated).
+        inactivity_period: how long the objects must stay unchanged, in seconds; one hour by default.
+        min_objects: minimum number of objects.
+        lakefs_conn_id: the connection's id.
+        deferrable: wait in the triggerer instead of on a worker.
+        tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
+
+    Example:
+        Wait until nobody has written for ten minutes::
+
+            with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
+                LakeFSPrefixUnchangedSensor(
+                    task_id="quiet", branch="incoming", prefix="{{ ds }}/", inactivity_period=600, mode="reschedule"
+                )
+    """
+
+    def __init__(self, *, inactivity_period: timedelta | float = 3600, min_objects: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.inactivity_period = (
+            inactivity_period.total_seconds() if isinstance(inactivity_period, timedelta) else inactivity_period
+        )
+        self.min_objects = min_objects
+
+    def condition(self) -> PrefixUnchanged:
+        """Return the condition to wait for."""
+        from lakefs_ops.flows.conditions import PrefixUnchanged
+
+        return PrefixUnchanged(
+            repository=self.repo,
+            ref=self.branch,
+            prefix=self.prefix or "",
+            seconds=self.inactivity_period,
+            objects=self.min_objects,
+        )

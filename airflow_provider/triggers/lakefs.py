@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider.hooks.lakefs import LakeFSHook
@@ -27,7 +27,7 @@ class LakeFSConditionTrigger(BaseTrigger):
     ``state``
         ``met``; ``failed`` (the condition can no longer be met, or a poll failed with an error that a retry cannot fix,
         such as wrong credentials); ``timeout`` (``end_time`` has passed); ``error`` (a poll failed with another
-        error, or lakeFS has been down for ``tolerance``).
+        error, lakeFS has been down for ``tolerance``, or the connection cannot be read).
     ``reason``
         One sentence that describes the state last seen, or the error.
     ``found``
@@ -103,26 +103,24 @@ class LakeFSConditionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the condition is met, can no longer be met, or times out; then fire once."""
-        from lakefs_ops.errors import LakeFSError
-
         try:
             event = await self._wait()
         except AirflowFailException as error:
             event = _event("failed", str(error))
-        except (LakeFSError, AirflowNotFoundException) as error:
-            event = _event("error", str(error))
+        except Exception as error:
+            event = _event("error", str(error) or repr(error))
         yield event
 
     async def _wait(self) -> TriggerEvent:
-        from lakefs_ops.errors import LakeFSError
-
         loop = self._poll_loop()
         hook = LakeFSHook(self.lakefs_conn_id)
         while True:
             try:
                 with failing_for_good():
                     verdict = await hook.poll(loop.condition)
-            except LakeFSError as error:
+            except AirflowFailException:
+                raise
+            except Exception as error:
                 decision = loop.on_error(error, time.time())
                 loop.log_news(self.log.log)
             else:
@@ -135,9 +133,8 @@ class LakeFSConditionTrigger(BaseTrigger):
             await asyncio.sleep(decision.pause)
 
     def _poll_loop(self) -> PollLoop:
-        from lakefs_ops.errors import TRANSIENT, LakeFSError
         from lakefs_ops.flows.conditions import load
-        from lakefs_ops.flows.waiting import Pace, PollLoop
+        from lakefs_ops.flows.waiting import Pace, PollLoop, is_outage
 
         longest = self.max_wait or math.inf if self.exponential_backoff else self.poll_interval
         return PollLoop(
@@ -145,7 +142,7 @@ class LakeFSConditionTrigger(BaseTrigger):
             pace=Pace(longest, first=self.poll_interval, growth=2),
             deadline=self.end_time,
             tolerance=math.inf if self.silent_fail else self.tolerance,
-            tolerated=(LakeFSError,) if self.silent_fail else TRANSIENT,
+            tolerates=(lambda _: True) if self.silent_fail else is_outage,
         )
 
 

@@ -19,6 +19,7 @@ def schema(name: str) -> dict:
 
 
 INFO = get_provider_info()
+FUNCTIONS = [path for entry in INFO["asset-uris"] for key, path in entry.items() if key != "schemes"]
 PACKAGES = ("hooks", "operators", "sensors", "triggers")
 MODULES = [module for package in PACKAGES for entry in INFO[package] for module in entry["python-modules"]]
 CLASSES = [*INFO["extra-links"], *(entry["hook-class-name"] for entry in INFO["connection-types"])]
@@ -52,6 +53,12 @@ def test_class_imports(path: str) -> None:
     assert inspect.isclass(getattr(import_module(module), name))
 
 
+@pytest.mark.parametrize("path", FUNCTIONS)
+def test_function_imports(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    assert inspect.isfunction(getattr(import_module(module), name))
+
+
 @pytest.mark.parametrize("name", PACKAGES)
 def test_package_offers_all_names_of_its_modules(name: str) -> None:
     package = import_module(f"airflow_provider.{name}")
@@ -60,7 +67,7 @@ def test_package_offers_all_names_of_its_modules(name: str) -> None:
         for module in MODULES
         if module.startswith(f"airflow_provider.{name}.")
         for member, value in vars(import_module(module)).items()
-        if inspect.isclass(value) and value.__module__ == module
+        if inspect.isclass(value) and value.__module__ == module and not member.startswith("_")
     }
     assert set(package.__all__) == defined
     assert all(inspect.isclass(getattr(package, member)) for member in package.__all__)

@@ -1,0 +1,1 @@
+"""Assets: the ``lakefs://`` scheme, and the events of tasks."""

@@ -1,0 +1,102 @@
+"""The asset events of a task that created a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.definitions.asset import Asset, AssetAlias, AssetRef
+
+from airflow_provider.assets.lakefs import asset_uri
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+def record_commit(
+    context: Context,
+    *,
+    repository: str,
+    ref: str,
+    commit_id: str,
+    path: str = "",
+    url: str | None = None,
+    partition_keys: Iterable[str] = (),
+) -> None:
+    """Describe a commit in the asset events of the running task's outlets.
+
+    Airflow publishes the events when the task succeeds. Each one's ``extra`` has ``repository``, ``ref``,
+    ``commit_id``, ``uri`` (of the data in this very commit) and ``url`` (of the lakeFS UI). An `AssetAlias` among the
+    outlets receives an event for the asset ``lakefs://repository/ref/path``, which helps if the ref is templated. The
+    event of a partitioned DAG run has the run's partition key without further ado.
+
+    A task without outlets is left as it is. A task that defers calls this after it has resumed.
+
+    Args:
+        context: the context of the running task.
+        repository: the repository's id.
+        ref: the branch or tag that now points at the commit.
+        commit_id: the commit's id.
+        path: the changed object or prefix, if the commit changed no other.
+        url: the commit's page in the lakeFS UI.
+        partition_keys: publish one event for each of these partitions (Airflow 3.3; not for an `AssetAlias`).
+
+    Example:
+        In a task of your own::
+
+            @task(outlets=[Asset("lakefs://lake/main")])
+            def load(**context):
+                client = LakeFSHook().get_conn()
+                commit = client.commits.create("lake", "main", message="Load")
+                record_commit(context, repository="lake", ref="main", commit_id=commit.id)
+    """
+    extra: dict[str, Any] = {
+        "repository": repository,
+        "ref": ref,
+        "commit_id": commit_id,
+        "uri": asset_uri(repository, commit_id, path),
+    }
+    if url:
+        extra["url"] = url
+    keys = list(partition_keys)
+    for outlet in context["task"].outlets:
+        if not isinstance(outlet, Asset | AssetAlias | AssetRef):
+            continue  # an outlet may be anything
+        events = context["outlet_events"][outlet]
+        if isinstance(outlet, AssetAlias):
+            events.add(Asset(uri=asset_uri(repository, ref, path)), extra=extra)
+            continue
+        events.extra = {**events.extra, **extra}
+        if keys and hasattr(events, "add_partitions"):
+            events.add_partitions(keys)
+
+
+def triggering_commits(context: Context) -> list[dict[str, Any]]:
+    """Return the commits whose asset events started the DAG run, oldest first.
+
+    It does not matter whether a task reported the commit or an `AssetWatcher` with
+    `airflow_provider.triggers.LakeFSCommitTrigger` found it. Events that describe no commit are left out, and a
+    commit that several events describe is returned once.
+
+    Args:
+        context: the context of the running task.
+
+    Returns:
+        For each commit what its event tells: ``repository``, ``ref``, ``commit_id`` and ``uri``, and other keys that
+        depend on the source.
+
+    Example:
+        Read exactly the data that started the run::
+
+            @task
+            def report(**context):
+                for commit in triggering_commits(context):
+                    print(commit["uri"])
+    """
+    events = [event for asset in context["triggering_asset_events"].values() for event in asset]
+    commits: dict[tuple[str, str], dict[str, Any]] = {}
+    for event in sorted(events, key=lambda event: event.timestamp):
+        found: Any = event.extra.get("payload", event.extra)
+        if isinstance(found, dict) and "commit_id" in found:
+            commits.setdefault((str(found.get("repository")), str(found["commit_id"])), found)
+    return list(commits.values())

@@ -1,0 +1,377 @@
+"""The tasks of a publish group: each is one step of `lakefs_ops.flows.publish.WriteAuditPublish`.
+
+`airflow_provider.taskgroups.LakeFSPublishTaskGroup` creates and connects them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+
+from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink, LakeFSCompareLink, LakeFSPullRequestLink
+from airflow_provider.naming import GROUP_PREFIX, group_branch
+from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
+from airflow_provider.taskgroups.audits import CHECKS, Audits, log_results, refusal, to_json
+from airflow_provider.taskgroups.states import UNFINISHED, pull, states
+from lakefs_ops.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.flows.publish import CleanUp, WriteAuditPublish
+    from lakefs_ops.flows.step import IfNothing
+
+APPROVED_BY = "lakefs-ops.approved-by"
+"""The metadata key under which the merge commit stores who approved the publication."""
+
+FAILED = ("failed", "upstream_failed")
+
+
+class LakeFSRunOperator(LakeFSOperator):
+    """The base class of the tasks of a publish group.
+
+    Args:
+        repo: the repository's id (templated).
+        into: the branch to publish to (templated).
+        group: the id of the task group; with DAG and run, the key of the run's branch, commits and merge.
+        lakefs_conn_id: the id of the Airflow connection (templated).
+    """
+
+    template_fields: tuple[str, ...] = (*LakeFSOperator.template_fields, "repo", "into")
+
+    def __init__(self, *, repo: str, into: str = "main", group: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.repo = repo
+        self.into = into
+        self.group = group
+
+    def flow(self, client: LakeFSClient, context: Context, **options: Any) -> WriteAuditPublish:
+        """Return the run that all tasks of the group share."""
+        from airflow_provider.step import run_key
+        from lakefs_ops.flows.publish import WriteAuditPublish
+
+        ti = context["ti"]
+        return WriteAuditPublish(
+            client,
+            self.repo,
+            key=run_key(context) + self.group,
+            into=self.into,
+            branch=group_branch(ti.dag_id, ti.run_id, self.group),
+            prefix=GROUP_PREFIX,
+            # Also after the task was cleared: the branch is the run's, whichever try created it.
+            retried=ti.try_number > 1,
+            **options,
+        )
+
+
+class LakeFSOpenRunOperator(LakeFSRunOperator):
+    """Create the branch of a publish group.
+
+    Delivery: another try, and a cleared task, return the same branch; after a publication that deleted it, a new one.
+    A branch with this name that the run did not create fails the task.
+
+    XCom: the branch's name.
+
+    Args:
+        source: the ref to create the branch from, ``into`` by default (templated).
+        reset_on_retry: discard the branch's unpublished changes if all write tasks of the group run again.
+        writers: the ids of the write tasks.
+    """
+
+    template_fields = (*LakeFSRunOperator.template_fields, "source")
+    optional_fields = ("source",)
+    operator_extra_links = (LakeFSBranchLink(),)
+
+    def __init__(self, *, source: str | None = None, reset_on_retry: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.reset_on_retry = reset_on_retry
+        self.writers: Collection[str] = ()
+
+    def work(self, client: LakeFSClient, context: Context) -> str:
+        """Create the branch and return its name."""
+        run = self.flow(client, context, source=self.source)
+        LakeFSBranchLink().push(context, client.links.objects(self.repo, run.branch))
+        # If only some of the write tasks run again, the branch has the data of the others.
+        if self.reset_on_retry and run.retried and {*states(context, self.writers).values()} <= {*UNFINISHED}:
+            run.close(discard=True)
+        head = run.open()
+        self.log.info("branch %r of %r points to commit %s", run.branch, self.repo, head)
+        return run.branch
+
+
+class LakeFSSealRunOperator(LakeFSRunOperator):
+    """Commit everything that the write tasks of a publish group have written.
+
+    Fails if a write task has failed, even if the tasks after it were allowed to go on.
+
+    Delivery: one commit for each set of changes; another try without new changes returns the same commit.
+
+    XCom: the id of the sealed commit.
+
+    Args:
+        message: the commit's message (templated).
+        metadata: further metadata of the commit, a mapping (templated).
+        writers: the ids of the write tasks.
+    """
+
+    template_fields = (*LakeFSRunOperator.template_fields, "message", "metadata")
+    optional_fields = ("message", "metadata")
+    template_fields_renderers = {"metadata": "json"}  # noqa: RUF012
+    operator_extra_links = (LakeFSCommitLink(), LakeFSCompareLink())
+
+    def __init__(self, *, message: str | None = None, metadata: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_metadata(metadata)
+        self.message = message
+        self.metadata = metadata
+        self.writers: Collection[str] = ()
+
+    def work(self, client: LakeFSClient, context: Context) -> str:
+        """Commit and return the commit's id."""
+        from airflow_provider.step import commit_metadata
+
+        run = self.flow(client, context, message=self.message or "", metadata=commit_metadata(context, self.metadata))
+        LakeFSCommitLink().push(context, client.links.commits(self.repo, run.branch))
+        LakeFSCompareLink().push(context, client.links.compare(self.repo, self.into, run.branch))
+        failed = [name for name, state in states(context, self.writers).items() if state in FAILED]
+        if failed:
+            raise AirflowFailException(
+                f"write tasks have failed: {', '.join(failed)}; branch {run.branch!r} of {self.repo!r} is not"
+                " committed: clear these tasks, or mark them as success if the branch has everything"
+            )
+        sealed = run.seal()
+        # Commits instead of branches: these links still work when the branch is merged and deleted.
+        before = client.branches.get(self.repo, self.into).commit_id
+        LakeFSCommitLink().push(context, client.links.commit(self.repo, sealed))
+        LakeFSCompareLink().push(context, client.links.compare(self.repo, before, sealed))
+        self.note_output(self.repo, run.branch, commit_id=sealed)
+        self.log.info("commit %s has everything that was written to branch %r of %r", sealed, run.branch, self.repo)
+        return sealed
+
+
+class LakeFSPublishRunOperator(LakeFSRunOperator):
+    """Merge the sealed commit of a publish group, if every audit has passed on exactly that commit.
+
+    The task reads the state and the result of each audit itself. An audit that failed, was skipped or did not run, that
+    judged another commit, or that returned problems fails this task without further tries, and nothing is merged. So
+    does a branch that was changed after its commit was sealed.
+
+    Delivery: exactly one merge of each sealed commit, even if requests or responses are lost, or the task is retried or
+    cleared.
+
+    XCom: the id of the merge commit. Under the key ``checks``, the results of all checks.
+
+    Args:
+        message: the merge commit's message (templated).
+        metadata: further metadata of the merge commit, a mapping (templated).
+        strategy: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
+        tag: a tag for the merge commit (templated).
+        verify: compare the merge with both of its sides; by default if at most 10,000 objects changed.
+        clean_up: see `airflow_provider.taskgroups.LakeFSPublishTaskGroup`.
+        if_nothing: what to do if the run brings nothing new: ``succeed``, ``skip`` the task, or ``fail``.
+        commit: the id of the task that sealed the commit.
+        audits: the audits of the group.
+    """
+
+    template_fields = (*LakeFSRunOperator.template_fields, "message", "metadata", "tag")
+    optional_fields = ("message", "metadata", "tag")
+    template_fields_renderers = {"metadata": "json"}  # noqa: RUF012
+    operator_extra_links = (LakeFSCommitLink(), LakeFSCompareLink())
+
+    def __init__(
+        self,
+        *,
+        message: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        strategy: str | None = None,
+        tag: str | None = None,
+        verify: bool | None = None,
+        clean_up: CleanUp = "success",
+        if_nothing: IfNothing = "succeed",
+        commit: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_metadata(metadata)
+        check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
+        check_choice("if_nothing", if_nothing, IF_NOTHING)
+        check_clean_up(clean_up)
+        self.message = message
+        self.metadata = metadata
+        self.strategy = strategy
+        self.tag = tag
+        self.verify = verify
+        self.clean_up = clean_up
+        self.if_nothing = if_nothing
+        self.commit = commit
+        self.audits = Audits()
+        self.approvals: Collection[str] = ()
+
+    def work(self, client: LakeFSClient, context: Context) -> str:
+        """Judge the audits, merge, and return the merge commit's id."""
+        from airflow_provider.assets.events import record_commit
+        from airflow_provider.step import commit_metadata
+        from lakefs_ops.flows.checks import CHECKS as SUMMARY
+        from lakefs_ops.flows.checks import summary
+
+        sealed = self._sealed(context)
+        compare = pull(context, self.commit, LakeFSCompareLink().xcom_key)
+        LakeFSCommitLink().push(context, client.links.commit(self.repo, sealed))
+        LakeFSCompareLink().push(context, compare or client.links.compare(self.repo, self.into, sealed))
+        results = self.audits.results(context, sealed)
+        context["ti"].xcom_push(key=CHECKS, value=to_json(results))
+        log_results(self.log, results)
+        if not all(result.passed for result in results):
+            raise AirflowFailException(refusal(results, f"commit {sealed}", self.into, compare))
+        checked = {SUMMARY: summary(results)} if results else {}
+        if approvers := [name for task_id in self.approvals if (name := _approver(context, task_id))]:
+            checked[APPROVED_BY] = ", ".join(approvers)
+        run = self.flow(
+            client,
+            context,
+            message=self.message or "",
+            metadata=commit_metadata(context, {**checked, **(self.metadata or {})}),
+            strategy=self.strategy,
+            tag=self.tag,
+            verify=self.verify,
+            clean_up=self.clean_up,
+        )
+        published = run.publish(sealed, if_nothing=self.if_nothing)
+        url = client.links.commit(self.repo, published)
+        LakeFSCommitLink().push(context, url)
+        record_commit(context, repository=self.repo, ref=self.into, commit_id=published, url=url)
+        self.note_input(self.repo, run.branch, commit_id=sealed)
+        self.note_output(self.repo, self.into, commit_id=published)
+        self.log.info("branch %r of %r has commit %s, by commit %s", self.into, self.repo, sealed, published)
+        return published
+
+    def _sealed(self, context: Context) -> str:
+        """Return the id of the sealed commit; an XCom of an earlier try does not count."""
+        (state,) = states(context, [self.commit]).values()
+        if state == "skipped":
+            raise AirflowSkipException("all write tasks were skipped, so there is nothing to publish")
+        sealed = pull(context, self.commit)
+        if state != "success" or not sealed:
+            raise AirflowFailException(
+                f"task {self.commit!r} has no sealed commit (its state is {state}), so nothing was merged; clear it"
+            )
+        return str(sealed)
+
+
+class LakeFSReviewRunOperator(LakeFSRunOperator):
+    """Open a pull request for the branch of a publish group, so that people can review it in lakeFS.
+
+    Delivery: one pull request for each sealed commit, even if requests or responses are lost, or the task is retried.
+
+    XCom: the id of the pull request.
+
+    Args:
+        title: the title (templated).
+        description: the description (templated).
+        commit: the id of the task that seals the commit.
+    """
+
+    template_fields = (*LakeFSRunOperator.template_fields, "title", "description")
+    optional_fields = ("description",)
+    operator_extra_links = (LakeFSCompareLink(), LakeFSPullRequestLink())
+
+    def __init__(self, *, title: str, description: str | None = None, commit: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.title = title
+        self.description = description
+        self.commit = commit
+
+    def work(self, client: LakeFSClient, context: Context) -> str:
+        """Open the pull request and return its id."""
+        from lakefs_ops.flows.step import Step
+
+        run, sealed = self.flow(client, context), pull(context, self.commit)
+        step = Step(client, self.repo, f"{run.key}/review/{sealed}", retried=run.retried)
+        pull_request = step.pull_request(
+            run.branch, self.into, title=self.title, description=self.description or f"Commit {sealed}"
+        )
+        LakeFSPullRequestLink().push(context, client.links.pull(self.repo, pull_request))
+        self.log.info("pull request %s of %r is open for commit %s", pull_request, self.repo, sealed)
+        return pull_request
+
+
+class LakeFSCloseRunOperator(LakeFSRunOperator):
+    """End the run of a publish group: delete its branch, or keep it and fail.
+
+    The branch is deleted if nothing on it is unpublished. If the run was not published, this task fails with the name
+    of the branch, so that the DAG run fails, too, whatever trigger rules the tasks after the group have.
+
+    Delivery: another try changes nothing.
+
+    XCom: nothing.
+
+    Args:
+        clean_up: see `airflow_provider.taskgroups.LakeFSPublishTaskGroup`.
+        commit: the id of the task that seals the commit.
+        publish: the id of the task that merges.
+    """
+
+    operator_extra_links = (LakeFSBranchLink(), LakeFSCompareLink())
+
+    def __init__(self, *, clean_up: CleanUp = "success", commit: str, publish: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_clean_up(clean_up)
+        self.clean_up = clean_up
+        self.commit = commit
+        self.publish = publish
+
+    def work(self, client: LakeFSClient, context: Context) -> None:
+        """Delete or keep the branch."""
+        from lakefs_ops.errors import UnpublishedChanges
+
+        run = self.flow(client, context, clean_up=self.clean_up)
+        (state,) = states(context, [self.publish]).values()
+        refused = f"the run is not published, task {self.publish!r} is {state}"
+        try:
+            deleted = run.close(keep=self.clean_up != "success")
+        except UnpublishedChanges as kept:
+            compare = client.links.compare(self.repo, self.into, run.branch)
+            LakeFSBranchLink().push(context, kept.url)
+            LakeFSCompareLink().push(context, compare)
+            if not kept.uncommitted and not kept.unmerged:  # published, and undone since
+                raise AirflowFailException(kept.message) from kept
+            raise AirflowFailException(
+                f"{refused}; branch {run.branch!r} of {self.repo!r} is kept, with {kept.uncommitted} uncommitted"
+                f" changes and {kept.unmerged} objects that {self.into!r} does not have: {compare}; correct the cause,"
+                " and clear the tasks that failed or were skipped"
+            ) from kept
+        if state not in ("success", "skipped"):
+            raise AirflowFailException(f"{refused}; branch {run.branch!r} of {self.repo!r} has nothing unpublished")
+        self.log.info("branch %r of %r is %s", run.branch, self.repo, "deleted" if deleted else "gone, or kept")
+
+
+def check_metadata(value: object) -> None:
+    """Check the argument ``metadata`` in a constructor.
+
+    Raises:
+        InvalidArgument: the value is not a mapping.
+    """
+    # The output of another task has a method `resolve`.
+    if value is not None and not isinstance(value, Mapping) and not hasattr(value, "resolve"):
+        raise InvalidArgument(f"metadata must be a mapping such as {{'source': 'station 7'}}, got {value!r}")
+
+
+def check_clean_up(value: object) -> None:
+    """Check the argument ``clean_up`` in a constructor.
+
+    Raises:
+        InvalidArgument: the value is not allowed.
+    """
+    if value not in ("success", "never") and not isinstance(value, timedelta):
+        raise InvalidArgument(f"clean_up must be 'success', 'never' or a timedelta, got {value!r}")
+
+
+def _approver(context: Context, task_id: str) -> str | None:
+    response = pull(context, task_id)
+    user = response.get("responded_by_user") if isinstance(response, Mapping) else None
+    return (user or {}).get("name")

@@ -1,0 +1,398 @@
+"""The task group for write, audit, publish."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import BaseOperator, TaskGroup, TriggerRule, XComArg
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+from airflow_provider.links import LakeFSCompareLink
+from airflow_provider.notifications.lakefs import LakeFSNotifier
+from airflow_provider.operators.publish import (
+    LakeFSCloseRunOperator,
+    LakeFSOpenRunOperator,
+    LakeFSPublishRunOperator,
+    LakeFSReviewRunOperator,
+    LakeFSSealRunOperator,
+)
+from airflow_provider.taskgroups.audits import Audits, Before
+from lakefs_ops.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.definitions._internal.abstractoperator import AbstractOperator as Operator
+
+    from airflow_provider.sensors import LakeFSPullRequestSensor
+    from airflow_provider.taskgroups.approval import LakeFSApprovalOperator
+    from lakefs_ops.flows.publish import CleanUp
+    from lakefs_ops.flows.step import IfNothing
+
+
+class LakeFSPublishTaskGroup(TaskGroup):
+    """Write, audit, publish: the tasks in this group write to a branch, which is merged only if all audits pass.
+
+    The group adds four tasks to those of the DAG author::
+
+        open -> write tasks -> commit -> audits -> publish -> close
+
+    - ``open`` creates a branch for the run; ``run.branch`` is its name.
+    - Write tasks are all tasks in the group, of any kind: TaskFlow, classic operators, mapped, in nested groups.
+    - ``commit`` seals everything they wrote in one commit; ``run.ref`` is its id. It runs if no write task failed, and
+      is skipped if all of the last ones were skipped: there is nothing to publish.
+    - Audits are all tasks in ``run.audits``. Each reads the commit ``run.ref``, and fails or returns problems (see
+      `airflow_provider.taskgroups.audit`). A skipped audit is not a passed one.
+    - ``publish`` merges the sealed commit if every audit passed on it and the branch has nothing else;
+      ``run.published`` is the id of the merge commit.
+    - ``close`` deletes the branch. If the run was not published, it keeps the branch and fails.
+
+    Delivery: a run that succeeds has published exactly what was written and audited, once. A run that does not succeed
+    has merged nothing, and its branch is kept. Every task may be retried or cleared. Airflow clears ``open`` and
+    ``close`` together with any other task of the group.
+
+    Args:
+        group_id: the id of the group, the prefix of its tasks.
+        repo: the repository's id (templated); by default ``repo`` of the DAG's ``default_args``.
+        into: the branch to publish to, ``main`` by default (templated).
+        message: the message of the commit and of the merge (templated).
+        merge_message: the message of the merge, if it is another one (templated).
+        metadata: further metadata of the commit and of the merge (templated).
+        source: the ref to create the branch from, ``into`` by default (templated).
+        strategy: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
+        tag: a tag for the merge commit (templated).
+        verify: compare the merge with both of its sides; by default if at most 10,000 objects changed.
+        if_nothing: what ``publish`` does if the run brings nothing new: ``succeed``, ``skip``, or ``fail``.
+        clean_up: delete the branch after ``success``, or ``never``. A duration keeps it, and lets each publication
+            delete branches of published runs that are older.
+        reset_on_retry: discard the branch's unpublished changes when all write tasks of the run run again.
+        allow_unaudited: allow a group without audits.
+        lakefs_conn_id: the id of the Airflow connection (templated).
+        retries: the retries of the four tasks, by default those of ``default_args``.
+        outlets: the assets that the publication changes; their events describe the merge commit (see
+            `airflow_provider.assets.events.record_commit`).
+        notifiers: notifiers of Airflow, or functions of the context. Each is called after the publication, or when the
+            run ends without one, with the variable ``lakefs`` (see `airflow_provider.notifications.LakeFSNotifier`).
+        **kwargs: arguments of Airflow's ``TaskGroup``, such as ``default_args`` for all tasks in the group.
+
+    Example:
+        Publish the readings of a day::
+
+            with DAG("daily", schedule="@daily", default_args={"retries": 2}):
+                with LakeFSPublishTaskGroup("readings", repo="lake") as run:
+                    land(run.branch)
+                    with run.audits:
+                        no_reading_is_missing(run.ref)
+    """
+
+    def __init__(
+        self,
+        group_id: str = "publish",
+        *,
+        repo: str | None = None,
+        into: str | None = None,
+        message: str | None = None,
+        merge_message: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        source: str | None = None,
+        strategy: str | None = None,
+        tag: str | None = None,
+        verify: bool | None = None,
+        if_nothing: IfNothing | None = None,
+        clean_up: CleanUp = "success",
+        reset_on_retry: bool = False,
+        allow_unaudited: bool = False,
+        lakefs_conn_id: str | None = None,
+        retries: int | None = None,
+        outlets: Iterable[Any] = (),
+        notifiers: Iterable[Callable[[Context], Any]] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(group_id=group_id, **kwargs)
+        if any(self.iter_mapped_task_groups()):
+            raise InvalidArgument(
+                f"publish group {self.group_id!r} is in a mapped task group, so each instance would have a branch and a"
+                " merge: map the write tasks in one publish group instead"
+            )
+        self.allow_unaudited = allow_unaudited
+        self._audits: TaskGroup | None = None
+        self._approvals: list[BaseOperator] = []
+        shared = _given(repo=repo, into=into, lakefs_conn_id=lakefs_conn_id, retries=retries)
+        shared |= {"task_group": self, "dag": self.dag}
+        self._shared = dict(shared)
+        shared["group"] = self.group_id
+        texts: dict[str, Any] = {"message": message, "metadata": metadata}
+        callbacks = [LakeFSNotifier(notifier) for notifier in notifiers]
+        self._open = LakeFSOpenRunOperator(task_id="open", source=source, reset_on_retry=reset_on_retry, **shared)
+        self._commit = LakeFSSealRunOperator(
+            task_id="commit", trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS, **texts, **shared
+        )
+        self._publish = LakeFSPublishRunOperator(
+            task_id="publish",
+            trigger_rule=TriggerRule.NONE_FAILED,
+            strategy=strategy,
+            tag=tag,
+            verify=verify,
+            clean_up=clean_up,
+            commit=self._commit.task_id,
+            outlets=list(outlets),
+            on_success_callback=callbacks,
+            **texts | _given(message=merge_message, if_nothing=if_nothing),
+            **shared,
+        )
+        self._close = LakeFSCloseRunOperator(
+            task_id="close",
+            clean_up=clean_up,
+            commit=self._commit.task_id,
+            publish=self._publish.task_id,
+            on_failure_callback=callbacks,
+            **shared,
+        )
+
+    @property
+    def branch(self) -> XComArg:
+        """The name of the run's branch, for write tasks."""
+        return self._open.output
+
+    @property
+    def ref(self) -> XComArg:
+        """The id of the sealed commit, for audits."""
+        return self._commit.output
+
+    @property
+    def published(self) -> XComArg:
+        """The id of the merge commit, for tasks after the group."""
+        return self._publish.output
+
+    @property
+    def audits(self) -> TaskGroup:
+        """The group for audits, to be used as a context manager."""
+        if self._audits is None:
+            self._audits = TaskGroup("audits", parent_group=self, dag=self.dag)
+        return self._audits
+
+    def approval(self, task_id: str = "approval", **kwargs: Any) -> LakeFSApprovalOperator:
+        """Add a task after the audits that asks a person to approve the publication of the sealed commit.
+
+        It shows the results of the audits and the changes. ``publish`` merges the commit only if it was approved.
+
+        Args:
+            task_id: the id of the task.
+            **kwargs: arguments of `airflow_provider.taskgroups.approval.LakeFSApprovalOperator` and of Airflow's
+                ``ApprovalOperator``, such as ``subject``, ``assigned_users`` and ``response_timeout``.
+
+        Example:
+            An approval by one of two people within a day::
+
+                with LakeFSPublishTaskGroup("readings", repo="lake") as run:
+                    land(run.branch)
+                    with run.audits:
+                        no_reading_is_missing(run.ref)
+                    run.approval(response_timeout=timedelta(days=1), assigned_users=[ANNE, BOB])
+        """
+        from airflow_provider.taskgroups.approval import LakeFSApprovalOperator
+
+        options = {"subject": f"Publish {self.group_id}?"} | self._shared | kwargs
+        approval = LakeFSApprovalOperator(task_id=task_id, commit=self._commit.task_id, **options)
+        self._approvals.append(approval)
+        return approval
+
+    def review(
+        self, title: str | None = None, description: str | None = None, **kwargs: Any
+    ) -> LakeFSPullRequestSensor:
+        """Add tasks after the audits that open a pull request, and wait until somebody merges it in lakeFS.
+
+        If the pull request is closed without a merge, the run fails and keeps its branch. If somebody has changed the
+        branch before the merge, ``publish`` fails: lakeFS merges the branch, not the commit that was audited.
+
+        Args:
+            title: the title (templated).
+            description: the description (templated).
+            **kwargs: arguments of `airflow_provider.sensors.LakeFSPullRequestSensor`, such as ``timeout``; the wait is
+                deferrable by default.
+
+        Example:
+            A review within two days::
+
+                with LakeFSPublishTaskGroup("readings", repo="lake") as run:
+                    land(run.branch)
+                    with run.audits:
+                        no_reading_is_missing(run.ref)
+                    run.review(timeout=2 * 86400)
+        """
+        from airflow_provider.sensors import LakeFSPullRequestSensor
+
+        opened = LakeFSReviewRunOperator(
+            task_id="review",
+            title=title or f"Publish {self.group_id}",
+            description=description,
+            commit=self._commit.task_id,
+            **self._shared | {"group": self.group_id},
+        )
+        waiting: dict[str, Any] = {name: value for name, value in self._shared.items() if name != "into"}
+        waiting |= {"deferrable": True, "pull_request_id": opened.output}
+        merged = LakeFSPullRequestSensor(task_id="reviewed", **waiting | kwargs)
+        # The pull request has merged the commit, so that nothing is left to merge.
+        self._publish.if_nothing = "succeed"
+        self._approvals += [opened, merged]
+        return merged
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        if kind is None:
+            self._connect()
+
+    def _connect(self) -> None:
+        audits = [] if self._audits is None else list(self._audits.iter_tasks())
+        own = [self._open, self._commit, self._publish, self._close, *self._approvals]
+        others = {task.task_id for task in [*own, *audits]}
+        writers = [task for task in self.iter_tasks() if task.task_id not in others]
+        self._check(writers, audits)
+        for task in writers:
+            # Airflow refuses other rules directly after a setup; these tasks run after a root anyway.
+            if task.trigger_rule != TriggerRule.ALL_SUCCESS:
+                task.upstream_task_ids.discard(self._open.task_id)
+                self._open.downstream_task_ids.discard(task.task_id)
+        for task in _roots(writers):
+            self._open >> task
+        for task in _leaves(writers):
+            task >> [self._commit, self._close]
+        for task in _roots(audits):
+            self._commit >> task
+        for task in [self._commit, *_leaves(audits)]:
+            task >> [*_roots(self._approvals), self._publish, self._close]
+        for task in self._approvals:
+            task >> [self._publish, self._close]
+        self._publish >> self._close
+        self._close.as_teardown(setups=[self._open], on_failure_fail_dagrun=True)
+        self._open.writers = self._commit.writers = [task.task_id for task in writers if not task.is_teardown]
+        plan = _plan(audits)
+        approvals = tuple(approval.task_id for approval in self._approvals)
+        for approval in self._approvals:
+            if hasattr(approval, "audits"):
+                approval.audits = plan
+        self._publish.approvals = approvals
+        self._publish.audits = replace(plan, tasks=(*plan.tasks, *approvals))
+        for task in [*audits, *self._approvals]:
+            _run_before(task, self._commit.task_id)
+
+    def _check(self, writers: list[Operator], audits: list[Operator]) -> None:
+        name = f"publish group {self.group_id!r}"
+        if not writers:
+            raise InvalidArgument(f"{name} has no task that writes; create the write tasks inside its `with` block")
+        if not audits and not self.allow_unaudited:
+            raise InvalidArgument(
+                f"{name} has no audits; create them in `with run.audits:`, or set allow_unaudited=True to publish"
+                " without an audit"
+            )
+        after = {self._commit.task_id, self._publish.task_id, self._close.task_id, *(task.task_id for task in audits)}
+        for task in writers:
+            if late := after & _all_upstream(task):
+                raise InvalidArgument(
+                    f"task {task.task_id!r} of {name} depends on {sorted(late)[0]!r}, which runs after all write tasks:"
+                    " create it in `with run.audits:` if it checks the data, or after the group"
+                )
+
+
+def lakefs_publish(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., LakeFSPublishTaskGroup]]:
+    """Make a publish group of a function that creates its tasks; the function's first argument is the group.
+
+    Args:
+        **options: arguments of `LakeFSPublishTaskGroup`; the group's id is the function's name by default.
+
+    Example:
+        Publish the readings of a day::
+
+            @lakefs_publish(repo="lake")
+            def readings(run, station):
+                land(station, run.branch)
+                with run.audits:
+                    no_reading_is_missing(run.ref)
+
+
+            with DAG("daily", schedule="@daily"):
+                readings("station 7")
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., LakeFSPublishTaskGroup]:
+        @functools.wraps(function)
+        def create(*args: Any, **kwargs: Any) -> LakeFSPublishTaskGroup:
+            defaults: dict[str, Any] = {
+                "group_id": function.__name__,
+                "tooltip": function.__doc__ or "",
+                "add_suffix_on_collision": True,
+            }
+            with LakeFSPublishTaskGroup(**defaults | options) as run:
+                function(run, *args, **kwargs)
+            return run
+
+        return create
+
+    return decorate
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _roots(tasks: Iterable[Operator]) -> Iterator[Operator]:
+    ids = {task.task_id for task in tasks}
+    return (task for task in tasks if not task.upstream_task_ids & ids)
+
+
+def _leaves(tasks: Iterable[Operator]) -> Iterator[Operator]:
+    """Yield the last tasks; tasks that tear something down are not waited for."""
+    ids = {task.task_id for task in tasks if not task.is_teardown}
+    return (task for task in tasks if not task.is_teardown and not task.downstream_task_ids & ids)
+
+
+def _all_upstream(task: Operator) -> set[str]:
+    found: set[str] = set()
+    todo = [task]
+    while todo:
+        for upstream in todo.pop().upstream_list:
+            if upstream.task_id not in found:
+                found.add(upstream.task_id)
+                todo.append(upstream)
+    return found
+
+
+def _plan(audits: list[Operator]) -> Audits:
+    mapped = [task for task in audits if isinstance(task, MappedOperator)]
+    listed = {source.task_id for task in mapped for source in task.iter_mapped_dependencies()}
+    functions = (task for task in audits if issubclass(getattr(task, "operator_class", type(task)), PythonOperator))
+    return Audits(
+        tasks=tuple(task.task_id for task in audits if not isinstance(task, MappedOperator)),
+        mapped=tuple(task.task_id for task in mapped),
+        judging=frozenset(task.task_id for task in functions if task.task_id not in listed),
+        inputs=frozenset(
+            source.task_id for task in audits for source, _ in XComArg.iter_xcom_references(_values(task))
+        ),
+    )
+
+
+def _values(task: Operator) -> list[Any]:
+    if isinstance(task, MappedOperator):
+        return [task.partial_kwargs]
+    return [getattr(task, name, None) for name in task.template_fields]
+
+
+def _run_before(task: Operator, commit: str) -> None:
+    """Let an audit store the commit that it judges, and link to the comparison."""
+    if isinstance(task, MappedOperator):
+        task.partial_kwargs["pre_execute"] = Before(commit, task.partial_kwargs.get("pre_execute"))
+    elif isinstance(task, BaseOperator):
+        task._pre_execute_hook = Before(commit, task._pre_execute_hook)
+    if not any(isinstance(link, LakeFSCompareLink) for link in task.operator_extra_links):
+        task.operator_extra_links = (*task.operator_extra_links, LakeFSCompareLink())
