@@ -1,39 +1,89 @@
 """The event logs of a run and of all its re-executions: what their steps did with lakeFS, and their checks' results.
 
-Every use of a run's branch is recorded as an event in the run's log. So a publication can tell which commit a check
-judged, although it runs in another step, another process, or another re-execution.
+Every use of a run's branch is recorded as an event in the run's log. So a publication can tell which commit or which
+objects a check judged, although it runs in another step, another process, or another re-execution.
+
+Events are in the order in which the event log stored them, so the clocks of the hosts do not matter. Only SQLite, which
+has one log for each run and one host, leaves the order of different runs to that host's clock.
 """
 
 from __future__ import annotations
 
+import heapq
+import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from dagster import AssetCheckSeverity, DagsterEventType, MetadataValue, RunsFilter
 from dagster._core.events import EngineEventData
 
 if TYPE_CHECKING:
-    from dagster import AssetCheckEvaluation, AssetCheckKey, AssetKey, DagsterInstance, DagsterRun, EventLogEntry
+    from dagster import (
+        AssetCheckEvaluation,
+        AssetCheckKey,
+        AssetKey,
+        DagsterEvent,
+        DagsterInstance,
+        DagsterRun,
+        EventLogEntry,
+        EventLogRecord,
+    )
 
 CHECK_TIMEOUT = 600.0
 """Maximum time to wait for the result of a check that is running, in seconds."""
 
-Action = Literal["opened", "sealed", "read", "merging", "published"]
+UNPUBLISHED_TAG = "lakefs/unpublished"
+"""The tag of a run that succeeded without publishing what it wrote: the branches, as ``lakefs://repository/branch``."""
+
+UNPUBLISHED = (
+    "nothing has published what it wrote: the data is only on {}, which is kept; publish it with"
+    " build_lakefs_publish_asset or RunBranch.publish, in a re-execution of the run"
+)
+"""The warning about such a run, with a place for the branches."""
+
+OBJECTS_OF_AN_EVENT = 1000
+"""Maximum number of objects that one event lists; a step that uses more has several events."""
+
+Action = Literal["opened", "wrote", "sealed", "read", "loaded", "peeked", "merging", "published"]
 StepId = tuple[str, str]
 """The run and the key of a step."""
 
 _STARTS = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
-_ENDS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
+_ENDS = {
+    DagsterEventType.STEP_SUCCESS,
+    DagsterEventType.STEP_FAILURE,
+    DagsterEventType.STEP_UP_FOR_RETRY,
+    DagsterEventType.STEP_SKIPPED,
+}
+_WRITES = ("opened", "wrote", "sealed")
+_GREEN = (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_SKIPPED)
 _LAUNCHES = {DagsterEventType.STEP_WORKER_STARTING, *_STARTS}
 _PLANS = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
 _RESULTS = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION}
 _TYPES = {DagsterEventType.ENGINE_EVENT, *_LAUNCHES, *_ENDS, *_PLANS, *_RESULTS}
-_ADDRESS, _ACTION, _COMMIT = "lakefs/run_branch", "lakefs/action", "lakefs/commit_id"
+_ADDRESS, _ACTION, _COMMIT, _OBJECTS = "lakefs/run_branch", "lakefs/action", "lakefs/commit_id", "lakefs/contents"
+
+Contents = Mapping[str, str | None]
+"""For each path, the checksum of the object, or None if it was deleted."""
+
+
+class Event(NamedTuple):
+    """An event of the log, with its place in the order of all events of the runs."""
+
+    place: int
+    type: DagsterEventType
+    step: StepId
+    entry: EventLogEntry
+
+    @property
+    def dagster_event(self) -> DagsterEvent:
+        """The event."""
+        return self.entry.get_dagster_event()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +91,20 @@ class Record:
     """What a step did with a run's branch.
 
     Attributes:
-        action: ``opened`` it, ``sealed`` its changes in a commit, ``read`` a commit to check it, started ``merging`` a
-            commit, or ``published`` a merge commit.
-        commit: the id of the commit, for ``opened`` that of the branch's head.
+        action: ``opened`` it, ``wrote`` objects, ``sealed`` its changes in a commit, ``read`` a commit to check it,
+            ``loaded`` objects, ``peeked`` at the branch while it had uncommitted changes, started ``merging`` a commit,
+            or ``published`` a merge commit.
+        commit: the id of the commit, for ``opened`` that of the head; empty for ``wrote``, ``loaded`` and ``peeked``.
         step: the step.
-        time: the time of the event, in Unix seconds.
+        place: the place in the order of all events.
+        objects: the objects that the step wrote or loaded.
     """
 
     action: Action
     commit: str
     step: StepId
-    time: float
+    place: int
+    objects: Contents = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +113,29 @@ class Verdict:
 
     Attributes:
         name: the check and its asset, for messages.
-        commit: the id of the commit that the check judged, None if nothing had been committed.
-        needed: whether the asset is on the run's branch, so that the check must have judged a commit.
+        commit: the id of the commit that the check judged; None if it judged objects, or nothing that is known.
+        objects: the objects that the check judged, if it did not judge a commit.
+        needed: whether the asset is on the run's branch, so that the check must have judged a commit or objects.
         complete: whether the commit has everything that the asset wrote.
+        peeked: whether the check may have read uncommitted changes of the branch.
     """
 
     name: str
     commit: str | None
+    objects: Contents
     needed: bool
     complete: bool
+    peeked: bool = False
 
 
 def record(
-    instance: DagsterInstance, run: DagsterRun, step_key: str, address: str, action: Action, commit: str
+    instance: DagsterInstance,
+    run: DagsterRun,
+    step_key: str,
+    address: str,
+    action: Action,
+    commit: str = "",
+    objects: Contents | None = None,
 ) -> None:
     """Record in the run's log what a step did with a run's branch.
 
@@ -83,18 +146,48 @@ def record(
         address: the branch, as ``lakefs://repository/branch``.
         action: see `Record`.
         commit: the id of the commit.
+        objects: the objects that the step wrote or loaded.
     """
-    metadata = {_ADDRESS: address, _ACTION: action, _COMMIT: commit}
-    instance.report_engine_event(
-        f"lakeFS: {action} {commit[:12]} ({address})",
-        run,
-        EngineEventData(metadata={key: MetadataValue.text(value) for key, value in metadata.items()}),
-        step_key=step_key,
-    )
+    items = list((objects or {}).items())
+    parts = [dict(items[at : at + OBJECTS_OF_AN_EVENT]) for at in range(0, len(items), OBJECTS_OF_AN_EVENT)]
+    for part in [{}] if objects is None else parts:
+        metadata = {
+            _ADDRESS: address,
+            _ACTION: action,
+            _COMMIT: commit,
+            **({_OBJECTS: json.dumps(part)} if part else {}),
+        }
+        detail = f"{len(part)} objects, such as {next(iter(part))}" if part else commit[:12]
+        instance.report_engine_event(
+            f"lakeFS: {action} {detail} ({address})",
+            run,
+            EngineEventData(metadata={key: MetadataValue.text(value) for key, value in metadata.items()}),
+            step_key=step_key,
+        )
+
+
+def contents(records: Iterable[Record], action: Action) -> dict[str, str | None]:
+    """Return the newest content of each object that steps wrote or loaded.
+
+    Args:
+        records: the records, from the oldest to the newest.
+        action: ``wrote`` or ``loaded``.
+    """
+    found: dict[str, str | None] = {}
+    for entry in records:
+        if entry.action == action:
+            found |= entry.objects
+    return found
+
+
+def unpublished(records: list[Record]) -> list[Record]:
+    """Return the records since the newest publication."""
+    published = [at for at, entry in enumerate(records) if entry.action == "published"]
+    return records[published[-1] + 1 :] if published else records
 
 
 class History:
-    """The events of a root run and of all its re-executions, siblings included, sorted by time.
+    """The events of a root run and of all its re-executions, siblings included, in their order.
 
     Args:
         instance: the Dagster instance.
@@ -103,10 +196,12 @@ class History:
 
     def __init__(self, instance: DagsterInstance, run: DagsterRun) -> None:
         self._instance = instance
-        self._runs = _group(instance, run.root_run_id or run.run_id)
+        self._runs = run_group(instance, run.root_run_id or run.run_id)
         self._finished = {run.run_id for run in self._runs if run.is_finished}
-        events = [event for run in self._runs for event in instance.all_logs(run.run_id, of_type=_TYPES)]
-        self._events = sorted(events, key=lambda event: event.timestamp)
+        self._events = [
+            Event(place, entry.get_dagster_event().event_type, (entry.run_id, entry.step_key or ""), entry)
+            for place, entry in enumerate(_ordered(instance, [run.run_id for run in self._runs]))
+        ]
 
     def records(self, address: str) -> list[Record]:
         """Return what the steps did with a branch.
@@ -114,27 +209,69 @@ class History:
         Args:
             address: the branch, as ``lakefs://repository/branch``.
         """
-        found = []
-        for event in self._of(DagsterEventType.ENGINE_EVENT):
-            metadata = event.get_dagster_event().engine_event_data.metadata
-            if _ADDRESS in metadata and metadata[_ADDRESS].value == address:
-                action = cast("Action", metadata[_ACTION].value)
-                found.append(Record(action, str(metadata[_COMMIT].value), _step(event), event.timestamp))
-        return found
+        return self._records.get(address, [])
 
-    def checks(self, before: str) -> dict[AssetCheckKey, list[EventLogEntry]]:
-        """Return the plans of each check, except of checks that run after a step or in it.
+    def left_behind(self, run_id: str) -> dict[str, list[str]]:
+        """Return the branches that the runs used and did not publish, if all steps of a run succeeded or were skipped.
 
         Args:
-            before: the key of the step.
+            run_id: the run.
+
+        Returns:
+            For each branch, as ``lakefs://repository/branch``, the keys of the steps that used it.
         """
-        found: dict[AssetCheckKey, list[EventLogEntry]] = defaultdict(list)
-        for plan in self._of(DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED):
-            if before not in self._upstream(*_step(plan)):
-                found[plan.get_dagster_event().asset_check_planned_data.asset_check_key].append(plan)
+        last = {event.step[1]: event.type for event in self._of(*_LAUNCHES, *_ENDS) if event.step[0] == run_id}
+        if any(last.get(step) not in _GREEN for step in self._dependencies.get(run_id, ())):
+            return {}
+        found = {}
+        for address, records in self._records.items():
+            steps = {entry.step[1] for entry in unpublished(records) if entry.action in _WRITES}
+            if steps and any(entry.step[0] == run_id for entry in unpublished(records)):
+                found[address] = sorted(steps)
         return found
 
-    def missing(self, key: AssetCheckKey, plans: list[EventLogEntry]) -> str | None:
+    def written(self, keys: Iterable[AssetKey], address: str) -> list[AssetKey]:
+        """Return the assets that were materialized by steps that used a branch since its newest publication.
+
+        Args:
+            keys: the assets.
+            address: the branch, as ``lakefs://repository/branch``.
+        """
+        used = {entry.step for entry in unpublished(self.records(address))}
+        return [key for key in keys if self._writers(key) & used]
+
+    @cached_property
+    def _records(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for event in self._of(DagsterEventType.ENGINE_EVENT):
+            metadata = {key: str(each.value) for key, each in event.dagster_event.engine_event_data.metadata.items()}
+            if (address := metadata.get(_ADDRESS)) is not None:
+                action, objects = cast("Action", metadata[_ACTION]), json.loads(metadata.get(_OBJECTS, "{}"))
+                entry = Record(action, metadata[_COMMIT], event.step, event.place, objects)
+                found.setdefault(address, []).append(entry)
+        return found
+
+    def checks(self, before: str, address: str) -> dict[AssetCheckKey, list[Event]]:
+        """Return the plans of each check that concerns a publication.
+
+        A check does not if it runs in or after the step that publishes, or if its asset is materialized by a step that
+        neither used the branch nor is upstream of the publication.
+
+        Args:
+            before: the key of the step that publishes.
+            address: the branch, as ``lakefs://repository/branch``.
+        """
+        concerned = {entry.step[1] for entry in self.records(address)}
+        concerned.update(*(self._upstream(run.run_id, before) for run in self._runs))
+        found: dict[AssetCheckKey, list[Event]] = defaultdict(list)
+        for plan in self._of(DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED):
+            key = plan.dagster_event.asset_check_planned_data.asset_check_key
+            writers = {step for _, step in self._writers(key.asset_key)}
+            if before not in self._upstream(*plan.step) and (not writers or writers & concerned):
+                found[key].append(plan)
+        return found
+
+    def missing(self, key: AssetCheckKey, plans: list[Event]) -> str | None:
         """Return why a check has no valid result, or None if it has one, passed or not.
 
         Args:
@@ -142,27 +279,47 @@ class History:
             plans: its plans, see `checks`.
         """
         newest = self._newest(key)
-        since = newest.timestamp if newest else 0.0
-        attempts = any(start.timestamp > since for plan in plans for start in self._of(*_STARTS, step=_step(plan)))
-        waiting = any(plan.timestamp > since and plan.run_id not in self._finished for plan in plans)
+        since = newest.place if newest else -1
+        attempts = any(start.place > since for plan in plans for start in self._of(*_STARTS, step=plan.step))
+        waiting = any(plan.place > since and plan.step[0] not in self._finished for plan in plans)
         if newest is None or attempts or waiting:
             return "has no result"
-        changes = [event for event in self._changes(key.asset_key) if _step(event) != _step(newest)]
-        if changes and changes[-1].timestamp > since:
+        changes = [event for event in self._changes(key.asset_key) if event.step != newest.step]
+        if changes and changes[-1].place > since:
             return f"is older than the newest data of {key.asset_key.to_user_string()!r}"
         return None
 
-    def running(self, plans: list[EventLogEntry]) -> bool:
-        """Return whether a check is running at the moment.
+    def awaited(self, plans: list[Event], before: str) -> bool:
+        """Return whether the result of a check can still come: its run is not finished, and a step of it is running.
 
         Args:
             plans: its plans, see `checks`.
+            before: the key of the step that waits, which does not count.
         """
-        for step in {_step(plan) for plan in plans if plan.run_id not in self._finished}:
-            events = list(self._of(*_LAUNCHES, *_ENDS, step=step))
-            if events and _type(events[-1]) in _LAUNCHES:
-                return True
-        return False
+        open_runs = {plan.step[0] for plan in plans} - self._finished
+        last = {event.step: event.type for event in self._of(*_LAUNCHES, *_ENDS)}
+        return any(
+            run_id in open_runs and key != before and type_ in _LAUNCHES for (run_id, key), type_ in last.items()
+        )
+
+    def unfinished(self, before: str, address: str) -> dict[str, bool]:
+        """Return the steps that used the branch since its newest publication and did not succeed.
+
+        Args:
+            before: the key of the step that publishes, which does not count.
+            address: the branch, as ``lakefs://repository/branch``.
+
+        Returns:
+            For the key of each step, whether it is running.
+        """
+        used = unpublished(self.records(address))
+        keys = {entry.step[1] for entry in used if entry.action in ("opened", "wrote")} - {before}
+        last = {event.step[1]: event for event in self._of(*_LAUNCHES, *_ENDS)}
+        return {
+            key: last[key].type in _LAUNCHES and last[key].step[0] not in self._finished
+            for key in sorted(keys)
+            if key in last and last[key].type != DagsterEventType.STEP_SUCCESS
+        }
 
     def failed(self, key: AssetCheckKey) -> bool:
         """Return whether the newest results of a check, one for each partition, have an error.
@@ -177,14 +334,15 @@ class History:
         return any(
             not _evaluation(event).passed and _evaluation(event).severity == AssetCheckSeverity.ERROR
             for event in self._evaluations[key]
-            if _step(event) == _step(newest) and event.timestamp >= since
+            if event.step == newest.step and event.place >= since
         )
 
     def verdict(self, key: AssetCheckKey, records: list[Record]) -> Verdict:
-        """Return the newest result of a check that passed, with the commit that it judged.
+        """Return the newest result of a check that passed, with the commit or the objects that it judged.
 
-        That is the commit that the check read, else the one that its step sealed, else the newest one that was sealed
-        before its step started.
+        That is the commit or the objects that the check read. A check that read neither judged the commit that its step
+        sealed, or else the newest one that was sealed before its step started, if that has everything that its asset
+        wrote. Otherwise it judged the objects that its asset is recorded to have written until then.
 
         Args:
             key: the check.
@@ -192,47 +350,55 @@ class History:
         """
         result = self._newest(key)
         assert result is not None
-        own, since = _step(result), self._started(result)
-        mine = [entry for entry in records if entry.step == own and since <= entry.time <= result.timestamp]
+        since, writers, changes = self._started(result), self._writers(key.asset_key), self._changes(key.asset_key)
+        mine = [entry for entry in records if entry.step == result.step and since <= entry.place <= result.place]
         read = [entry.commit for entry in mine if entry.action == "read"]
         sealed = [entry.commit for entry in mine if entry.action == "sealed"]
-        before = [entry.commit for entry in records if entry.action == "sealed" and entry.time <= since]
+        before = [entry.commit for entry in records if entry.action == "sealed" and entry.place <= since]
         commit = read[0] if read else next(reversed(sealed or before), None)
-        changes = self._changes(key.asset_key)
-        writers = {_step(event) for event in changes}
         complete = not changes or any(
             entry.action == "sealed"
             and entry.commit == commit
-            and (entry.step == _step(changes[-1]) or entry.time > changes[-1].timestamp)
+            and (entry.step == changes[-1].step or entry.place > changes[-1].place)
             for entry in records
         )
         needed = bool(read) or any(entry.step in writers for entry in records)
-        return Verdict(name_of(key), commit, needed, complete)
+        objects = contents(mine, "loaded")
+        if not read and (objects or not complete or commit is None):
+            until = [entry for entry in unpublished(records) if entry.step == result.step or entry.place <= since]
+            objects = objects or contents((entry for entry in until if entry.step in writers), "wrote")
+            if objects:
+                return Verdict(name_of(key), None, objects, True, True)
+        peeked = not read and any(entry.action == "peeked" for entry in mine)
+        return Verdict(name_of(key), commit, {}, needed or peeked, complete, peeked)
 
     @cached_property
-    def _evaluations(self) -> dict[AssetCheckKey, list[EventLogEntry]]:
-        found: dict[AssetCheckKey, list[EventLogEntry]] = defaultdict(list)
+    def _evaluations(self) -> dict[AssetCheckKey, list[Event]]:
+        found: dict[AssetCheckKey, list[Event]] = defaultdict(list)
         for event in self._of(DagsterEventType.ASSET_CHECK_EVALUATION):
             found[_evaluation(event).asset_check_key].append(event)
         return found
 
-    def _newest(self, key: AssetCheckKey) -> EventLogEntry | None:
+    def _newest(self, key: AssetCheckKey) -> Event | None:
         return next(reversed(self._evaluations[key]), None)
 
-    def _started(self, result: EventLogEntry) -> float:
-        """Return when the step of a result started."""
-        starts = self._of(*_STARTS, step=_step(result))
-        return max((start.timestamp for start in starts if start.timestamp <= result.timestamp), default=0.0)
+    def _started(self, result: Event) -> int:
+        """Return the place of the start of the step of a result."""
+        starts = self._of(*_STARTS, step=result.step)
+        return max((start.place for start in starts if start.place <= result.place), default=0)
 
-    def _changes(self, asset: AssetKey) -> list[EventLogEntry]:
-        """Return the events of all steps that materialize an asset, from their first start on."""
+    def _writers(self, asset: AssetKey) -> set[StepId]:
+        """Return the steps that materialize an asset."""
         plans = self._of(DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION)
-        steps = {_step(event) for event in plans if event.get_dagster_event().asset_key == asset}
-        changes = _STARTS | _ENDS | {DagsterEventType.ASSET_MATERIALIZATION}
-        return [event for event in self._of(*changes) if _step(event) in steps]
+        return {event.step for event in plans if event.dagster_event.asset_key == asset}
 
-    def _of(self, *types: DagsterEventType, step: StepId | None = None) -> Iterator[EventLogEntry]:
-        return (event for event in self._events if _type(event) in types and (step is None or _step(event) == step))
+    def _changes(self, asset: AssetKey) -> list[Event]:
+        """Return the events of all steps that materialize an asset, from their first start on."""
+        steps, changes = self._writers(asset), _STARTS | _ENDS | {DagsterEventType.ASSET_MATERIALIZATION}
+        return [event for event in self._of(*changes) if event.step in steps]
+
+    def _of(self, *types: DagsterEventType, step: StepId | None = None) -> Iterator[Event]:
+        return (event for event in self._events if event.type in types and (step is None or event.step == step))
 
     def _upstream(self, run_id: str, step_key: str) -> set[str]:
         """Return the keys of a step and of all steps that it depends on."""
@@ -258,27 +424,69 @@ class History:
         return found
 
 
-def settled(instance: DagsterInstance, run: DagsterRun, before: str, *, timeout: float = CHECK_TIMEOUT) -> History:
-    """Return the history of a run, after the results of the checks that are running.
+def settled(
+    instance: DagsterInstance, run: DagsterRun, before: str, address: str, *, timeout: float = CHECK_TIMEOUT
+) -> History:
+    """Return the history of a run, after the results of its checks and the steps that use the branch at the moment.
 
     Args:
         instance: the Dagster instance.
         run: the run.
         before: the key of the step that waits.
+        address: the branch, as ``lakefs://repository/branch``.
         timeout: maximum time to wait, in seconds.
     """
     deadline = time.monotonic() + timeout
     while True:
         history = History(instance, run)
-        checks = history.checks(before)
-        open_ = [key for key, plans in checks.items() if history.missing(key, plans) and history.running(plans)]
-        if not open_ or time.monotonic() > deadline:
+        open_ = any(
+            history.missing(key, plans) and history.awaited(plans, before)
+            for key, plans in history.checks(before, address).items()
+        )
+        if not (open_ or any(history.unfinished(before, address).values())) or time.monotonic() > deadline:
             return history
         time.sleep(0.5)
 
 
-def _group(instance: DagsterInstance, root: str) -> list[DagsterRun]:
-    """Return a root run and all its re-executions."""
+def report_unpublished(instance: DagsterInstance, run: DagsterRun) -> dict[str, list[str]]:
+    """Tag a run that succeeded without publishing what it wrote.
+
+    Args:
+        instance: the Dagster instance.
+        run: the run.
+
+    Returns:
+        For each branch, as ``lakefs://repository/branch``, the keys of the steps that used it since its newest
+        publication; empty if everything is published, or if a step of the run is running, failed, or has yet to start.
+    """
+    found = History(instance, run).left_behind(run.run_id)
+    if found:
+        instance.add_run_tags(run.run_id, {UNPUBLISHED_TAG: ", ".join(found)})
+    return found
+
+
+def _ordered(instance: DagsterInstance, run_ids: list[str]) -> Iterable[EventLogEntry]:
+    """Return the events of runs in the order in which they were stored, if the event log knows it."""
+    logs = [instance.get_records_for_run(run_id, of_type=_TYPES).records for run_id in run_ids]
+    if instance.event_log_storage.is_run_sharded:
+        return heapq.merge(*([each.event_log_entry for each in log] for log in logs), key=lambda entry: entry.timestamp)
+
+    def place(each: EventLogRecord) -> int:
+        return each.storage_id
+
+    return [each.event_log_entry for each in sorted((each for log in logs for each in log), key=place)]
+
+
+def run_group(instance: DagsterInstance, root: str) -> list[DagsterRun]:
+    """Return a root run and all its re-executions.
+
+    Args:
+        instance: the Dagster instance.
+        root: the id of the root run.
+
+    Raises:
+        DagsterRunNotFoundError: the instance does not have the root run.
+    """
     _, tagged = instance.get_run_group(root) or ("", [])
     # Dagster's `execute_job` re-executes without the tag that `get_run_group` searches for.
     first = instance.get_run_record_by_id(root)
@@ -294,13 +502,5 @@ def name_of(key: AssetCheckKey) -> str:
     return f"check {key.name!r} of {key.asset_key.to_user_string()!r}"
 
 
-def _type(event: EventLogEntry) -> DagsterEventType:
-    return event.get_dagster_event().event_type
-
-
-def _step(event: EventLogEntry) -> StepId:
-    return event.run_id, event.step_key or ""
-
-
-def _evaluation(event: EventLogEntry) -> AssetCheckEvaluation:
-    return event.get_dagster_event().asset_check_evaluation_data
+def _evaluation(event: Event) -> AssetCheckEvaluation:
+    return event.dagster_event.asset_check_evaluation_data

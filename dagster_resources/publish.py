@@ -6,28 +6,58 @@ then the base branch has nothing of the run. A run that fails keeps its branch, 
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from dagster import AssetCheckExecutionContext, AssetExecutionContext, DagsterRun, Failure, OpExecutionContext
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetExecutionContext,
+    DagsterRun,
+    Failure,
+    InitResourceContext,
+    OpExecutionContext,
+)
 from dagster._core.errors import DagsterInvalidPropertyError, DagsterRunNotFoundError
 
-from dagster_resources.history import Action, History, Record, Verdict, name_of, record, settled
+from dagster_resources.history import (
+    UNPUBLISHED,
+    Action,
+    Contents,
+    Event,
+    History,
+    Record,
+    Verdict,
+    contents,
+    name_of,
+    record,
+    report_unpublished,
+    settled,
+    unpublished,
+)
 from dagster_resources.metadata import branch_metadata, run_metadata
+from dagster_resources.snapshots import pinned, snapshot
 from lakefs_ops import errors
-from lakefs_ops.flows.ensure import delete_branch_if_exists, ensure_branch
-from lakefs_ops.flows.publish import NotAudited, WriteAuditPublish
+from lakefs_ops.flows.checks import CHECKS
+from lakefs_ops.flows.ensure import delete_checked, ensure_branch
+from lakefs_ops.flows.history import differs
+from lakefs_ops.flows.publish import WriteAuditPublish
+from lakefs_ops.flows.step import IfNothing
 
 if TYPE_CHECKING:
-    from dagster import AssetCheckKey, EventLogEntry
+    from dagster import AssetCheckKey, AssetKey
 
     from lakefs_ops.api.common import Diff
     from lakefs_ops.client import LakeFSClient
 
 RunContext = AssetExecutionContext | AssetCheckExecutionContext | OpExecutionContext
+
+MANY = 20
+"""Up to this number of objects are looked up one by one; more are listed."""
 
 _direct: WeakKeyDictionary[OpExecutionContext, str] = WeakKeyDictionary()
 """The ids of contexts without a run, those of `dagster.build_asset_context` and the like."""
@@ -40,8 +70,9 @@ class RunBranch:
     data is on it. The first step that calls `ensure` creates it from the base's head, so the whole run sees one
     snapshot. Only `publish` deletes it, and only if everything on it is published.
 
-    Write to the branch that `ensure` returns, `commit`, and let checks read the commit that `ref` returns: a check that
-    reads the branch itself would also see uncommitted changes, which are never published.
+    Write to the branch that `ensure` returns, `commit`, and let checks read the commit that `ref` returns. A check that
+    reads uncommitted objects of the branch records their checksums with `read_objects`, as `LakeFSIOManager` does; then
+    it counts for the commit that has these very objects.
 
     Every method may be repeated, and takes effect once. Steps that run at the same time share the branch, and a commit
     takes all uncommitted changes of its branch: let one step commit, after the others.
@@ -57,7 +88,9 @@ class RunBranch:
         webserver_url: the address of the Dagster UI, for links from commits back to the run.
 
     Attributes:
-        name: the branch's name.
+        client: the client.
+        repository: the repository's id.
+        base: the branch that the run starts from and publishes to.
     """
 
     def __init__(
@@ -70,13 +103,27 @@ class RunBranch:
         webserver_url: str | None = None,
     ) -> None:
         self._op = context if isinstance(context, OpExecutionContext) else context.op_execution_context
-        self._client = client
+        self.client = client
         self.repository, self.base = repository, base
         self._run, self._step_key = _run_and_step(self._op)
         self._root = (self._run.root_run_id or self._run.run_id) if self._run else self._direct_id()
-        self.name = f"dagster-{self._root}" + ("" if base == "main" else f"-{base}")
-        self._address = f"lakefs://{repository}/{self.name}"
+        self._name = f"dagster-{self._root}" + ("" if base == "main" else f"-{base}")
+        self._address = f"lakefs://{repository}/{self._name}"
         self._metadata = run_metadata(self._run, webserver_url=webserver_url) if self._run else {}
+        self._judges = isinstance(context, AssetCheckExecutionContext)
+
+    @property
+    def name(self) -> str:
+        """The branch's name.
+
+        A check that uses it while the branch has uncommitted changes may judge them, so it does not count for a commit,
+        unless it also uses `ref` or `read_objects`.
+        """
+        if self._judges:
+            self._judges = False
+            if self.has_uncommitted_changes():
+                self._record("peeked")
+        return self._name
 
     def ensure(self) -> str:
         """Create the branch if it does not exist; return its name.
@@ -89,11 +136,30 @@ class RunBranch:
         except errors.BranchNotFound:
             self._require_new()
             try:
-                head = ensure_branch(self._client, self.repository, self.name, source=self.base)
+                head = ensure_branch(self.client, self.repository, self._name, source=self._start())
             except errors.AlreadyExists:  # another step of the run created it, and has committed
                 head = self._head()
         self._record("opened", head)
         return self.name
+
+    def reading(self) -> str:
+        """Return the ref that the run reads: the branch with its uncommitted changes, or its snapshot without a branch.
+
+        The snapshot is the base's newest commit at the run's first read, or the run's newest publication.
+
+        Raises:
+            Failure: the branch was deleted during the run, so a part of the run's data is missing.
+        """
+        if self._exists():
+            return self._name
+        if self._run is None:
+            return self.client.branches.get(self.repository, self.base).commit_id
+        instance = self._op.instance
+        if pinned(instance, self._run, self.repository, self.base) is None:
+            self._require_new()
+            if self._exists():  # another step created it just now
+                return self._name
+        return snapshot(self.client, instance, self._run, self._step_key, self.repository, self.base)
 
     def commit(self, message: str, *, metadata: Mapping[str, str] | None = None) -> str:
         """Commit the uncommitted changes, and return the commit's id.
@@ -103,8 +169,19 @@ class RunBranch:
         Args:
             message: the commit's message.
             metadata: further metadata, next to that of the run.
+
+        Raises:
+            Failure: the run has no branch, because no step has called `ensure`, or because the branch was deleted.
         """
-        commit = self._flow(message, metadata).seal()
+        try:
+            commit = self._flow(message, metadata).seal()
+        except errors.BranchNotFound:
+            self._require_new()
+            raise Failure(
+                f"nothing to commit: {self.repository!r} has no branch {self._name!r}, because no step of this run has"
+                " written to it; write to the branch that RunBranch.ensure() returns",
+                allow_retries=False,
+            ) from None
         self._record("sealed", commit)
         return commit
 
@@ -119,20 +196,56 @@ class RunBranch:
             head = self._head()
         except errors.BranchNotFound:
             self._require_new()
-            return self._client.branches.get(self.repository, self.base).commit_id
+            return self.client.branches.get(self.repository, self.base).commit_id
         self._record("read", head)
         if self._uncommitted() is None:
             self._record("sealed", head)
         return head
 
-    def publish(self, message: str, *, strategy: str | None = None, metadata: Mapping[str, str] | None = None) -> str:
+    def wrote_objects(self, objects: Contents) -> None:
+        """Record objects that the step wrote to the branch, so that `publish` can commit them.
+
+        `publish` refuses if the branch has lost one of them, or has another content at its path.
+
+        Args:
+            objects: for each path, the object's checksum as lakeFS reports it, or None if the step deleted it.
+        """
+        self._record("wrote", objects=objects)
+
+    def read_objects(self, objects: Contents) -> None:
+        """Record objects that the step read from the branch, so that its checks count for the commit that has them.
+
+        Args:
+            objects: for each path, the checksum of the bytes that were read, or None if the object did not exist.
+        """
+        self._record("loaded", objects=objects)
+
+    def has_uncommitted_changes(self) -> bool:
+        """Return whether the branch has uncommitted changes; False if the run has no branch. One request."""
+        try:
+            return self._uncommitted() is not None
+        except errors.RefNotFound:
+            return False
+
+    def publish(
+        self,
+        message: str,
+        *,
+        strategy: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        if_nothing: IfNothing = "fail",
+    ) -> str:
         """Merge the branch into its base and delete it; return the merge commit's id.
 
         Each check that the run or one of its re-executions planned must have passed, except for checks that run after
-        this step; a failed check with the severity WARN counts as passed. The newest result counts, if it is newer than
-        the check's asset. At least one check must have judged the commit that is merged. The others may have judged an
-        earlier one, if later commits are of this run and do not change the objects that the run had changed until then.
-        Without any check, uncommitted changes are committed first.
+        this step, and for those of assets that are neither upstream of it nor on the branch. A failed check with the
+        severity WARN counts as passed. The newest result counts, if it is newer than the check's asset. Each step that
+        used the branch must have succeeded.
+
+        At least one check must have judged the commit that is merged. The others may have judged an earlier one, if
+        later commits are of this run and do not change the objects that the run had changed until then. A check that
+        judged objects (see `read_objects`) counts for the commit if it has them unchanged. Uncommitted changes are
+        committed first if no check exists, or if they are objects that the steps recorded (see `wrote_objects`).
 
         If the branch brings nothing new, the base's head is returned.
 
@@ -140,38 +253,59 @@ class RunBranch:
             message: the merge commit's message.
             strategy: the side that wins a conflict: ``source-wins`` or ``dest-wins``; by default a conflict fails.
             metadata: further metadata, next to that of the run.
+            if_nothing: what to do if no step has written to the branch: ``fail``, or raise
+                `lakefs_ops.errors.NothingToDo` (``skip``), or return the base's head (``succeed``).
 
         Raises:
-            Failure: a check did not pass, or the branch has changes that no check judged, or the base changed the same
-                objects; nothing was merged, and the branch is kept. Or an earlier publication was undone on the base.
+            Failure: a check did not pass, or a step that used the branch did not succeed, or the branch has changes
+                that no check judged, or the base changed the same objects; nothing was merged, and the branch is kept.
+                Or an earlier publication was undone on the base.
         """
         history = self._history()
         verdicts = self._verdicts(history)
+        records = history.records(self._address) if history else []
         try:
             head = self._head()
         except errors.BranchNotFound:
-            return self._published_before(history)
-        if (change := self._uncommitted()) is not None:
-            if verdicts:
+            return self._published_before(records, if_nothing)
+        if history and (steps := history.unfinished(self._step_key, self._address)):
+            raise self._refusal(
+                f"step {min(steps)!r} used the branch and did not succeed, so its data may be incomplete; execute it"
+                " again, or launch a new run"
+            )
+        judged, known = [verdict for verdict in verdicts if verdict.needed], _known(verdicts, records)
+        own = {entry.commit for entry in records if entry.action == "sealed"}
+        if self._uncommitted() is not None:
+            if verdicts and (path := self._unknown(known, head, f"{self._name}$")) is not None:
                 raise self._refusal(
-                    f"the branch has uncommitted changes that no check judged, such as {change.path};"
+                    f"the branch has uncommitted changes that no check judged, such as {path};"
                     " commit them with RunBranch.commit() and execute the checks again, or reset them"
                 )
             head = self.commit(message, metadata=metadata)
-        records = history.records(self._address) if history else []
-        self._require_judged(head, [verdict for verdict in verdicts if verdict.needed], records)
+            own.add(head)
+        self._require_judged(head, judged, known, own)
+        self._require_complete(head, records)
         merged = self._merged_before(head, records)
         if merged is None:
             self._record("merging", head)
-            merged = self._merge(head, self._flow(message, metadata, strategy=strategy))
+            checked = {CHECKS: f"{len(verdicts)} passed", **(metadata or {})}
+            merged = self._merge(head, self._flow(message, checked, strategy=strategy))
         self._record("published", merged)
         self._close(head)
         return merged
 
+    def written(self, keys: Iterable[AssetKey]) -> list[AssetKey]:
+        """Return the assets that the run and its re-executions have written to the branch since it was published.
+
+        Args:
+            keys: the assets to consider.
+        """
+        return History(self._op.instance, self._run).written(keys, self._address) if self._run else []
+
     def refused_checks(self) -> list[str]:
         """Return one sentence for each check that failed, or has no valid result, in the run and its re-executions."""
         history = self._history()
-        return _refused(history, history.checks(self._step_key)) if history else []
+        return _refused(history, history.checks(self._step_key, self._address)) if history else []
 
     # the audit --------------------------------------------------------------------------------------------------------
 
@@ -179,31 +313,50 @@ class RunBranch:
         """Return the result of each check; all passed."""
         if history is None:
             return []
-        checks = history.checks(self._step_key)
+        checks = history.checks(self._step_key, self._address)
         if refused := _refused(history, checks):
             raise self._refusal("; ".join(refused))
         records = history.records(self._address)
         return [history.verdict(key, records) for key in checks]
 
-    def _require_judged(self, head: str, verdicts: list[Verdict], records: list[Record]) -> None:
-        """Refuse to merge the branch's head if the checks that passed do not cover everything in it."""
+    def _require_judged(
+        self, head: str, verdicts: list[Verdict], known: Mapping[str, set[str | None]], own: set[str]
+    ) -> None:
+        """Refuse to merge the branch's head if the checks that passed do not cover everything in it.
+
+        Args:
+            head: the head.
+            verdicts: the results of the checks of assets that are on the branch.
+            known: for each path, the contents that a step recorded to have written, or that a check judged.
+            own: the ids of the commits of this run.
+        """
         for verdict in verdicts:
-            if problem := self._unjudged(verdict, head, records):
+            if problem := self._unjudged(verdict, head, own):
                 raise self._refusal(f"{verdict.name} {problem}; execute it again, and let it read RunBranch.ref")
-        if verdicts and not any(verdict.commit == head for verdict in verdicts):
+        commits = {verdict.commit for verdict in verdicts}
+        if not verdicts or head in commits:
+            return
+        base = self._base_of(head)
+        line = self.client.refs.log(self.repository, head, first_parent=True) if commits - {None} else ()
+        start = next((commit.id for commit in line if commit.id in commits or commit.id == base), base)
+        if (path := self._unknown(known, start, head)) is not None:
             raise self._refusal(
-                f"no check judged commit {head}, the newest of the branch; let one step commit after all others, and"
-                " execute the checks after it"
+                f"no check judged commit {head}, the newest of the branch, or {path} in it; let one step commit after"
+                " all others, and execute the checks after it"
             )
 
-    def _unjudged(self, verdict: Verdict, head: str, records: list[Record]) -> str | None:
+    def _unjudged(self, verdict: Verdict, head: str, own: set[str]) -> str | None:
         """Return why a check that passed does not allow to merge the branch's head."""
+        if verdict.objects:
+            path = self._differing(head, verdict.objects)
+            return path and f"judged another content of {path} than commit {head} has"
+        if verdict.peeked:
+            return "read the branch while it had uncommitted changes"
         if verdict.commit is None or not verdict.complete:
             return "passed before its asset's data was committed"
         if verdict.commit == head:
             return None
-        own = {entry.commit for entry in records if entry.action == "sealed"}
-        for commit in self._client.refs.log(self.repository, head, first_parent=True):
+        for commit in self.client.refs.log(self.repository, head, first_parent=True):
             if commit.id == verdict.commit:
                 break
             if commit.id not in own:
@@ -214,69 +367,133 @@ class RunBranch:
             return f"judged commit {verdict.commit}, and {min(judged)} has changed since"
         return None
 
+    def _require_complete(self, head: str, records: list[Record]) -> None:
+        """Refuse to merge the branch's head if it does not have every object that the steps recorded."""
+        written = contents(unpublished(records), "wrote")
+        if written and (path := self._differing(head, written)) is not None:
+            raise self._refusal(
+                f"commit {head} does not have {path} as a step of this run wrote it; somebody else changed the branch;"
+                " execute the step again, or launch a new run"
+            )
+
+    def _unknown(self, known: Mapping[str, set[str | None]], left: str, right: str) -> str | None:
+        """Return the first path at which a ref differs from another one and has a content that is not known."""
+        changed = self._contents(left, right)
+        return next((path for path, checksum in changed.items() if checksum not in known.get(path, ())), None)
+
+    def _differing(self, ref: str, objects: Contents) -> str | None:
+        """Return the first path at which a ref does not have an object as expected."""
+        found = self._contents(self._base_of(ref), ref)
+        others = [path for path in objects if path not in found]  # the branch does not change them
+        if len(others) > MANY:
+            prefix = os.path.commonprefix(others)  # noqa: RUF071 -- of strings, not of folders
+            listed = self.client.objects.list(self.repository, ref, prefix=prefix)
+            found |= dict.fromkeys(others) | {entry.path: entry.checksum for entry in listed}
+        else:
+            found |= {path: self._checksum(ref, path) for path in others}
+        return next((path for path, checksum in objects.items() if found[path] != checksum), None)
+
     # the branch -------------------------------------------------------------------------------------------------------
 
     def _head(self) -> str:
-        return self._client.branches.get(self.repository, self.name).commit_id
+        return self.client.branches.get(self.repository, self._name).commit_id
+
+    def _base_of(self, ref: str) -> str:
+        return self.client.refs.merge_base(self.repository, ref, self.base).base_commit_id
+
+    def _exists(self) -> bool:
+        try:
+            return bool(self._head())
+        except errors.BranchNotFound:
+            return False
+
+    def _start(self) -> str:
+        """Return the ref to create the branch from: what the run has read until now."""
+        pin = pinned(self._op.instance, self._run, self.repository, self.base) if self._run else None
+        return pin or self.base
 
     def _uncommitted(self) -> Diff | None:
-        return self._client.branches.diff(self.repository, self.name, limit=1).first()
+        return self.client.branches.diff(self.repository, self._name, limit=1).first()
+
+    def _contents(self, left: str, right: str) -> dict[str, str | None]:
+        """Return the content that the right ref has at each path at which it differs from the left one."""
+        changed = self.client.refs.diff(self.repository, left, right, type="two_dot", include_right_stats=True)
+        return {each.path: self._content(right, each) for each in changed}
+
+    def _content(self, ref: str, change: Diff) -> str | None:
+        if change.type == "removed":
+            return None
+        # A server that does not know the parameter does not send the statistics.
+        return change.right.checksum if change.right else self._checksum(ref.removesuffix("$"), change.path)
+
+    def _checksum(self, ref: str, path: str) -> str | None:
+        try:
+            return self.client.objects.stat(self.repository, ref, path).checksum
+        except errors.ObjectNotFound:
+            return None
 
     def _changed(self, left: str, right: str, *, type: str = "two_dot") -> set[str]:
-        return {entry.path for entry in self._client.refs.diff(self.repository, left, right, type=type)}
+        return {entry.path for entry in self.client.refs.diff(self.repository, left, right, type=type)}
 
     def _require_new(self) -> None:
         """Refuse to create the branch again if it was deleted before it was published."""
-        records = self._history_now()
-        if records and records[-1].action != "published":
+        used = any(entry.action != "loaded" for entry in unpublished(self._history_now()))
+        if used and not self._exists():  # unless another step created it just now
             raise Failure(
-                f"branch {self.name!r} of {self.repository!r} was deleted during the run, with everything that the run"
+                f"branch {self._name!r} of {self.repository!r} was deleted during the run, with everything that the run"
                 " had written to it; launch a new run",
                 allow_retries=False,
             )
 
     def _merge(self, head: str, flow: WriteAuditPublish) -> str:
         """Merge the commit, or return the base's head if it brings nothing new."""
-        before = self._client.refs.merge_base(self.repository, head, self.base).base_commit_id
         try:
-            merged = flow.publish(head)
+            return flow.publish(head, if_nothing="fail")
+        except errors.NoChanges:
+            before = self._base_of(head)
+            merged = flow.publish(head, if_nothing="succeed")
+            self._require_in_force(before, head, merged)
+            return merged
         except errors.MergeConflict as conflict:
             raise self._failure(
                 f"{conflict}; a re-execution starts from the same old state of {self.base!r}, so launch a new run"
             ) from conflict
-        except NotAudited as changed:
-            raise self._failure(str(changed)) from changed
-        if head not in self._client.commits.get(self.repository, merged).parents:
-            self._require_in_force(before, head, merged)
-        return merged
+        except errors.TRANSIENT:
+            raise
+        except errors.LakeFSError as refusal:  # a retry would be refused again
+            raise self._failure(str(refusal)) from refusal
 
     def _merged_before(self, head: str, records: list[Record]) -> str | None:
         """Return the merge commit of an earlier attempt that merged the same commit, if there was one."""
         if not any(entry.action == "merging" and entry.commit == head for entry in records):
             return None
-        if self._client.refs.merge_base(self.repository, head, self.base).base_commit_id != head:
+        if self.client.refs.merge_base(self.repository, head, self.base).base_commit_id != head:
             return None
-        for commit in self._client.refs.log(self.repository, self.base, first_parent=True):
+        for commit in self.client.refs.log(self.repository, self.base, first_parent=True):
             if head in commit.parents:
                 self._require_in_force(commit.parents[0], commit.id, self.base)
                 return commit.id
         return None
 
-    def _published_before(self, history: History | None) -> str:
+    def _published_before(self, records: list[Record], if_nothing: IfNothing) -> str:
         """Return the merge commit of an earlier attempt that deleted the branch."""
-        records = history.records(self._address) if history else []
-        if not records:
-            raise Failure(
-                f"nothing to publish: {self.repository!r} has no branch {self.name!r}, because no asset of this run has"
-                " written to it; materialize the assets and their checks in the same run",
-                allow_retries=False,
+        used = [entry for entry in records if entry.action != "loaded"]
+        if not used:
+            text = (
+                f"nothing to publish: {self.repository!r} has no branch {self._name!r}, because no asset of this run"
+                " has written to it; materialize the assets and their checks in the same run"
             )
+            if if_nothing == "succeed":
+                return self.client.branches.get(self.repository, self.base).commit_id
+            if if_nothing == "skip":
+                raise errors.NothingToDo(text, status=400, reason="", operation="mergeIntoBranch")
+            raise Failure(text, allow_retries=False)
         self._require_new()
-        merged = records[-1].commit
-        reachable = self._client.refs.merge_base(self.repository, merged, self.base).base_commit_id == merged
+        merged = used[-1].commit
+        reachable = self.client.refs.merge_base(self.repository, merged, self.base).base_commit_id == merged
         if not reachable:
             raise self._undone(merged)
-        parents = self._client.commits.get(self.repository, merged).parents
+        parents = self.client.commits.get(self.repository, merged).parents
         self._require_in_force(parents[0], merged, self.base)
         return merged
 
@@ -287,18 +504,18 @@ class RunBranch:
             raise self._undone(after)
 
     def _close(self, head: str) -> None:
-        """Delete the branch if everything on it is published; the publication stands, so this only warns."""
+        """Delete the branch if it has nothing newer than its published head; otherwise warn. Two requests."""
+
+        def check() -> None:
+            if differs(self.client, self.repository, head, self._name):
+                raise errors.UnpublishedChanges("it has changes that are newer than the publication")
+
         try:
-            if self._head() != head or self._uncommitted() is not None:
-                self._op.log.warning(
-                    f"branch {self.name!r} is kept: it has changes that are newer than the publication"
-                )
-                return
-            delete_branch_if_exists(self._client, self.repository, self.name, into=self.base)
-        except errors.BranchNotFound:
+            delete_checked(self.client, self.repository, self._name, check)
+        except errors.RefNotFound:
             return
         except errors.LakeFSError as error:
-            self._op.log.warning(f"branch {self.name!r} is published, but was not deleted: {error}")
+            self._op.log.warning(f"branch {self._name!r} is published, but it is kept: {error}")
 
     # the run ----------------------------------------------------------------------------------------------------------
 
@@ -307,11 +524,11 @@ class RunBranch:
     ) -> WriteAuditPublish:
         """Return the flow of one commit or merge; each has its own key, because a step may have several."""
         return WriteAuditPublish(
-            self._client,
+            self.client,
             self.repository,
             key=f"dagster/{self._root}/{self._step_key}/{uuid.uuid4().hex}",
             into=self.base,
-            branch=self.name,
+            branch=self._name,
             named_by_key=True,
             message=message,
             metadata={**self._metadata, **(metadata or {})},
@@ -324,16 +541,16 @@ class RunBranch:
         if self._run is None:
             return None
         try:
-            return settled(self._op.instance, self._run, self._step_key)
+            return settled(self._op.instance, self._run, self._step_key, self._address)
         except DagsterRunNotFoundError as error:
             raise self._failure(f"{error}: the results of its checks are lost, so launch a new run") from error
 
     def _history_now(self) -> list[Record]:
         return History(self._op.instance, self._run).records(self._address) if self._run else []
 
-    def _record(self, action: Action, commit: str) -> None:
+    def _record(self, action: Action, commit: str = "", objects: Contents | None = None) -> None:
         if self._run is not None:
-            record(self._op.instance, self._run, self._step_key, self._address, action, commit)
+            record(self._op.instance, self._run, self._step_key, self._address, action, commit, objects)
 
     def _direct_id(self) -> str:
         return _direct.setdefault(self._op, f"direct-{uuid.uuid4().hex[:12]}")
@@ -349,9 +566,25 @@ class RunBranch:
         )
 
     def _failure(self, text: str) -> Failure:
-        metadata = branch_metadata(self._client, self.repository, self.name, base=self.base)
-        url = self._client.links.compare(self.repository, self.base, self.name)
+        metadata = branch_metadata(self.client, self.repository, self._name, base=self.base)
+        url = self.client.links.compare(self.repository, self.base, self._name)
         return Failure(f"{text}; compare {url}", metadata=metadata, allow_retries=False)
+
+
+def warn_unpublished(context: InitResourceContext) -> None:
+    """Warn in the run's log, and tag the run, if it ends without publishing what it wrote.
+
+    Args:
+        context: the context of a resource, at the end of the run or of a step in its own process.
+    """
+    run, instance = context.run, context.instance
+    if run is not None and instance is not None and context.log is not None:
+        try:
+            found = report_unpublished(instance, run)
+        except DagsterRunNotFoundError:  # the root run was deleted
+            return
+        if found:
+            context.log.warning(f"the run ends, but {UNPUBLISHED.format(', '.join(found))}")
 
 
 def _run_and_step(context: OpExecutionContext) -> tuple[DagsterRun | None, str]:
@@ -362,7 +595,16 @@ def _run_and_step(context: OpExecutionContext) -> tuple[DagsterRun | None, str]:
         return None, "direct"
 
 
-def _refused(history: History, checks: Mapping[AssetCheckKey, list[EventLogEntry]]) -> list[str]:
+def _known(verdicts: list[Verdict], records: list[Record]) -> dict[str, set[str | None]]:
+    """Return, for each path, the contents that a step recorded to have written, or that a check judged."""
+    known: dict[str, set[str | None]] = defaultdict(set)
+    for objects in (contents(unpublished(records), "wrote"), *(verdict.objects for verdict in verdicts)):
+        for path, checksum in objects.items():
+            known[path].add(checksum)
+    return known
+
+
+def _refused(history: History, checks: Mapping[AssetCheckKey, list[Event]]) -> list[str]:
     problems = []
     for key, plans in checks.items():
         if problem := history.missing(key, plans):

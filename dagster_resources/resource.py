@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,10 +13,11 @@ from dagster._config.field_utils import IntEnvVar
 from dagster_shared.libraries import DagsterLibraryRegistry
 from pydantic import Field, PrivateAttr
 
-from dagster_resources.publish import RunBranch, RunContext
+from dagster_resources.environments import Environment, find_environment
+from dagster_resources.publish import RunBranch, RunContext, warn_unpublished
 from lakefs_ops import __version__
 from lakefs_ops.config import parse_bool
-from lakefs_ops.errors import ConfigurationError
+from lakefs_ops.errors import AlreadyExists, BranchNotFound, ConfigurationError
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
@@ -28,7 +30,11 @@ class LakeFSResource(ConfigurableResource[Any]):
 
     The fields are validated when the client is created, because until then any of them can be an `EnvVar`. All uses
     within a process share one client, which is closed when the run (or its step, with the multiprocess executor) ends.
-    A copied or unpickled resource has the same fields and another client.
+    A copied or unpickled resource has the same fields and another client. Another resource or an IO manager can have it
+    as a field.
+
+    The resource has every setting of `lakefs_ops.config.Config`. Settings that are not given are read from the
+    environment or from lakectl's file, as the client does.
 
     Examples:
         .. code-block:: python
@@ -68,7 +74,22 @@ class LakeFSResource(ConfigurableResource[Any]):
         json_schema_extra={"dagster__is_secret": True},
         description="The secret access key; LAKEFS_SECRET_ACCESS_KEY in the environment by default.",
     )
-    # Dagster accepts no EnvVar in a field of type bool or float, so `get_client` validates these fields.
+    token: str | None = Field(
+        default=None,
+        repr=False,
+        json_schema_extra={"dagster__is_secret": True},
+        description="A bearer token, instead of an access key; LAKEFS_TOKEN in the environment by default.",
+    )
+    environment: str | None = Field(
+        default=None,
+        description="The name of the environment: `main` then stands for a branch of the environment, which is created"
+        " from main at its first use, and main itself is not changed. `auto` stands for the pull request of a branch"
+        " deployment (Dagster+), and for production elsewhere; `production`, the default, for main itself.",
+    )
+    # Dagster accepts no EnvVar in a field of type bool, int or float, so `get_client` validates these fields.
+    login: Any = Field(
+        default=None, description="Whether to exchange the access key for a token that expires; false by default."
+    )
     verify: Any = Field(
         default=None,
         description="Whether to verify the server's certificate; by default LAKEFS_VERIFY in the environment, or true.",
@@ -76,15 +97,36 @@ class LakeFSResource(ConfigurableResource[Any]):
     ca_bundle: str | None = Field(
         default=None, description="The path of a CA bundle to verify the server's certificate with."
     )
+    client_certificate: str | None = Field(default=None, description="The path of a client certificate (PEM).")
+    client_key: str | None = Field(
+        default=None, description="The path of the client certificate's key; by default the certificate's file has it."
+    )
+    proxy: str | None = Field(
+        default=None,
+        repr=False,
+        json_schema_extra={"dagster__is_secret": True},
+        description="The URL of a proxy; empty for no proxy; by default the proxies of the environment.",
+    )
     connect_timeout: Any = Field(default=None, description="Timeout for a connection, in seconds; 10 by default.")
     read_timeout: Any = Field(
         default=None, description="Timeout for a response without any activity, in seconds; 300 by default."
     )
+    total_timeout: Any = Field(
+        default=None, description="Timeout for a call with its retries, in seconds; 900 by default."
+    )
+    retries: Any = Field(
+        default=None, description="Maximum number of retries of a call that is safe to repeat; 4 by default."
+    )
+    retry_budget: Any = Field(
+        default=None, description="Maximum total wait of a call between its retries, in seconds; 30 by default."
+    )
+    pool_size: Any = Field(default=None, description="Maximum number of connections; 32 by default.")
     webserver_url: str | None = Field(
         default=None, description="The address of the Dagster UI, for links from commits back to their runs."
     )
 
     _client: LakeFSClient | None = PrivateAttr(default=None)
+    _created: set[tuple[str, str]] = PrivateAttr(default_factory=set)
 
     @classmethod
     def _is_dagster_maintained(cls) -> bool:
@@ -100,19 +142,42 @@ class LakeFSResource(ConfigurableResource[Any]):
         """
         if self._client is None:
             from lakefs_ops.client import LakeFSClient
-            from lakefs_ops.config import Timeouts
 
-            timeouts = {name: self._number(f"{name}_timeout") for name in ("connect", "read")}
-            given = {name: seconds for name, seconds in timeouts.items() if seconds is not None}
-            verify = self._boolean("verify")
-            self._client = LakeFSClient(
-                self._resolved("endpoint"),
-                access_key_id=self._resolved("access_key_id"),
-                secret_access_key=self._resolved("secret_access_key"),
-                verify=verify if verify is False else self._resolved("ca_bundle") or verify,
-                timeouts=Timeouts(**given) if given else None,
-            )
+            client, environment = LakeFSClient(**self._settings()), self._environment()
+            if environment is not None:
+                client.transport.before_send = environment.guard(client)
+            self._client = client
         return self._client
+
+    def branch(self, name: str = "main", *, repository: str | None = None) -> str:
+        """Return the branch that stands for a branch in the resource's environment.
+
+        Without an environment, that is the branch itself. `run_branch`, the IO manager, the sensors and the sources use
+        this method. Use it in code that calls the client with a branch's name:
+        ``client.objects.list("weather", lakefs.branch("main"))``.
+
+        Args:
+            name: the branch.
+            repository: the repository's id, to create the environment's branch from the branch if it does not exist.
+
+        Raises:
+            ConfigurationError: the environment is invalid, or its environment variable is not set.
+        """
+        environment = self._environment()
+        if environment is None:
+            return name
+        own = environment.branch(name)
+        if repository is not None and (repository, own) not in self._created:
+            client = self.get_client()
+            try:
+                client.branches.get(repository, own)
+            except BranchNotFound:
+                from lakefs_ops.flows.ensure import ensure_branch
+
+                with suppress(AlreadyExists):  # created by another step, which may have written to it
+                    ensure_branch(client, repository, own, source=environment.base(own))
+            self._created.add((repository, own))
+        return own
 
     def run_branch(self, context: RunContext, repository: str, *, base: str = "main") -> RunBranch:
         """Return the branch of the run; see `dagster_resources.publish.RunBranch`.
@@ -120,17 +185,40 @@ class LakeFSResource(ConfigurableResource[Any]):
         Args:
             context: the context of an asset, an asset check or an op.
             repository: the repository's id.
-            base: the branch that the run starts from and publishes to.
+            base: the branch that the run starts from and publishes to; in an environment, the environment's own one.
         """
         return RunBranch(
-            context, self.get_client(), repository, base=base, webserver_url=self._resolved("webserver_url")
+            context,
+            self.get_client(),
+            repository,
+            base=self.branch(base, repository=repository),
+            webserver_url=self._resolved("webserver_url"),
         )
 
+    def pipes_env(self) -> dict[str, str]:
+        """Return environment variables for an external process; ``LakeFSClient()`` connects with them.
+
+        They contain the secrets, so pass them only to processes that may have these.
+
+        Examples:
+            .. code-block:: python
+
+                @dg.asset
+                def external(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> dg.MaterializeResult:
+                    pipes = dg.PipesSubprocessClient(env=lakefs.pipes_env())
+                    branch = lakefs.run_branch(context, "weather").ensure()
+                    run = pipes.run(command=["python", "external.py"], context=context, extras={"branch": branch})
+                    return run.get_materialize_result()
+        """
+        return self.get_client().config.to_environment()
+
     def teardown_after_execution(self, context: InitResourceContext) -> None:
-        """Close the client's connections."""
+        """Warn if the run ends without publishing what it wrote, and close the client's connections."""
+        warn_unpublished(context)
         if self._client is not None:
             self._client.close()
             self._client = None
+        self._created.clear()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a resource with the same fields, except for the updated ones, and another client."""
@@ -158,12 +246,41 @@ class LakeFSResource(ConfigurableResource[Any]):
             raise ConfigurationError(f"LakeFSResource.{field} needs the environment variable {variable}; set it")
         return os.environ[variable]
 
+    def _environment(self) -> Environment | None:
+        return find_environment(self._resolved("environment"), os.environ)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the arguments of the client."""
+        from lakefs_ops.config import Retries, Timeouts
+
+        timeouts = {name: self._number(f"{name}_timeout") for name in ("connect", "read", "total")}
+        retries = {"count": self._integer("retries"), "budget": self._number("retry_budget")}
+        verify, certificate = self._boolean("verify"), self._resolved("client_certificate")
+        key = self._resolved("client_key")
+        texts = ("endpoint", "access_key_id", "secret_access_key", "token", "proxy")
+        return {
+            **{name: self._resolved(name) for name in texts},
+            "login": self._boolean("login"),
+            "verify": verify if verify is False else self._resolved("ca_bundle") or verify,
+            "client_certificate": (certificate, key) if certificate and key else certificate,
+            "timeouts": Timeouts(**_given(timeouts)) if _given(timeouts) else None,
+            "retries": Retries(**_given(retries)) if _given(retries) else None,
+            "pool_size": self._integer("pool_size"),
+        }
+
     def _number(self, field: str) -> float | None:
         value = self._resolved(field)
         try:
             return None if value is None else float(value)
         except (TypeError, ValueError):
             raise self._invalid(field, "a number of seconds") from None
+
+    def _integer(self, field: str) -> int | None:
+        value = self._resolved(field)
+        try:
+            return None if value is None else int(value)
+        except (TypeError, ValueError):
+            raise self._invalid(field, "an integer") from None
 
     def _boolean(self, field: str) -> bool | None:
         value = self._resolved(field)
@@ -177,6 +294,10 @@ class LakeFSResource(ConfigurableResource[Any]):
         variable = _variable(getattr(self, field))
         source = f" (environment variable {variable})" if variable else ""
         return ConfigurationError(f"LakeFSResource.{field} must be {wanted}, not {self._resolved(field)!r}{source}")
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _variable(value: Any) -> str | None:

@@ -9,7 +9,7 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 import dagster as dg
 import pytest
 
-from dagster_resources import LakeFSResource
+from dagster_resources import LakeFSIOManager, LakeFSResource
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +47,36 @@ def sentence(result: dg.ExecuteInProcessResult) -> str:
 @pytest.fixture(name="sentence")
 def sentence_():
     return sentence
+
+
+@pytest.fixture
+def io_manager(resource, lakefs_repository):
+    """Returns an IO manager for the repository."""
+
+    def io_manager(**settings):
+        return LakeFSIOManager(**{"lakefs": resource, "repository": lakefs_repository, **settings})
+
+    return io_manager
+
+
+@pytest.fixture
+def io_run(io_manager, instance):
+    """Materializes assets with an IO manager."""
+
+    def io_run(*assets, settings=None, **arguments):
+        resources = {"io_manager": io_manager(**(settings or {}))}
+        return dg.materialize(assets, instance=instance, resources=resources, **{"raise_on_error": False, **arguments})
+
+    return io_run
+
+
+@pytest.fixture
+def commit_to_main(lakefs, lakefs_repository):
+    """Commits objects to main, and returns the commit's id."""
+
+    def commit_to_main(objects):
+        for path, content in objects.items():
+            lakefs.client.objects.upload(lakefs_repository, "main", path, content)
+        return lakefs.client.commits.create(lakefs_repository, "main", message="Somebody", allow_empty=True).id
+
+    return commit_to_main

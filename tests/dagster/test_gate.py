@@ -260,7 +260,7 @@ def test_a_branch_that_was_deleted_during_the_run_is_not_created_again(gate, sen
 
 
 def test_a_failure_after_the_merge_is_a_warning(gate, mocker):
-    mocker.patch("dagster_resources.publish.delete_branch_if_exists", side_effect=LakeFSError("a hook refused it"))
+    mocker.patch("dagster_resources.publish.delete_checked", side_effect=LakeFSError("a hook refused it"))
     run = gate.run()
     assert run.success
     assert gate.objects() == GOOD

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import pickle
 import re
 import subprocess
@@ -15,6 +17,7 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 
 import lakefs_ops
 from dagster_resources import LakeFSResource
+from lakefs_ops.config import Config, Retries, Timeouts
 from lakefs_ops.errors import ConfigurationError
 
 
@@ -78,10 +81,54 @@ def test_settings_reach_the_client(tmp_path):
     assert LakeFSResource(endpoint="http://x", verify=False).get_client().config.verify is False
 
 
-def test_the_secret_is_not_shown():
-    resource = LakeFSResource(endpoint="http://x", access_key_id="key", secret_access_key="geheim")
+def test_every_setting_of_the_configuration_reaches_the_client(tmp_path, monkeypatch):
+    for name in ("certificate.pem", "key.pem"):
+        (tmp_path / name).touch()
+    variables = {
+        "endpoint": "http://x",
+        "access_key_id": "key",
+        "secret_access_key": "secret",
+        "login": "true",
+        "verify": "true",
+        "client_certificate": str(tmp_path / "certificate.pem"),
+        "client_key": str(tmp_path / "key.pem"),
+        "proxy": "http://user:pass@proxy:3128",
+        "connect_timeout": "1.5",
+        "read_timeout": "2.5",
+        "total_timeout": "3.5",
+        "retries": "1",
+        "retry_budget": "5",
+        "pool_size": "7",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(f"LAKE_{name}", value)
+    config = LakeFSResource(**{name: dg.EnvVar(f"LAKE_{name}") for name in variables}).get_client().config
+    expected = Config(
+        endpoint="http://x",
+        access_key_id="key",
+        secret_access_key="secret",
+        login=True,
+        client_certificate=(variables["client_certificate"], variables["client_key"]),
+        proxy=variables["proxy"],
+        timeouts=Timeouts(connect=1.5, read=2.5, total=3.5),
+        retries=Retries(count=1, budget=5),
+        pool_size=7,
+    )
+    assert config == expected
+    assert {field.name for field in dataclasses.fields(Config)} == {
+        "timeouts", "sources", *variables, "token"
+    } - {"client_key", "connect_timeout", "read_timeout", "total_timeout", "retry_budget"}  # fmt: skip
+    monkeypatch.setenv("LAKE_TOKEN", "bearer")
+    assert LakeFSResource(endpoint="http://x", token=dg.EnvVar("LAKE_TOKEN")).get_client().config.token == "bearer"
+
+
+def test_the_secrets_are_not_shown():
+    resource = LakeFSResource(
+        endpoint="http://x", access_key_id="key", secret_access_key="geheim", proxy="http://u:geheim@y"
+    )
     assert "geheim" not in repr(resource)
     assert "geheim" not in repr(resource.get_client().config)
+    assert "geheim" not in repr(LakeFSResource(endpoint="http://x", token="geheim"))
 
 
 def test_one_client_for_a_process_closed_at_its_end(resource, materialize):
@@ -197,6 +244,10 @@ MISCONFIGURED = {
         {"verify": dg.EnvVar("LAKE_WORD")},
         r"LakeFSResource\.verify must be true or false, not 'soon' \(environment variable LAKE_WORD\)$",
     ),
+    "a word as an integer": (
+        {"pool_size": dg.EnvVar("LAKE_WORD")},
+        r"LakeFSResource\.pool_size must be an integer, not 'soon' \(environment variable LAKE_WORD\)$",
+    ),
     "a number that is not set": (
         {"read_timeout": dg.EnvVar.int("NO_SUCH_NUMBER")},
         r"LakeFSResource\.read_timeout needs the environment variable NO_SUCH_NUMBER; set it$",
@@ -240,11 +291,91 @@ def test_copies_keep_environment_variables(lakefs, monkeypatch):
     assert resource.get_client().config.endpoint == lakefs.endpoint
 
 
-def test_the_launchpad_masks_the_secret():
-    resource = LakeFSResource(endpoint="http://x", access_key_id="key", secret_access_key="geheim")
+@pytest.mark.parametrize(
+    "secrets",
+    [{"access_key_id": "key", "secret_access_key": "geheim"}, {"token": "geheim", "proxy": "http://u:geheim@y"}],
+)
+def test_the_launchpad_masks_the_secrets(secrets):
+    resource = LakeFSResource(endpoint="http://x", **secrets)
     job = dg.Definitions([names], resources={"lakefs": resource}).resolve_implicit_global_asset_job_def()
     snapshot = job.get_job_snapshot().config_schema_snapshot
     root = job.run_config_schema.run_config_schema_type
     text = default_values_yaml_from_type_snap(snapshot, snapshot.get_config_snap(root.key))
     assert "http://x" in text
     assert "geheim" not in text
+
+
+class Weather(dg.ConfigurableResource):
+    lakefs: LakeFSResource
+    repository: str
+
+    def repositories(self):
+        return [self.lakefs.get_client().repositories.get(self.repository).id]
+
+
+class Notes(dg.ConfigurableIOManager):
+    lakefs: LakeFSResource
+    repository: str
+
+    def handle_output(self, context, obj):
+        self.lakefs.get_client().objects.upload(self.repository, "main", "note.json", json.dumps(obj).encode())
+
+    def load_input(self, context):
+        return json.loads(self.lakefs.get_client().objects.get(self.repository, "main", "note.json"))
+
+
+@pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run:DeprecationWarning")  # of Dagster itself
+def test_a_field_of_other_resources_and_io_managers_and_of_ops(resource, instance, lakefs_repository):
+    @dg.op
+    def write(weather: Weather):
+        return weather.repositories()
+
+    @dg.op
+    def read(lakefs: LakeFSResource, note):
+        assert note == [lakefs_repository]
+        assert lakefs.get_client().repositories.get(lakefs_repository)
+
+    @dg.job(
+        resource_defs={
+            "lakefs": resource,
+            "weather": Weather(lakefs=resource, repository=lakefs_repository),
+            "io_manager": Notes(lakefs=resource, repository=lakefs_repository),
+        }
+    )
+    def notes():
+        read(write())
+
+    assert notes.execute_in_process(instance=instance).success
+
+
+@pytest.mark.filterwarnings("ignore")  # Dagster's Pipes themselves use deprecated and preview features
+def test_a_pipes_process_connects_with_the_settings_of_the_resource(
+    resource, materialize, lakefs_repository, monkeypatch
+):
+    monkeypatch.setenv("LAKEFS_TOKEN", "of another server")
+    code = """if True:
+        from dagster_pipes import open_dagster_pipes
+        from lakefs_ops import LakeFSClient
+        with open_dagster_pipes() as pipes, LakeFSClient() as client:
+            client.repositories.get(pipes.get_extra("repository"))
+    """
+
+    @dg.asset
+    def external(context, lakefs: LakeFSResource):
+        pipes = dg.PipesSubprocessClient(env=lakefs.pipes_env())
+        command, extras = [sys.executable, "-c", code], {"repository": lakefs_repository}
+        return pipes.run(context=context, command=command, extras=extras).get_materialize_result()
+
+    assert materialize([external], resource).success
+    resource.get_client().close()
+
+
+def test_no_secret_in_the_log_or_the_run_of_a_failure(lakefs, instance, materialize):
+    secrets = {"secret_access_key": "geheim-1", "proxy": "http://user:geheim-2@127.0.0.1:9"}
+    resource = LakeFSResource(endpoint=lakefs.endpoint, access_key_id="key", retries=0, **secrets)
+    result = materialize([names], resource)
+    assert not result.success
+    events = "".join(str(event) for event in instance.all_logs(result.run_id))
+    assert "names" in events
+    assert "geheim" not in events
+    assert "geheim" not in str(instance.get_run_by_id(result.run_id))

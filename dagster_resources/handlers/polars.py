@@ -1,0 +1,81 @@
+"""Data frames of polars, eager and lazy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from dagster_resources.handlers import Format, Handler, Summary, require_columns, table
+
+
+class LazyFrameHandler(Handler):
+    """``polars.LazyFrame``: streams to the file, and reads the file when it is collected."""
+
+    name = "polars.LazyFrame"
+    lazy = True
+
+    def dump(self, value: pl.LazyFrame, file: Path, format: Format) -> None:
+        """Execute the query and write its result in batches."""
+        if format == "parquet":
+            value.sink_parquet(file)
+        elif format == "csv":
+            value.sink_csv(file)
+        else:
+            value.sink_ndjson(file)
+
+    def load(self, file: Path, format: Format, columns: Sequence[str] | None) -> pl.LazyFrame:
+        """Scan the file; only its schema is read now."""
+        frame = _scan(file, format)
+        wanted = require_columns(columns, frame.collect_schema().names())
+        return frame if wanted is None else frame.select(wanted)
+
+    def summarize(self, value: pl.LazyFrame, file: Path, format: Format, rows: int) -> Summary:
+        """Return the summary, from the file."""
+        frame = _scan(file, format)
+        count = frame.select(pl.len()).collect(engine="streaming").item()
+        return _summary(count, frame.collect_schema(), frame.head(rows).collect() if rows else None)
+
+
+class DataFrameHandler(Handler):
+    """``polars.DataFrame``."""
+
+    name = "polars.DataFrame"
+
+    def dump(self, value: pl.DataFrame, file: Path, format: Format) -> None:
+        """Write the data frame."""
+        if format == "parquet":
+            value.write_parquet(file)
+        elif format == "csv":
+            value.write_csv(file)
+        else:
+            value.write_ndjson(file)
+
+    def load(self, file: Path, format: Format, columns: Sequence[str] | None) -> pl.DataFrame:
+        """Read the data frame."""
+        return LazyFrameHandler().load(file, format, columns).collect()
+
+    def summarize(self, value: pl.DataFrame, file: Path, format: Format, rows: int) -> Summary:
+        """Return the summary."""
+        return _summary(value.height, value.schema, value.head(rows) if rows else None)
+
+
+def _scan(file: Path, format: Format) -> pl.LazyFrame:
+    if format == "parquet":
+        return pl.scan_parquet(file, glob=False, hive_partitioning=False)
+    # A type that is inferred from the first rows only would not fit, or drop, what comes later.
+    if format == "csv":
+        return pl.scan_csv(file, glob=False, infer_schema_length=None)
+    return pl.scan_ndjson(file, infer_schema_length=None)
+
+
+def _summary(count: int, schema: pl.Schema, head: pl.DataFrame | None) -> Summary:
+    return Summary(
+        count,
+        tuple((name, str(type_)) for name, type_ in schema.items()),
+        "" if head is None else table(head.columns, head.iter_rows()),
+    )
+
+
+HANDLERS: dict[str, Handler] = {handler.name: handler for handler in (LazyFrameHandler(), DataFrameHandler())}

@@ -1,0 +1,211 @@
+"""Asset checks from schemas and functions: they judge the partitions that were written, wherever these are."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import dagster as dg
+import pytest
+
+from dagster_resources import build_lakefs_checks, build_lakefs_publish_asset, lakefs_check
+from dagster_resources.checks import Sodacl
+from dagster_resources.resource import LakeFSResource
+from lakefs_ops import errors
+
+pytestmark = pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning")  # backfill policies
+polars = pytest.importorskip("polars")
+DAYS = dg.StaticPartitionsDefinition(["day-1", "day-2", "day-3"])
+PATH = "daily/{partition}.csv"
+
+
+@pytest.fixture(scope="module")
+def schema():
+    pandera = pytest.importorskip("pandera.polars")
+    return pandera.DataFrameSchema({"celsius": pandera.Column(float, pandera.Check.le(50))}, name="schema")
+
+
+class Lake:
+    """A repository, and an asset that writes a temperature for each partition to it."""
+
+    def __init__(self, client, repository):
+        self.client, self.repository = client, repository
+        self.celsius, self.commits = {}, False
+
+    def asset(self, **options):
+        @dg.asset(name="daily", **options)
+        def daily(context, lakefs: LakeFSResource) -> None:
+            branch = lakefs.run_branch(context, self.repository)
+            for key in context.partition_keys if "partitions_def" in options else [""]:
+                content = f"celsius\n{self.celsius.get(key, 1.5)}\n".encode()
+                stored = self.client.objects.upload(self.repository, branch.ensure(), f"daily/{key}.csv", content)
+                branch.wrote_objects({stored.path: stored.checksum})
+            if self.commits:
+                branch.commit("Write")
+
+        return daily
+
+    def run(self, materialize, resource, checks, *, assets=(), partitions=True, **arguments):
+        options = {"partitions_def": DAYS, "backfill_policy": dg.BackfillPolicy.single_run()} if partitions else {}
+        daily = self.asset(**options)
+        on_main = build_lakefs_publish_asset(name="on_main", deps=[daily], repository=self.repository, **options)
+        return materialize([daily, checks, on_main], resource, **arguments)
+
+    def objects(self):
+        return [entry.path for entry in self.client.objects.list(self.repository, "main")]
+
+
+@pytest.fixture
+def lake(lakefs, lakefs_repository):
+    return Lake(lakefs.client, lakefs_repository)
+
+
+def evaluations(run):
+    return {each.check_name: each for each in run.get_asset_check_evaluations()}
+
+
+def below_40(days):
+    """Every day is below 40 degrees."""
+    return [f"{celsius} is too hot" for celsius in days["celsius"] if celsius > 40]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_schemas_and_functions_judge_the_partition_that_was_written(lake, resource, materialize, schema, committed):
+    lake.commits = committed
+    checks = build_lakefs_checks(
+        "daily", [schema, below_40], repository=lake.repository, path=PATH, library="polars", name="judge"
+    )
+    assert {spec.description for spec in checks.check_specs} >= {"Every day is below 40 degrees."}
+    run = lake.run(materialize, resource, checks, partition_key="day-1")
+    assert run.success
+    assert lake.objects() == ["daily/day-1.csv"]
+    for evaluation in evaluations(run).values():
+        assert evaluation.passed
+        assert evaluation.metadata["lakefs/partitions"].value == "day-1"
+        assert evaluation.metadata["lakefs/checks"].value == "1 passed"
+    lake.celsius = {"day-2": 99.0}
+    run = lake.run(materialize, resource, checks, partition_key="day-2")
+    assert not run.success
+    assert lake.objects() == ["daily/day-1.csv"]
+    found = evaluations(run)
+    assert found["below_40"].description == "99.0 is too hot"
+    assert found["schema"].metadata["findings"].value == [
+        {
+            "check": "schema",
+            "problems": ["celsius: less_than_or_equal_to(50) failed for 1 value, such as 99.0"],
+            "warnings": [],
+        }
+    ]
+    compared = lake.client.branches.get(lake.repository, f"dagster-{run.run_id}").commit_id if committed else None
+    link = lake.client.links.compare(lake.repository, "main", compared or f"dagster-{run.run_id}")
+    assert found["schema"].metadata["lakefs/compare"].value == link
+
+
+def test_several_partitions_are_all_judged(lake, resource, materialize):
+    lake.celsius = {"day-2": 45.0}
+    checks = build_lakefs_checks("daily", [below_40], repository=lake.repository, path=PATH, library="polars")
+    tags = {"dagster/asset_partition_range_start": "day-1", "dagster/asset_partition_range_end": "day-3"}
+    run = lake.run(materialize, resource, checks, tags=tags)
+    assert not run.success
+    (evaluation,) = evaluations(run).values()
+    assert evaluation.description == "day-2: 45.0 is too hot"
+    assert evaluation.metadata["lakefs/checks"].value == "2 passed, 1 failed: below_40"
+    lake.celsius = {}
+    assert lake.run(materialize, resource, checks, tags=tags).success
+    assert lake.objects() == ["daily/day-1.csv", "daily/day-2.csv", "daily/day-3.csv"]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_function_of_the_written_data(lake, resource, materialize, committed):
+    lake.commits = committed
+
+    @lakefs_check(asset="daily", repository=lake.repository)
+    def no_object_is_empty(data):
+        for path in data.paths("daily/"):
+            if not data.read(path):
+                yield f"{path} is empty"
+
+    assert lake.run(materialize, resource, no_object_is_empty, partitions=False).success
+    assert lake.objects() == ["daily/.csv"]
+
+
+def test_a_missing_object_is_a_problem(lake, resource, materialize):
+    checks = build_lakefs_checks("daily", [below_40], repository=lake.repository, path="other.csv", library="polars")
+    run = lake.run(materialize, resource, checks, partitions=False)
+    assert evaluations(run)["below_40"].description == "other.csv does not exist"
+    assert lake.objects() == []
+
+
+def test_a_check_that_raises_has_no_result_and_the_others_have(lake, resource, materialize):
+    def raises(days):
+        raise RuntimeError("cannot judge")
+
+    checks = build_lakefs_checks(
+        "daily", [raises, below_40], repository=lake.repository, path=PATH, library="polars", blocking=False
+    )
+    run = lake.run(materialize, resource, checks, partition_key="day-1")
+    assert set(evaluations(run)) == {"below_40"}
+    messages = [event.step_failure_data.error.message for event in run.all_events if event.is_step_failure]
+    assert any("check 'raises' of 'daily' has no result" in message for message in messages)
+    assert lake.objects() == []
+
+
+def test_warnings_do_not_refuse(lake, resource, materialize):
+    lake.celsius = {"day-1": 45.0}
+    warning = dg.AssetCheckSeverity.WARN
+    checks = build_lakefs_checks(
+        "daily", [below_40], repository=lake.repository, path=PATH, library="polars", severity=warning
+    )
+    run = lake.run(materialize, resource, checks, partition_key="day-1")
+    assert run.success
+    evaluation = evaluations(run)["below_40"]
+    assert (evaluation.passed, evaluation.severity) == (False, warning)
+
+
+def test_frames_of_every_format(lake):
+    from dagster_resources.checks import WrittenData
+
+    frame = polars.DataFrame({"x": [1, 2]})
+
+    class Branch:
+        client, repository, ref = lake.client, lake.repository, "main"
+
+        def has_uncommitted_changes(self):
+            return False
+
+    writers = {"parquet": "parquet", "csv": "csv", "jsonl": "ndjson", "json": "json"}
+    for suffix, name in writers.items():
+        buffer = io.BytesIO()
+        getattr(frame, f"write_{name}")(buffer)
+        lake.client.objects.upload(lake.repository, "main", f"x.{suffix}", buffer.getvalue())
+        for library in ("polars", "pandas") if suffix != "parquet" else ("polars",):
+            read = WrittenData(Branch(), []).frame(f"x.{suffix}", library)
+            assert json.loads(read.to_json() if library == "pandas" else frame.write_json())
+            assert list(read["x"]) == [1, 2]
+    with pytest.raises(errors.InvalidArgument, match="its suffix is not one of parquet, csv, jsonl, json"):
+        lake.client.objects.upload(lake.repository, "main", "x.txt", b"")
+        WrittenData(Branch(), []).frame("x.txt")
+
+
+def test_checks_that_cannot_be_evaluated_are_refused_early(schema):
+    for checks, words in (
+        ([], "needs at least one check"),
+        ([schema], "needs path="),
+        ({"x": 1}, "must be a function, a Pandera schema"),
+        ({"x": Sodacl("")}, "needs path="),
+        ([object()], "has no name"),
+    ):
+        with pytest.raises(errors.InvalidArgument, match=words):
+            build_lakefs_checks("daily", checks, repository="lake")
+    with pytest.raises(errors.InvalidArgument, match="library must be 'pandas'"):
+        build_lakefs_checks("daily", {"x": Sodacl("")}, repository="lake", path="x", library="polars")
+
+
+def test_a_missing_library_is_one_sentence(mocker):
+    from dagster_resources import checks
+
+    mocker.patch.dict("sys.modules", {"soda.scan": None, "duckdb": None, "great_expectations": None})
+    with pytest.raises(errors.ConfigurationError, match=r"pip install 'lakefs-ops\[soda\]'"):
+        checks._scan(Sodacl("checks for data: []"), None)
+    with pytest.raises(errors.ConfigurationError, match=r"pip install 'lakefs-ops\[great-expectations\]'"):
+        checks._expect(None, None)

@@ -1,0 +1,240 @@
+"""The publication as an asset and as an op: in every kind of run, it publishes all of it once, or nothing."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import dagster as dg
+import pytest
+
+from dagster_resources import build_lakefs_publish_asset, build_lakefs_publish_op, build_lakefs_unpublished_sensor
+from dagster_resources.history import UNPUBLISHED_TAG
+from dagster_resources.resource import LakeFSResource
+from lakefs_ops.flows.checks import CHECKS
+
+DAYS = dg.StaticPartitionsDefinition([f"day-{number}" for number in range(48)])
+
+
+class Lake:
+    """A repository, assets that write one object to it, and what is on it."""
+
+    def __init__(self, client, repository):
+        self.client, self.repository = client, repository
+
+    def asset(self, name="written", *, content="good", deps=(), repository=None, **options):
+        lake = repository or self.repository
+
+        @dg.asset(name=name, deps=deps, **options)
+        def writing(context, lakefs: LakeFSResource) -> None:
+            branch = lakefs.run_branch(context, lake)
+            keys = context.partition_keys if "partitions_def" in options else [name]
+            for key in keys:
+                stored = self.client.objects.upload(lake, branch.ensure(), f"{name}/{key}", content.encode())
+                branch.wrote_objects({stored.path: stored.checksum})
+
+        return writing
+
+    def publication(self, *deps, name="on_main", **options):
+        return build_lakefs_publish_asset(name=name, deps=deps, **{"repository": self.repository, **options})
+
+    def objects(self, ref="main", repository=None):
+        return [entry.path for entry in self.client.objects.list(repository or self.repository, ref)]
+
+    def merges(self):
+        return [commit for commit in self.client.refs.log(self.repository, "main") if len(commit.parents) == 2]
+
+    @property
+    def branches(self):
+        return [branch.id for branch in self.client.branches.list(self.repository)]
+
+
+@pytest.fixture
+def lake(lakefs, lakefs_repository):
+    return Lake(lakefs.client, lakefs_repository)
+
+
+def check(asset, *, passed=True, name="judged", **options):
+    @dg.asset_check(asset=asset, name=name, **options)
+    def judged() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=passed)
+
+    return judged
+
+
+def failure(run):
+    (found,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
+    return found
+
+
+def test_one_commit_and_one_merge_after_all_writers_and_checks(lake, resource, materialize):
+    north, south = lake.asset("north"), lake.asset("south")
+    slow = dg.asset(name="slow", deps=[north])(lambda: None)
+    late = check(north, name="late", additional_deps=[slow])
+    run = materialize([north, south, slow, check(south), late, lake.publication(north, south)], resource)
+    assert run.success
+    assert lake.objects() == ["north/north", "south/south"]
+    merge, write, _ = lake.client.refs.log(lake.repository, "main")
+    assert (merge.message, write.message) == ("Publish on_main", "Publish on_main")
+    assert merge.metadata[CHECKS] == "2 passed"
+    (event,) = run.asset_materializations_for_node("on_main")
+    assert event.tags["dagster/data_version"] == merge.id
+    metadata = {key: value.value for key, value in event.metadata.items()}
+    assert metadata["lakefs/commit_id"] == merge.id
+    assert metadata["lakefs/published_assets"] == "north, south"
+    assert metadata["lakefs/compare"] == lake.client.links.compare(lake.repository, f"{merge.id}~1", merge.id)
+    assert "lakefs/unchanged_assets" not in metadata
+    assert lake.branches == ["main"]
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_failed_check_refuses(lake, resource, materialize, blocking):
+    written = lake.asset()
+    run = materialize([written, check(written, passed=False, blocking=blocking), lake.publication(written)], resource)
+    assert not run.success
+    assert lake.objects() == []
+    branch = f"dagster-{run.run_id}"
+    assert branch in lake.branches
+    if not blocking:
+        assert "check 'judged' of 'written' failed" in failure(run).error.message
+        link = lake.client.links.compare(lake.repository, "main", branch)
+        assert failure(run).user_failure_data.metadata["lakefs/compare"].value == link
+
+
+def test_a_conflict_is_not_retried(lake, resource, instance):
+    @dg.asset
+    def written(context, lakefs: LakeFSResource) -> None:
+        branch = lakefs.run_branch(context, lake.repository)
+        lake.client.objects.upload(lake.repository, branch.ensure(), "x", b"of the run")
+        lake.client.objects.upload(lake.repository, "main", "x", b"of somebody else")
+        lake.client.commits.create(lake.repository, "main", message="Somebody else")
+
+    retries = dg.define_asset_job("retries", op_retry_policy=dg.RetryPolicy(max_retries=3))
+    definitions = dg.Definitions([written, lake.publication(written)], jobs=[retries], resources={"lakefs": resource})
+    run = definitions.resolve_job_def("retries").execute_in_process(instance=instance, raise_on_error=False)
+    assert "launch a new run" in failure(run).error.message
+    assert not [event for event in run.all_events if event.is_step_up_for_retry]
+
+
+def test_several_repositories_in_one_run(lake, resource, materialize, lakefs_repository_factory):
+    other = lakefs_repository_factory()
+    here, there = lake.asset("here"), lake.asset("there", repository=other)
+    on_main, on_other = lake.publication(here), lake.publication(there, name="on_other", repository=other)
+    assert materialize([here, there, check(here), on_main, on_other], resource).success
+    assert (lake.objects(), lake.objects(repository=other)) == (["here/here"], ["there/there"])
+    spoiled = lake.asset("there", repository=other, content="bad")
+    run = materialize([here, spoiled, check(spoiled, passed=False), on_main, on_other], resource)
+    assert failure(run).error.message.count("check 'judged' of 'there' failed")
+    assert [event.step_key for event in run.all_events if event.is_step_failure] == ["on_other"]
+
+
+def test_a_partial_run_says_what_it_publishes(lake, resource, materialize):
+    first = lake.asset("first")
+    second = lake.asset("second", deps=[first])
+    assets = [first, check(first), second, check(second, name="also"), lake.publication(first, second)]
+    assert materialize(assets, resource).success
+    lake.client.objects.delete(lake.repository, "main", "second/second")
+    lake.client.commits.create(lake.repository, "main", message="Delete")
+    run = materialize(assets, resource, selection=["second", "on_main"])
+    (event,) = run.asset_materializations_for_node("on_main")
+    assert event.metadata["lakefs/published_assets"].value == "second"
+    assert event.metadata["lakefs/unchanged_assets"].value == "first"
+    assert lake.objects() == ["first/first", "second/second"]
+
+
+@pytest.mark.parametrize("if_nothing", ["fail", "skip", "succeed"])
+def test_only_checks_and_the_publication(lake, resource, materialize, if_nothing):
+    written = lake.asset()
+    on_main = lake.publication(written, if_nothing=if_nothing)
+    below = dg.asset(name="below", deps=[on_main])(lambda: None)
+    selection = dg.AssetSelection.assets(on_main, below) | dg.AssetSelection.all_asset_checks()
+    run = materialize([written, check(written), on_main, below], resource, selection=selection)
+    assert run.success == (if_nothing != "fail")
+    if if_nothing == "fail":
+        assert "nothing to publish" in failure(run).error.message
+    materializations = run.asset_materializations_for_node("on_main")
+    head = lake.client.branches.get(lake.repository, "main").commit_id
+    versions = [each.tags["dagster/data_version"] for each in materializations]
+    assert versions == ([head] if if_nothing == "succeed" else [])
+    assert bool(run.asset_materializations_for_node("below")) == (if_nothing == "succeed")
+
+
+@pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning")
+def test_a_partition_and_a_range_of_partitions(lake, resource, materialize):
+    many = {"partitions_def": DAYS, "backfill_policy": dg.BackfillPolicy.single_run()}
+    written = lake.asset(**many)
+    assets = [written, check(written), lake.publication(written, **many)]
+    run = materialize(assets, resource, partition_key="day-7")
+    assert run.asset_materializations_for_node("on_main")[0].partition == "day-7"
+    assert lake.merges()[0].message == "Publish on_main day-7"
+    tags = {"dagster/asset_partition_range_start": "day-1", "dagster/asset_partition_range_end": "day-3"}
+    run = materialize(assets, resource, tags=tags)
+    days = {event.partition for event in run.asset_materializations_for_node("on_main")}
+    assert days == {"day-1", "day-2", "day-3"}
+    assert lake.objects() == ["written/day-1", "written/day-2", "written/day-3", "written/day-7"]
+    assert [merge.message for merge in lake.merges()] == ["Publish on_main day-1...day-3", "Publish on_main day-7"]
+
+
+def test_a_backfill_with_8_runs_at_once(lake, resource):
+    written = lake.asset(partitions_def=DAYS)
+    assets = [written, check(written, blocking=True), lake.publication(written, partitions_def=DAYS)]
+    days = DAYS.get_partition_keys()[: int(os.environ.get("LAKEFS_OPS_PARTITIONS", "16"))]
+
+    def publish(part):
+        own = {"lakefs": resource.model_copy()}
+        with dg.DagsterInstance.ephemeral() as instance:
+            return [dg.materialize(assets, instance=instance, resources=own, partition_key=day).success for day in part]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(all(each) for each in pool.map(publish, [days[thread::8] for thread in range(8)]))
+    assert lake.objects() == sorted(f"written/{day}" for day in days)
+    assert len(lake.merges()) == len(days)
+    assert lake.branches == ["main"]
+
+
+def test_an_op_publishes_a_job(lake, resource, instance):
+    def writing(name):
+        @dg.op(name=name)
+        def write(context, lakefs: LakeFSResource) -> None:
+            branch = lakefs.run_branch(context, lake.repository)
+            lake.client.objects.upload(lake.repository, branch.ensure(), name, b"good")
+
+        return write
+
+    publish, north, south = build_lakefs_publish_op(repository=lake.repository), writing("north"), writing("south")
+
+    @dg.job(resource_defs={"lakefs": resource})
+    def ops():
+        publish(after=[north(), south()])
+
+    run = ops.execute_in_process(instance=instance)
+    assert run.output_for_node("publish") == lake.merges()[0].id
+    assert lake.objects() == ["north", "south"]
+
+
+def test_a_green_run_that_nobody_published_is_reported(lake, resource, materialize, instance):
+    written = lake.asset()
+    run = materialize([written, check(written)], resource)
+    assert run.success
+    address = f"lakefs://{lake.repository}/dagster-{run.run_id}"
+    stored = instance.get_run_by_id(run.run_id)
+    assert stored.tags[UNPUBLISHED_TAG] == address
+    messages = [event.user_message for event in instance.all_logs(run.run_id) if event.level == 30]
+    assert any(f"the data is only on {address}, which is kept" in message for message in messages)
+    event = next(event for event in run.all_events if event.event_type == dg.DagsterEventType.RUN_SUCCESS)
+    with dg.build_run_status_sensor_context(
+        sensor_name="x", dagster_instance=instance, dagster_run=stored, dagster_event=event
+    ) as context:
+        with pytest.raises(dg.Failure, match=f"nothing has published what it wrote: the data is only on {address}"):
+            build_lakefs_unpublished_sensor()(context)
+        seen = []
+        build_lakefs_unpublished_sensor(on_unpublished=lambda context, found: seen.append(found))(context)
+    assert seen == [{address: ["written"]}]
+
+
+def test_a_published_or_failed_run_is_not_reported(lake, resource, materialize, instance):
+    written = lake.asset()
+    published = materialize([written, lake.publication(written)], resource)
+    failed = materialize([written, check(written, passed=False, blocking=True), lake.publication(written)], resource)
+    for run in (published, failed):
+        assert UNPUBLISHED_TAG not in instance.get_run_by_id(run.run_id).tags
