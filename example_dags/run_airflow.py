@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     report.step("import Airflow")
     from airflow.utils.db import initdb
 
-    from airflow_provider.naming import branch_id
+    from airflow_provider.naming import group_branch
     from example_dags.airflow import weather_wap
 
     report.step("create Airflow's database")
@@ -37,15 +37,17 @@ def main(arguments: list[str]) -> int:
         report.step(f"schedule {month}")
         errors.clear()
         run = dag.test(run_conf={"month": month, "inbox": inbox, "repository": os.environ["WEATHER_REPOSITORY"]})
-        branch = branch_id(dag.dag_id, run.run_id)
-        report.outcome(outcome(run, month, branch, errors))
+        report.outcome(outcome(run, month, group_branch(dag.dag_id, run.run_id, "weather"), errors))
     return 0
 
 
 def outcome(run: DagRun, month: str, branch: str, errors: list[str]) -> Outcome:
     """Return the outcome of a run."""
-    audit = run.get_task_instance("audit")
-    checks: list[dict[str, Any]] = (audit and audit.xcom_pull(task_ids="audit", key="checks")) or []
+    checks: list[dict[str, Any]] = []
+    for ti in run.get_task_instances():
+        if ti.task_id.startswith("weather.audits."):
+            found = ti.xcom_pull(task_ids=ti.task_id, key="checks") or []
+            checks += ({"name": c["name"], "findings": c["problems"], "passed": not c["problems"]} for c in found)
     refused = any(not check["passed"] for check in checks)
     return Outcome(
         month,

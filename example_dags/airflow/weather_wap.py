@@ -1,36 +1,117 @@
-"""Write, audit, publish with Airflow: a month of weather reaches `main` only when its audit passes.
+"""Write, audit, publish with Airflow: a month of weather reaches `main` only when its audits pass.
 
-Each run works on its own branch, named after the run. The audit checks a commit, and the merge takes exactly that
-commit. If a task fails, `main` is unchanged, and the branch is kept for inspection; clear the failed task, and the run
-continues from there. A batch that `main` already has is skipped.
+To try it, copy this file into your DAG folder. It needs a lakeFS repository, a connection `lakefs_default` of type
+lakefs, and a folder with one file for each month, such as `2013-01.csv`. Trigger it with the parameters below.
 
-The DAG needs a repository, and a connection `lakefs_default` of type lakefs. Run it with the parameters below, for
-example ``airflow dags trigger weather_wap --conf '{"month": "2013-02"}'``.
+The tasks write to a branch of their run, and the audits read one commit of it. If an audit fails, `main` is unchanged,
+and the branch is kept: correct the batch, clear `land`, and the run goes on from there.
 """
 
 from __future__ import annotations
 
-import logging
+import calendar
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk import Param, dag, task
 
 from airflow_provider.hooks import LakeFSHook
-from airflow_provider.operators import (
-    LakeFSCommitOperator,
-    LakeFSCreateBranchOperator,
-    LakeFSDeleteBranchOperator,
-    LakeFSMergeOperator,
-)
-from example_dags import weather
+from airflow_provider.taskgroups import LakeFSPublishTaskGroup, audit
 
-CONNECTION = "lakefs_default"
-REPOSITORY = "{{ params.repository }}"
 MONTH = "{{ params.month }}"
-BRANCH = "{{ macros.lakefs.branch_id(dag.dag_id, run_id) }}"
+POSSIBLE = {"precipitation": (0, 600), "temp_max": (-40, 55), "temp_min": (-40, 55), "wind": (0, 60)}
+MARGIN = 15
+"""How far a temperature may exceed the range of the same month in other years, in °C."""
 
-log = logging.getLogger(__name__)
+
+def read_days(repo: str, ref: str, path: str) -> list[dict[str, Any]]:
+    """Return the rows of a table in lakeFS."""
+    with LakeFSHook().get_conn() as client:
+        table = client.objects.get(repo, ref, path).decode()
+    return [row | {name: float(row[name] or "nan") for name in POSSIBLE} for row in csv.DictReader(io.StringIO(table))]
+
+
+@task
+def land(branch: str, params: dict[str, str]) -> None:
+    """Upload the batch, as delivered."""
+    batch = Path(params["inbox"], f"{params['month']}.csv").read_bytes()
+    with LakeFSHook().get_conn() as client:
+        client.objects.upload(params["repository"], branch, f"raw/{params['month']}.csv", batch)
+
+
+@task
+def transform(branch: str, params: dict[str, str]) -> None:
+    """Write the month's daily table and its summary."""
+    repo, month = params["repository"], params["month"]
+    days = sorted(read_days(repo, branch, f"raw/{month}.csv"), key=lambda day: day["date"])
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["date", *POSSIBLE, "temp_mean"])
+    for day in days:
+        mean = round((day["temp_max"] + day["temp_min"]) / 2, 2)
+        writer.writerow([day["date"], *(day[name] for name in POSSIBLE), mean])
+    summary = {
+        "month": month,
+        "days": len(days),
+        "wet_days": sum(day["precipitation"] >= 1 for day in days),
+        "precipitation": round(sum(day["precipitation"] for day in days), 1),
+        "temp_mean": round(sum(day["temp_max"] + day["temp_min"] for day in days) / (2 * len(days)), 1),
+        "temp_max": max(day["temp_max"] for day in days),
+        "temp_min": min(day["temp_min"] for day in days),
+    }
+    with LakeFSHook().get_conn() as client:
+        client.objects.upload(repo, branch, f"daily/{month}.csv", table.getvalue().encode())
+        client.objects.upload(repo, branch, f"summary/{month}.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+
+@audit
+def every_day_present(ref: str, params: dict[str, str]) -> Iterator[str]:
+    """Every day of the month has a row, and no other day does."""
+    month = params["month"]
+    days = {day["date"] for day in read_days(params["repository"], ref, f"daily/{month}.csv")}
+    expected = {f"{month}-{day:02}" for day in range(1, calendar.monthrange(*map(int, month.split("-")))[1] + 1)}
+    for day in sorted(expected - days):
+        yield f"{day} is missing"
+    for day in sorted(days - expected):
+        yield f"{day} is not of this month"
+
+
+@audit
+def no_day_twice(ref: str, params: dict[str, str]) -> Iterator[str]:
+    """No day has two rows."""
+    days = read_days(params["repository"], ref, f"daily/{params['month']}.csv")
+    for day, rows in Counter(day["date"] for day in days).items():
+        if rows > 1:
+            yield f"{day} has {rows} rows"
+
+
+@audit
+def physically_possible(ref: str, params: dict[str, str]) -> Iterator[str]:
+    """Every value is present and can occur on Earth."""
+    for day in read_days(params["repository"], ref, f"daily/{params['month']}.csv"):
+        for name, (lowest, highest) in POSSIBLE.items():
+            if not lowest <= day[name] <= highest:
+                yield f"{day['date']} {name} {day[name]:g}"
+
+
+@audit
+def fits_the_climate(ref: str, params: dict[str, str]) -> Iterator[str]:
+    """Temperatures are near those of the same month in other years on main."""
+    repo, path = params["repository"], f"daily/{params['month']}.csv"
+    with LakeFSHook().get_conn() as client:
+        tables = [entry.path for entry in client.objects.list(repo, "main", prefix="daily/")]
+    seen = [day for table in tables if table[-7:] == path[-7:] != path for day in read_days(repo, "main", table)]
+    for name in ("temp_max", "temp_min") if seen else ():
+        lowest, highest = min(day[name] for day in seen) - MARGIN, max(day[name] for day in seen) + MARGIN
+        for day in read_days(repo, ref, path):
+            if not lowest <= day[name] <= highest:
+                yield f"{day['date']} {name} {day[name]:g}, usual {lowest:g} to {highest:g}"
 
 
 @dag(
@@ -41,74 +122,26 @@ log = logging.getLogger(__name__)
         "month": Param(
             "2013-01", type="string", pattern=r"^\d{4}-\d{2}$", description="Month of the batch to publish."
         ),
-        "inbox": Param(str(weather.DATA / "monthly"), type="string", description="Folder that holds the batch."),
+        "inbox": Param("/data/weather", type="string", description="Folder that holds the batch."),
         "repository": Param("weather", type="string", description="Repository to publish the batch to."),
     },
-    default_args={
-        "lakefs_conn_id": CONNECTION,
-        "retries": 2,
-        "retry_delay": timedelta(seconds=10),
-    },
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     tags=["lakefs", "example"],
 )
 def weather_wap() -> None:
-    create_branch = LakeFSCreateBranchOperator(
-        task_id="create_branch", repo=REPOSITORY, branch=BRANCH, source_branch="main"
-    )
-
-    @task
-    def land(repo: str, branch: str, month: str, inbox: str) -> None:
-        """Upload the batch to the branch, as delivered."""
-        with LakeFSHook(CONNECTION).get_conn() as client:
-            client.objects.upload(repo, branch, weather.raw_path(month), weather.read_batch(inbox, month))
-
-    @task
-    def transform(repo: str, branch: str, month: str) -> None:
-        """Write the month's daily table and its summary."""
-        with LakeFSHook(CONNECTION).get_conn() as client:
-            days = weather.parse(client.objects.get(repo, branch, weather.raw_path(month)))
-            client.objects.upload(repo, branch, weather.daily_path(month), weather.clean(days))
-            client.objects.upload(repo, branch, weather.summary_path(month), weather.summarize(month, days))
-            if not any(client.branches.diff(repo, branch, limit=1)):
-                raise AirflowSkipException(f"main already has this batch of {month}")
-
-    commit = LakeFSCommitOperator(
-        task_id="commit", repo=REPOSITORY, branch=BRANCH, msg=f"Weather of {MONTH}", metadata={"month": MONTH}
-    )
-
-    @task
-    def audit(repo: str, branch: str, month: str, commit_id: str) -> str:
-        """Check the data of the commit, and return the commit's id if it passes."""
-        with LakeFSHook(CONNECTION).get_conn() as client:
-            checks = weather.audit_ref(client, repo, commit_id, month)
-        for check in checks:
-            log.log(logging.INFO if check.passed else logging.ERROR, "%s", check)
-        get_current_context()["ti"].xcom_push(key="checks", value=[check.to_dict() for check in checks])
-        if failed := [check.name for check in checks if not check.passed]:
-            raise AirflowFailException(
-                f"the batch of {month} failed {len(failed)} of {len(checks)} checks ({', '.join(failed)});"
-                f" main is unchanged, and the batch is kept on branch {branch};"
-                f" compare {client.links.compare(repo, 'main', branch)}"
-            )
-        return commit_id
-
-    audited = audit(REPOSITORY, BRANCH, MONTH, "{{ ti.xcom_pull('commit') }}")
-    merge = LakeFSMergeOperator(
-        task_id="merge",
-        repo=REPOSITORY,
-        source_ref="{{ ti.xcom_pull('audit') }}",
-        destination_branch="main",
-        msg=f"Publish the weather of {MONTH}",
+    with LakeFSPublishTaskGroup(
+        "weather",
+        repo="{{ params.repository }}",
+        message=f"Weather of {MONTH}",
+        merge_message=f"Publish the weather of {MONTH}",
         metadata={"month": MONTH},
-    )
-    # Runs after a skipped batch, too, but not after a failure.
-    delete_branch = LakeFSDeleteBranchOperator(
-        task_id="delete_branch", repo=REPOSITORY, branch=BRANCH, trigger_rule="none_failed"
-    )
-
-    landed = land(REPOSITORY, BRANCH, MONTH, "{{ params.inbox }}")
-    transformed = transform(REPOSITORY, BRANCH, MONTH)
-    create_branch >> landed >> transformed >> commit >> audited >> merge >> delete_branch
+    ) as run:
+        land(run.branch) >> transform(run.branch)
+        with run.audits:
+            every_day_present(run.ref)
+            no_day_twice(run.ref)
+            physically_possible(run.ref)
+            fits_the_climate(run.ref)
 
 
 weather_wap()

@@ -98,8 +98,8 @@ def test_the_quick_start(lakefs, monkeypatch):
     job = quick_start.defs.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.ephemeral() as instance:
         assert job.execute_in_process(instance=instance).success
-    assert lakefs.client.commits.get("lake", "main").message == "Publish the readings"
-    assert lakefs.client.objects.get("lake", "main", "readings.csv").startswith(b"day,celsius")
+    assert lakefs.client.commits.get("lake", "main").message == "Publish published"
+    assert lakefs.client.objects.get("lake", "main", "readings.parquet").startswith(b"PAR1")
 
 
 @pytest.mark.parametrize("example", [quick_start, weather_wap])
