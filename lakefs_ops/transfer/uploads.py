@@ -8,6 +8,7 @@ import logging
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -320,7 +321,7 @@ class _Upload:
 
         try:
             parts = pool.run_all(send, range(1, count + 1), pool.worker_count(self._client, self._workers), tracker)
-            source.check(source.path.stat())
+            source.check(source.path.stat)
             return staging.complete_multipart_upload(
                 self._repository, self._branch, upload.upload_id, path, physical_address=upload.physical_address,
                 parts=[parts[number] for number in sorted(parts)], user_metadata=self._metadata or None,
@@ -359,18 +360,27 @@ class _Snapshot:
         self.path, self.size = path, state.st_size
         self._state = self._last = state
 
-    def check(self, now: os.stat_result) -> None:
+    def check(self, state: Callable[[], os.stat_result]) -> None:
         """Check that the bytes up to `size` are unchanged, as far as the file's properties show.
+
+        Args:
+            state: returns the file's present properties.
 
         Raises:
             InvalidArgument: the file was shortened, replaced or rewritten.
         """
-        self._last = now
-        same = os.path.samestat(now, self._state) and now.st_size >= self.size
-        if not same or (now.st_size == self.size and now.st_mtime_ns != self._state.st_mtime_ns):
+        self._last = state()
+        if self._is_rewritten():
+            # An append that is still under way has changed the time, but not yet the size.
+            time.sleep(0.05)
+            self._last = state()
+        if not os.path.samestat(self._last, self._state) or self._last.st_size < self.size or self._is_rewritten():
             raise errors.InvalidArgument(
                 f"{self.path} was changed by another program during its upload; upload it again when it is complete"
             )
+
+    def _is_rewritten(self) -> bool:
+        return self._last.st_size == self.size and self._last.st_mtime_ns != self._state.st_mtime_ns
 
     def growth(self) -> int:
         """Return by how many bytes the file has grown."""
@@ -423,7 +433,7 @@ class _HashingReader(io.RawIOBase):
             self._digest.update(view[:count])
         self.count += count
         if self._snapshot is not None and self.count == self._length:
-            self._snapshot.check(os.fstat(self._file.fileno()))
+            self._snapshot.check(lambda: os.fstat(self._file.fileno()))
         self._tracker.moved(self._path, count)
         return count
 
