@@ -7,7 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from lakefs_ops import __version__
+from lakefs_ops.commands import history
 from lakefs_ops.errors import LakeFSError
+
+HISTORY = {
+    "blame": "print the commits that changed a path, and their runs",
+    "bisect": "find the first commit that a check rejects, and its run",
+    "undo": "revert a commit exactly once, and print what was built on it",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     config = commands.add_parser("config", help="print the client configuration and the source of each setting")
     config.set_defaults(run=_print_config)
+    for name, text in HISTORY.items():
+        add = getattr(history, f"add_{name}")
+        add(commands.add_parser(name, help=text, description=text))
     local = commands.add_parser("local", help="start an embedded lakeFS server for trials and tests")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:

@@ -21,6 +21,7 @@ LAYERS = {
     "lakefs_ops.flows": "flows",
     "lakefs_ops.local": "local",
     "lakefs_ops.cli": "tools",
+    "lakefs_ops.commands": "tools",
     "lakefs_ops.__main__": "tools",
     "lakefs_ops.pytest_plugin": "tools",
     "airflow_provider": "airflow",

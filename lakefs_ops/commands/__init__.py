@@ -1,0 +1,1 @@
+"""The subcommands of ``lakefs-ops``, one module each."""
