@@ -66,7 +66,7 @@ bench-io: install  ## the IO manager next to dagster-polars and dagster-aws; wri
 	$(BIN)/uv pip install --quiet --python .venv-bench-io/bin/python --editable '.[bench-io]'
 	@.venv-bench-io/bin/python benchmarks/io_manager.py
 
-bench-waiting: install  ## the cost of a thousand waiting conditions; writes benchmarks/WAITING.md
+bench-waiting: install  ## the cost of ten thousand waiting conditions; writes benchmarks/WAITING.md
 	@$(BIN)/python benchmarks/waiting.py
 
 bench-dags: install  ## the import of every operator and sensor, compared with stock ones

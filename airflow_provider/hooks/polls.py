@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import math
+import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -16,7 +19,8 @@ CONCURRENT_POLLS = 16
 """Maximum number of polls of one connection that a process runs at the same time; each one occupies a thread."""
 
 QUEUE_TIMEOUT = 20.0
-"""Seconds that a poll waits for a free thread before it fails, so that a server that hangs is noticed in time."""
+"""Seconds without any response after which polls that wait for a free thread fail, so that a server that hangs is
+noticed in time. While the server responds, they wait for their turn."""
 
 
 class SharedPolls:
@@ -34,23 +38,28 @@ class SharedPolls:
         atexit.register(client.close)
         self.poller = BranchPoller(client)
         self._threads = ThreadPoolExecutor(max_workers=CONCURRENT_POLLS, thread_name_prefix="lakefs-poll")
+        self._responded = -math.inf
 
     async def run(self, condition: Condition) -> Verdict:
         """Check a condition once, without blocking the event loop.
 
         Raises:
-            TimedOut: no thread became free within `QUEUE_TIMEOUT`.
+            TimedOut: no thread became free, and no poll of the connection got a response within `QUEUE_TIMEOUT`.
             LakeFSError: the poll failed.
         """
         from lakefs_ops.errors import TimedOut
 
         if verdict := self.poller.recall(condition):
             return verdict
-        poll = self._threads.submit(self.poller.poll, condition)
+        poll = self._threads.submit(self._poll, condition)
         result = asyncio.wrap_future(poll)
         try:
-            await asyncio.wait((result,), timeout=QUEUE_TIMEOUT)
-            if not poll.cancel():  # it is running, or has ended
+            while not poll.running() and not result.done():
+                # Thousands of waiters that began together must not all wake up together.
+                await asyncio.wait((result,), timeout=QUEUE_TIMEOUT * random.uniform(1, 1.5))  # noqa: S311
+                if time.monotonic() - self._responded > QUEUE_TIMEOUT and poll.cancel():
+                    break
+            else:
                 return await result
         except asyncio.CancelledError:
             poll.cancel()
@@ -63,6 +72,18 @@ class SharedPolls:
             endpoint=endpoint,
             sent=False,
         )
+
+    def _poll(self, condition: Condition) -> Verdict:
+        from lakefs_ops.errors import LakeFSError, TransportError
+
+        try:
+            verdict = self.poller.poll(condition)
+        except LakeFSError as error:
+            if not isinstance(error, TransportError):
+                self._responded = time.monotonic()
+            raise
+        self._responded = time.monotonic()
+        return verdict
 
 
 @lru_cache(maxsize=32)

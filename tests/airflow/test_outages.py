@@ -266,7 +266,7 @@ def test_a_server_that_hangs_does_not_delay_the_polls_of_another(
         await asyncio.sleep(0.5)
         healthy = BranchExists(repository=lakefs_repository, branch="main")
         answered = await asyncio.gather(*(timed(LakeFSHook(), healthy) for _ in range(20)))
-        await asyncio.sleep(1)
+        await asyncio.sleep(1.5)
         restartable.server.faults.clear()
         return list(answered), await asyncio.gather(*stuck)
 
@@ -275,3 +275,18 @@ def test_a_server_that_hangs_does_not_delay_the_polls_of_another(
     assert max(seconds for _, seconds in answered) < 2.5
     assert sum(state == "not sent" for state, _ in stuck) > 100, "a waiter learns of the outage without its own poll"
     assert max(seconds for _, seconds in stuck) < 10
+
+
+def test_polls_of_a_slow_server_wait_for_their_turn(
+    restartable: Any, monkeypatch: pytest.MonkeyPatch, connect: Any
+) -> None:
+    restartable.server.faults.add(Fault("*", action="delay", seconds=0.2, times=None))
+    monkeypatch.setattr(polls, "QUEUE_TIMEOUT", 0.5)
+    connect(host=restartable.endpoint, login=ACCESS_KEY_ID, password=SECRET_ACCESS_KEY)
+    absent = TagExists(repository="lake", tag="v1")
+
+    async def poll_all() -> list[str]:
+        # 16 at a time take 0.2 s, so the last ones wait longer than the timeout.
+        return [verdict.state for verdict in await asyncio.gather(*(LakeFSHook().poll(absent) for _ in range(100)))]
+
+    assert asyncio.run(poll_all()) == ["waiting"] * 100
