@@ -22,6 +22,8 @@ from lakefs_ops.local.actions.runner import Runner
 from lakefs_ops.local.decoding import decode
 from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
 from lakefs_ops.local.faults import Broken, Faults, administer, break_off, strike
+from lakefs_ops.local.gateway.routing import claims
+from lakefs_ops.local.gateway.service import Gateway
 from lakefs_ops.local.handlers import CHECK_USER_LATER, HANDLERS, HOOKED, INLINE
 from lakefs_ops.local.http import Answer, Request, as_json, as_text
 from lakefs_ops.local.identity import REFUSED, Identity
@@ -82,6 +84,7 @@ class Application:
         allow_import: folders that imports may read.
         faults: the faults on demand.
         faults_endpoint: serve `FAULTS`.
+        presign: offer presigned addresses, as lakeFS does on an object store.
     """
 
     def __init__(
@@ -92,16 +95,19 @@ class Application:
         allow_import: Iterable[str] = (),
         faults: Faults | None = None,
         faults_endpoint: bool = False,
+        presign: bool = False,
     ) -> None:
         self.lake = lake
         self.identity = identity
         self.allow_import = tuple(allow_import)
         self.faults = faults or Faults()
         self.faults_endpoint = faults_endpoint
+        self.presign = presign
         self.pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lakefs-local")
         self.tasks = Tasks(lake)
         self.usage: Counter[tuple[int, int]] = Counter()
         self.actions = Runner(lake, self.answer_hook)
+        self.gateway = Gateway(self)
 
     def close(self) -> None:
         """Wait for running work, and end the threads."""
@@ -126,8 +132,15 @@ class Application:
         now = time.gmtime()
         self.usage[now.tm_year, now.tm_mon] += 1
         request_id = str(uuid.UUID(int=secrets.randbits(128), version=4))
+        unread = any(key == b"expect" for key, _ in scope["headers"])
+
+        async def receive_noted() -> Message:
+            nonlocal unread
+            unread = False
+            return await receive()
+
         try:
-            answer, validated = await self._answer(scope, receive)
+            answer, validated = await self._answer(scope, receive_noted)
         except Broken as broken:
             await break_off(broken, scope["state"][TRANSPORT], receive, send)
             return
@@ -136,10 +149,15 @@ class Application:
             answer, validated = _refused(Refusal(NO_SPACE if is_disk_full(error) else "internal server error")), True
         if validated:
             answer.headers["X-Request-ID"] = request_id
+        if unread:  # the client may send the next request in place of the body that it announced
+            answer.headers["Connection"] = "close"
         await _send(answer, send, self.pool, head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> tuple[Answer, bool]:
         """Return the answer, and whether the request passed validation."""
+        headers = _headers(scope)
+        if claims(headers, scope["query_string"]):
+            return await self.gateway.answer(scope, headers, receive), False
         raw = scope.get("raw_path") or scope["path"].encode()
         path = raw.partition(b"?")[0].decode("latin-1")
         if scope["method"] not in METHODS:
@@ -154,7 +172,6 @@ class Application:
             return self._outside(scope["method"], path) or await self._page(scope, path, receive), True
         try:
             operation, parts = self._match(scope["method"], path[len(API) + 1 :])
-            headers = _headers(scope)
             values, unbound = read_parameters(operation, read_query(scope["query_string"]), headers, parts)
         except Refusal as refusal:
             return _refused(refusal), False

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", action="store_true", help="create a repository with sample objects")
     parser.add_argument("--no-installation", action="store_true", help="wait for the setup call")
     parser.add_argument("--faults", action="store_true", help="serve faults over HTTP, at /_faults")
+    parser.add_argument("--presign", action="store_true", help="offer presigned addresses")
     parser.add_argument(
         "--allow-import", action="append", default=[], metavar="DIR", help="imports may read from this folder"
     )
@@ -48,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             installed=not arguments.no_installation,
             allow_import=arguments.allow_import,
             faults_endpoint=arguments.faults,
+            presign=arguments.presign,
         )
     except ValueError as error:
         _print(f"lakefs-ops: {error}", error=True)

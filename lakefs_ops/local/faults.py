@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from lakefs_ops.local.errors import Invalid
+from lakefs_ops.local.gateway.routing import OPERATIONS
 from lakefs_ops.local.http import Answer, as_json
 from lakefs_ops.local.specification import specification
 
@@ -35,14 +36,16 @@ class Fault:
     """A rule.
 
     Args:
-        operation: name of the operation in the lakeFS specification; ``*`` for all.
+        operation: name of the operation in the lakeFS specification, or of the S3 operation with the prefix ``s3:``,
+            such as ``s3:PutObject``; ``*`` for all.
         when: ``before`` or ``after`` the call takes effect.
         action: ``status`` answers with an error, ``reset`` resets the connection without an answer, ``truncate``
             closes it after half of the answer's body, ``reset-in-body`` resets it there, ``delay`` waits and continues.
             ``truncate`` and ``reset-in-body`` send nothing of an answer without a body.
         nth: the first matching call that fails, from 1, counted since the rule was added.
         times: number of calls that fail; None for all from then on.
-        where: only calls with these path parameters, such as ``{"repository": "lake"}``.
+        where: only calls with these path parameters, such as ``{"repository": "lake"}``; S3 operations have
+            ``repository``, ``ref`` and ``path``.
         status: the status for ``status``.
         message: the message for ``status``.
         headers: additional headers for ``status``, such as ``{"Retry-After": "1"}``.
@@ -68,10 +71,9 @@ class Fault:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        known = [operation for operation in specification()[0] if self.operation in (operation.name, ANY)]
-        if not known:
+        names = _names(self.operation)
+        if names is None:
             raise ValueError(f"lakeFS has no operation {self.operation!r}")
-        names = {part[1:-1] for operation in known for part in operation.segments if part.startswith("{")}
         if unknown := sorted(set(self.where) - names):
             raise ValueError(f"{self.operation} has no path parameter {', '.join(unknown)}, only {sorted(names)}")
         if self.when not in get_args(When) or self.action not in get_args(Action):
@@ -82,6 +84,15 @@ class Fault:
             raise ValueError("nth and times must be at least 1, and seconds at least 0")
         if not 200 <= self.status <= 599:
             raise ValueError("status must be between 200 and 599")
+
+
+def _names(operation: str) -> frozenset[str] | None:
+    """Return the path parameters of an operation; None if there is no such operation."""
+    if operation in OPERATIONS:
+        return OPERATIONS[operation]
+    known = [found for found in specification()[0] if operation in (found.name, ANY)]
+    names = (part[1:-1] for found in known for part in found.segments if part.startswith("{"))
+    return frozenset(names) if known else None
 
 
 class Rule:
@@ -187,8 +198,20 @@ class Faults:
             return tuple([rule for rule in self._rules if rule.matches(operation, names)])
 
 
-async def strike(rules: Iterable[Rule], when: When, answer: Answer | None = None) -> Answer | None:
+def _as_json(fault: Fault) -> Answer:
+    return as_json({"message": fault.message}, fault.status, **fault.headers)
+
+
+async def strike(
+    rules: Iterable[Rule], when: When, answer: Answer | None = None, *, show: Callable[[Fault], Answer] = _as_json
+) -> Answer | None:
     """Apply rules to a call.
+
+    Args:
+        rules: the rules.
+        when: whether the call took effect.
+        answer: its answer, if it did.
+        show: the answer of a rule with the action ``status``.
 
     Returns:
         The answer to send; None to continue.
@@ -206,7 +229,7 @@ async def strike(rules: Iterable[Rule], when: When, answer: Answer | None = None
             while not rule.cleared and (left := until - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, POLL))
         elif fault.action == "status":
-            return as_json({"message": fault.message}, fault.status, **fault.headers)
+            return show(fault)
         else:
             raise Broken(None if fault.action == "reset" else answer, reset=fault.action != "truncate")
     return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import sqlite3
 import tempfile
@@ -24,17 +25,57 @@ from lakefs_ops.local.store.lake import Lake
 USER = "quickstart"
 SAMPLE = "sample"
 LAST_PORT = (1 << 16) - 1
+LARGEST_HEAD = 1 << 20
+"""Largest head of a request, in bytes."""
+
+_SIGNED_METHOD = re.compile(rb"[A-Z]+ [^ \r\n]+ HTTP/1\.[01]\r\n(?:[^\r\n]*\r\n)*?Authorization: AWS", re.IGNORECASE)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
-    """A connection that the application can break for a fault."""
+    """A connection that the application can break for a fault, with a limit for the head of a request.
+
+    It answers an unknown method of a signed request like the gateway: the parser of httptools refuses it before.
+    """
 
     app_state: dict[str, Any]
+    transport: asyncio.Transport
+    _received = b""
+    _in_head = False
+    _head_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.app_state = {**self.app_state, TRANSPORT: transport}
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received = data
+        super().data_received(data)
+        self._received = b""
+        if self._in_head:
+            self._head_size += len(data)
+            if self._head_size > LARGEST_HEAD:
+                self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_size = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._in_head = False
+        if _SIGNED_METHOD.match(self._received):
+            self._refuse(b"404 Not Found")
+        else:
+            super().send_400_response(msg)
+
+    def _refuse(self, status: bytes) -> None:
+        self._in_head = False
+        self.transport.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
+        self.transport.close()
 
 
 class LocalLakeFS:
@@ -52,6 +93,7 @@ class LocalLakeFS:
         installed: set the server up; otherwise it waits for a call of ``setup``.
         allow_import: folders that imports may read.
         faults_endpoint: also serve faults over HTTP, at ``/_faults``, with the access key.
+        presign: offer presigned addresses for reads, writes and multipart uploads, as lakeFS does on an object store.
 
     Attributes:
         endpoint: the URL of the started server.
@@ -79,6 +121,7 @@ class LocalLakeFS:
         installed: bool = True,
         allow_import: Iterable[Path | str] = (),
         faults_endpoint: bool = False,
+        presign: bool = False,
     ) -> None:
         if not access_key_id.strip() or not secret_access_key.strip():
             raise ValueError("the access key and the secret must not be empty")
@@ -101,6 +144,7 @@ class LocalLakeFS:
         self.endpoint = ""
         self.faults = Faults()
         self._faults_endpoint = faults_endpoint
+        self._presign = presign
 
     def start(self) -> Self:
         """Start the server; it accepts requests when this returns."""
@@ -128,6 +172,7 @@ class LocalLakeFS:
                 allow_import=self._allow_import,
                 faults=self.faults,
                 faults_endpoint=self._faults_endpoint,
+                presign=self._presign,
             )
         except BaseException as error:
             listening.close()

@@ -47,27 +47,10 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
                 form = _Form(parameters.get("boundary", "").encode("latin-1"), incoming)
     except Refusal as problem:
         request.upload_problem = problem
-    loop = asyncio.get_running_loop()
-    take = incoming.write if form is None else form.feed
-    arrived = bytearray()
-    writing: Awaitable[None] | None = None
-    more = complete = True
-    while more and complete:
-        message = await receive()
-        complete = message["type"] != "http.disconnect"
-        more = message.get("more_body", False)
-        if request.upload_problem is None:
-            arrived += message.get("body", b"")
-        if len(arrived) >= WRITE_SIZE:
-            if writing is not None:
-                await writing
-            writing, arrived = loop.run_in_executor(pool, take, arrived), bytearray()
-    if writing is not None:
-        await writing
-    if len(arrived) > LARGEST_INLINE:
-        await loop.run_in_executor(pool, take, arrived)
-    elif arrived:
-        take(arrived)
+    if request.upload_problem is not None:
+        complete = await receive_body(receive, _ignore, pool)
+    else:
+        complete = await receive_body(receive, incoming.write if form is None else form.feed, pool)
     if not complete:
         request.upload_problem = Invalid("client hung up")
     if form is not None:
@@ -76,6 +59,43 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
         request.upload_type = form.content_type
     elif kind:
         request.upload_type = kind
+
+
+def _ignore(_: bytearray) -> None:
+    pass
+
+
+async def receive_body(receive: Receive, take: Callable[[bytearray], None], pool: Executor) -> bool:
+    """Pass a body to a function, piece by piece, in a thread if it is large.
+
+    Args:
+        receive: receives the messages of the request.
+        take: takes a piece; one call at a time.
+        pool: the threads.
+
+    Returns:
+        Whether the body arrived completely.
+    """
+    loop = asyncio.get_running_loop()
+    arrived = bytearray()
+    taking: Awaitable[None] | None = None
+    more = complete = True
+    while more and complete:
+        message = await receive()
+        complete = message["type"] != "http.disconnect"
+        more = message.get("more_body", False)
+        arrived += message.get("body", b"")
+        if len(arrived) >= WRITE_SIZE:
+            if taking is not None:
+                await taking
+            taking, arrived = loop.run_in_executor(pool, take, arrived), bytearray()
+    if taking is not None:
+        await taking
+    if len(arrived) > LARGEST_INLINE:
+        await loop.run_in_executor(pool, take, arrived)
+    elif arrived:
+        take(arrived)
+    return complete
 
 
 def _media_type(text: str) -> tuple[str, dict[str, str]]:

@@ -21,6 +21,7 @@ from lakefs_ops.local.handlers import listing
 from lakefs_ops.local.http import FRAMED, SNIFFED, Answer, Request, amount, as_json, nothing, page
 from lakefs_ops.local.identity import REFUSED
 from lakefs_ops.local.store import names
+from lakefs_ops.local.store.addresses import Addresses
 from lakefs_ops.local.store.blobs import pieces
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import MAX_INT64
@@ -134,7 +135,9 @@ def copy(request: Request) -> Answer:
         raise Unimplemented("Not Implemented")
     source = fields["src_path"]
     names.check_path(source)
-    copied = _copied(request, repository, _found(request, fields.get("src_ref") or name, source)[1])
+    addresses = request.addresses(repository)
+    found = _found(request, fields.get("src_ref") or name, source)[1]
+    copied = copy_entry(addresses, addresses, repository, found)
     check_write(request, path)
     branches.stage(name, path, copied)
     return as_json(listing.stats(path, _written(request, repository, copied)), 201)
@@ -151,14 +154,24 @@ def _public(request: Request, repository: Repository, entry: Entry) -> Entry:
     return entry._replace(address=request.addresses(repository).public(entry.address))
 
 
-def _copied(request: Request, repository: Repository, entry: Entry) -> Entry:
-    """Return an object with the same bytes at a new address."""
-    addresses, address = request.addresses(repository), new_address(repository)
+def copy_entry(source: Addresses, target: Addresses, repository: Repository, entry: Entry) -> Entry:
+    """Return an object with the same bytes at a new address.
+
+    Args:
+        source: the addresses of the object's repository.
+        target: the addresses of the repository of the copy.
+        repository: the repository of the copy.
+        entry: the object.
+
+    Raises:
+        Refusal: the bytes cannot be read.
+    """
+    address = new_address(repository)
     try:
-        with addresses.open(entry) as file:
-            if not addresses.is_upload(entry.address):
+        with source.open(entry) as file:
+            if not source.is_upload(entry.address):
                 address += ","  # a separate file: these bytes may not match the checksum of the object
-                addresses.write(address, file)
+                target.write(address, file)
     except OSError as error:
         message = f"open {error.filename}: {str(error.strerror).lower()}" if error.filename else "not found"
         raise Refusal(message) from None
@@ -300,11 +313,12 @@ def list_objects(request: Request) -> Answer:
     return page(((path, to_json(path, entry)) for path, entry in found), amount(request))
 
 
-def _etag(entry: Entry) -> str:
+def etag(entry: Entry) -> str:
+    """Return the ETag of an object."""
     return entry.checksum if entry.checksum.startswith('"') else f'"{entry.checksum}"'
 
 
-def _date(moment: int) -> str:
+def http_date(moment: int) -> str:
     """Return a moment as an HTTP date, the nearest one for a year that has none."""
     return formatdate(min(max(moment, _FIRST_SECOND), _LAST_SECOND), usegmt=True)
 
@@ -313,15 +327,15 @@ def get(request: Request) -> Answer:
     """Answer ``getObject``."""
     path = request.values["path"]
     branches, entry = _found(request, request.path["ref"], path)
-    etag = _etag(entry)
-    if request.get("If-None-Match") == etag:
+    tag = etag(entry)
+    if request.get("If-None-Match") == tag:
         return Answer(304)
     if request.get("presign"):
         raise Invalid(NO_PRESIGN)
     kind = entry.content_type or listing.DEFAULT_TYPE
     common = {
-        "ETag": etag,
-        "Last-Modified": _date(entry.mtime),
+        "ETag": tag,
+        "Last-Modified": http_date(entry.mtime),
         "Content-Disposition": "inline" if kind in SHOWN_IN_PLACE else "attachment",
         **UNCACHED,
     }
@@ -387,8 +401,8 @@ def _head(request: Request) -> Answer:
     names.check_path(request.values["path"])
     _, entry = _found(request, request.path["ref"], request.values["path"])
     common = {
-        "ETag": _etag(entry),
-        "Last-Modified": _date(entry.mtime),
+        "ETag": etag(entry),
+        "Last-Modified": http_date(entry.mtime),
         "Content-Type": entry.content_type or listing.DEFAULT_TYPE,
         "Accept-Ranges": "bytes",
         **UNCACHED,

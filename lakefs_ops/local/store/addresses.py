@@ -150,9 +150,13 @@ class Addresses:
             raise FileNotFoundError(ENOENT, strerror(ENOENT), self.check_key(address))
         return self.path(address).open("rb")
 
+    def file(self, address: str) -> Path:
+        """Return the file of an address in the namespace; raises as `path` does."""
+        return self.path(self._whole(address))
+
     def write(self, address: str, source: IO[bytes]) -> None:
         """Write a new file at an address in the namespace."""
-        path = self.path(self._whole(address))
+        path = self.file(address)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
             shutil.copyfileobj(source, file)

@@ -62,7 +62,7 @@ class Incoming:
         self._digest = hashlib.md5(usedforsecurity=False)
         self.size = 0
 
-    def write(self, chunk: bytes | bytearray) -> None:
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append bytes."""
         self._digest.update(chunk)
         self._file.write(chunk)
@@ -73,11 +73,16 @@ class Incoming:
         """MD5 of the bytes so far, in hexadecimal."""
         return self._digest.hexdigest()
 
-    def keep(self) -> None:
-        """Finish the file; files with equal bytes become one."""
+    def keep(self, target: Path | None = None) -> None:
+        """Finish the file.
+
+        Args:
+            target: the path to move it to; by default that of its bytes, where files with equal bytes become one.
+        """
         self._file.close()
-        target = self._blobs.path(self.checksum, self.size)
-        target.parent.mkdir(exist_ok=True)
+        if target is None:
+            target = self._blobs.path(self.checksum, self.size)
+            target.parent.mkdir(exist_ok=True)
         self._path.replace(target)
 
     def discard(self) -> None:

@@ -15,6 +15,7 @@ from lakefs_ops.local.store import names
 from lakefs_ops.local.store.blobs import Blobs
 from lakefs_ops.local.store.commits import Commit, Commits, new_commit
 from lakefs_ops.local.store.database import Database
+from lakefs_ops.local.store.multipart import Multipart
 from lakefs_ops.local.store.refs import Refs
 from lakefs_ops.local.store.trees import ROOT, Trees
 
@@ -61,6 +62,7 @@ class Lake:
         self.trees = Trees(self.database)
         self.commits = Commits(self.database)
         self.refs = Refs(self.database, self.commits)
+        self.multipart = Multipart(self, directory / "multipart")
 
     def close(self) -> None:
         """Close the database and release the directory."""

@@ -1,0 +1,200 @@
+"""Multipart uploads: parts that wait for their completion, in files that nothing else refers to."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from lakefs_ops.local.store.blobs import Incoming
+    from lakefs_ops.local.store.lake import Lake
+
+UPLOAD = "multipart"
+PART = "multipart part/"
+"""Kinds of the documents of uploads and, with the ID of an upload, of its parts."""
+
+MAX_PART = 10_000
+"""Largest number of a part."""
+
+COPIED = 1 << 20
+"""Number of bytes that are copied at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload that is not completed.
+
+    Attributes:
+        id: its ID.
+        repository: the number of its repository.
+        branch: the branch that it was started on.
+        path: the path of its object.
+        metadata: the user metadata of its object.
+        content_type: the media type of its object, empty without one.
+        created: when it was started, in Unix seconds.
+    """
+
+    id: str
+    repository: int
+    branch: str
+    path: str
+    metadata: dict[str, str]
+    content_type: str
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an upload.
+
+    Attributes:
+        number: its number, from 1.
+        checksum: the MD5 of its bytes, in hexadecimal.
+        size: their number.
+        mtime: when it was written, in Unix seconds.
+        file: the name of its file.
+    """
+
+    number: int
+    checksum: str
+    size: int
+    mtime: int
+    file: str
+
+
+class Joined:
+    """The file of joined parts, deleted at the end of a ``with`` block that raises or does not keep it.
+
+    Attributes:
+        checksum: the digest of an object in parts: the MD5 of the MD5 sums of its parts, in hexadecimal.
+    """
+
+    def __init__(self, path: Path, checksum: str) -> None:
+        self._path = path
+        self._kept = False
+        self.checksum = checksum
+
+    def keep(self, target: Path) -> None:
+        """Move the file to its place."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._path.replace(target)
+        self._path, self._kept = target, True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None or not self._kept:
+            self._path.unlink(missing_ok=True)
+
+
+class Multipart:
+    """The multipart uploads of all repositories; they survive a restart.
+
+    Args:
+        lake: the state.
+        directory: the directory of the parts; created if missing, cleared of files without an upload.
+    """
+
+    def __init__(self, lake: Lake, directory: Path) -> None:
+        self._lake = lake
+        self._directory = directory
+        directory.mkdir(exist_ok=True)
+        known = {part.file for part in self._all_parts()}
+        for file in directory.iterdir():
+            if file.name not in known:
+                file.unlink()
+
+    def _all_parts(self) -> Iterator[Part]:
+        rows = self._lake.database.rows(
+            "SELECT repository, kind FROM documents WHERE kind >= ? AND kind < ? GROUP BY repository, kind",
+            PART, PART + "\U0010ffff",
+        )  # fmt: skip
+        for repository, kind in rows:
+            for _, value in self._lake.documents(repository, kind):
+                yield Part(**value)
+
+    def create(self, repository: int, branch: str, path: str, *, metadata: dict[str, str], content_type: str) -> Upload:
+        """Start an upload."""
+        upload = Upload(secrets.token_hex(16), repository, branch, path, metadata, content_type, int(time.time()))
+        self._lake.put_document(repository, UPLOAD, asdict(upload), upload.id)
+        return upload
+
+    def find(self, repository: int, id: str) -> Upload | None:
+        """Return an upload, or None."""
+        found: dict[str, Any] | None = self._lake.document(repository, UPLOAD, id) if id else None
+        return None if found is None else Upload(**found)
+
+    def uploads(self, repository: int) -> list[Upload]:
+        """Return the uploads of a repository, ordered by path and start."""
+        found = [Upload(**value) for _, value in self._lake.documents(repository, UPLOAD)]
+        return sorted(found, key=lambda upload: (upload.path, upload.created, upload.id))
+
+    def parts(self, upload: Upload) -> list[Part]:
+        """Return the parts of an upload, ordered by number."""
+        return [Part(**value) for _, value in self._lake.documents(upload.repository, PART + upload.id)]
+
+    def put(self, upload: Upload, number: int, incoming: Incoming) -> Part | None:
+        """Store a part in place of the one with its number, if there is one.
+
+        Returns:
+            The part; None if the upload is not there any more.
+        """
+        part = Part(number, incoming.checksum, incoming.size, int(time.time()), secrets.token_hex(16))
+        incoming.keep(self._directory / part.file)
+        with self._lake.database.writing():
+            kind, id = PART + upload.id, f"{number:05d}"
+            known = self.find(upload.repository, upload.id) is not None
+            before = self._lake.document(upload.repository, kind, id)
+            if known:
+                self._lake.put_document(upload.repository, kind, asdict(part), id)
+        self._delete([before["file"]] if known and before else [] if known else [part.file])
+        return part if known else None
+
+    def join(self, parts: Iterable[Part]) -> Joined:
+        """Write parts into a new file, one after the other.
+
+        Raises:
+            FileNotFoundError: a part is gone, because the upload ended in the meantime.
+        """
+        digest = hashlib.md5(usedforsecurity=False)
+        path = self._directory / secrets.token_hex(16)
+        try:
+            with path.open("xb", buffering=0) as file:
+                buffer = memoryview(bytearray(COPIED))
+                for part in parts:
+                    digest.update(bytes.fromhex(part.checksum))
+                    with (self._directory / part.file).open("rb", buffering=0) as source:
+                        while length := source.readinto(buffer):
+                            file.write(buffer[:length])
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Joined(path, digest.hexdigest())
+
+    def forget(self, upload: Upload) -> list[Part] | None:
+        """Remove the records of an upload and its parts, inside a transaction.
+
+        Returns:
+            The parts, whose files `discard` deletes after the transaction; None if the upload is not there any more.
+        """
+        with self._lake.database.writing():
+            parts = self.parts(upload)
+            if not self._lake.drop_document(upload.repository, UPLOAD, upload.id):
+                return None
+            for part in parts:
+                self._lake.drop_document(upload.repository, PART + upload.id, f"{part.number:05d}")
+            return parts
+
+    def discard(self, parts: Iterable[Part]) -> None:
+        """Delete the files of parts."""
+        self._delete([part.file for part in parts])
+
+    def _delete(self, files: Iterable[str]) -> None:
+        for file in files:
+            (self._directory / file).unlink(missing_ok=True)
