@@ -22,6 +22,8 @@ from lakefs_ops.local.actions.runner import Runner
 from lakefs_ops.local.decoding import decode
 from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
 from lakefs_ops.local.faults import Broken, Faults, administer, break_off, strike
+from lakefs_ops.local.gateway.presigned import PATH as PRESIGNED
+from lakefs_ops.local.gateway.presigned import Presigner
 from lakefs_ops.local.gateway.routing import claims
 from lakefs_ops.local.gateway.service import Gateway
 from lakefs_ops.local.handlers import CHECK_USER_LATER, HANDLERS, HOOKED, INLINE
@@ -108,6 +110,7 @@ class Application:
         self.usage: Counter[tuple[int, int]] = Counter()
         self.actions = Runner(lake, self.answer_hook)
         self.gateway = Gateway(self)
+        self.presigner = Presigner(self)
 
     def close(self) -> None:
         """Wait for running work, and end the threads."""
@@ -164,6 +167,8 @@ class Application:
             return Answer(405), False
         if not path.startswith("/") or not is_quoted(path):
             return Answer(400, b"400 Bad Request", {"Content-Type": "text/plain; charset=utf-8"}), False
+        if self.presign and path.startswith(PRESIGNED):
+            return await self.presigner.answer(scope["method"], path, headers, receive), False
         if path == FAULTS and self.faults_endpoint:
             return await self._faults(scope, receive), True
         if serves_page(path):

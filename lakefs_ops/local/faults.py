@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from lakefs_ops.local.errors import Invalid
-from lakefs_ops.local.gateway.routing import OPERATIONS
+from lakefs_ops.local.gateway.routing import OPERATIONS, PRESIGNED
 from lakefs_ops.local.http import Answer, as_json
 from lakefs_ops.local.specification import specification
 
@@ -37,7 +37,7 @@ class Fault:
 
     Args:
         operation: name of the operation in the lakeFS specification, or of the S3 operation with the prefix ``s3:``,
-            such as ``s3:PutObject``; ``*`` for all.
+            such as ``s3:PutObject``, or ``presigned:read``, ``presigned:write`` or ``presigned:part``; ``*`` for all.
         when: ``before`` or ``after`` the call takes effect.
         action: ``status`` answers with an error, ``reset`` resets the connection without an answer, ``truncate``
             closes it after half of the answer's body, ``reset-in-body`` resets it there, ``delay`` waits and continues.
@@ -90,6 +90,8 @@ def _names(operation: str) -> frozenset[str] | None:
     """Return the path parameters of an operation; None if there is no such operation."""
     if operation in OPERATIONS:
         return OPERATIONS[operation]
+    if operation in PRESIGNED:
+        return frozenset({"repository"})
     known = [found for found in specification()[0] if operation in (found.name, ANY)]
     names = (part[1:-1] for found in known for part in found.segments if part.startswith("{"))
     return frozenset(names) if known else None

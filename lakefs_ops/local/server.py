@@ -68,7 +68,7 @@ class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
     def send_400_response(self, msg: str) -> None:
         self._in_head = False
         if _SIGNED_METHOD.match(self._received):
-            self._refuse(b"404 Not Found")
+            self._refuse(b"404 Not Found\r\ncontent-type: application/xml")
         else:
             super().send_400_response(msg)
 

@@ -54,11 +54,14 @@ SHAPES = {
     "address": r".+",
     "cookie": r".*?",
     "duration": r"[0-9.]+[a-zµ]+",
+    "upload-id": r"[0-9a-zA-Z._-]+",
+    "request-id": r"[\w-]{8,}",
+    "host-id": r"[0-9A-Za-z/+=]{8,}",
 }
-_GIVEN = ("repo", "key", "secret", "hook", "external", "each", "time")
-_NUMBERED = "commit|metarange|run|uuid|xid|task|jwt|installation|accesskey|secretkey|root|blob|sig"
-_UNNUMBERED = "timestamp|date|address|cookie|duration"
-PLACEHOLDER = re.compile(rf"<(?:{'|'.join(_GIVEN)}|{_UNNUMBERED}|(?:{_NUMBERED}):\d+(?:/\d+)?)>")
+_GIVEN = ("repo", "key", "secret", "hook", "external", "each", "time", "host", "domain", "storage")
+_NUMBERED = "commit|metarange|run|uuid|xid|task|jwt|installation|accesskey|secretkey|root|blob|sig|upload-id"
+_UNNUMBERED = "timestamp|date|address|cookie|duration|request-id|host-id"
+PLACEHOLDER = re.compile(rf"<(?:{'|'.join(_GIVEN)}|repo:\d|{_UNNUMBERED}|(?:{_NUMBERED}):\d+(?:/\d+)?)>")
 
 
 class Difference(AssertionError):

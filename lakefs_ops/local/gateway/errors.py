@@ -51,6 +51,7 @@ CREDENTIAL_MALFORMED = Code(
     '"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
 )
 CREDENTIAL_MISSING = Code("InvalidRequest", 400, "Missing Credential field for this request.")
+ENTITY_TOO_SMALL = Code("EntityTooSmall", 400, "Your proposed upload is smaller than the minimum allowed object size.")
 EXPIRED = Code("AccessDenied", 403, "Request has expired")
 EXPIRES_MALFORMED = Code("AuthorizationQueryParametersError", 400, "X-Amz-Expires should be a number")
 EXPIRES_NEGATIVE = Code("AuthorizationQueryParametersError", 400, "X-Amz-Expires must be non-negative")

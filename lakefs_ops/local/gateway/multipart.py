@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from itertools import pairwise
 
 from lakefs_ops.local.errors import Refusal
 from lakefs_ops.local.gateway import errors, metadata
@@ -17,10 +16,10 @@ from lakefs_ops.local.gateway.errors import S3Error
 from lakefs_ops.local.gateway.objects import byte_range, check_branch, check_condition, copied_entry, copy_source, stage
 from lakefs_ops.local.gateway.xml import Malformed, Node, parse
 from lakefs_ops.local.handlers.listing import DEFAULT_TYPE
-from lakefs_ops.local.handlers.objects import etag, new_address
+from lakefs_ops.local.handlers.objects import new_address
 from lakefs_ops.local.http import Answer
 from lakefs_ops.local.store.blobs import pieces
-from lakefs_ops.local.store.multipart import MAX_PART, Part, Upload
+from lakefs_ops.local.store.multipart import MAX_PART, MIN_PART, Part, Unordered, Upload
 from lakefs_ops.local.store.trees import Entry
 
 MAX_INT32 = (1 << 31) - 1
@@ -192,33 +191,31 @@ def complete(call: Call) -> Answer:
     upload, multipart = _upload(call), call.lake.multipart
     check_branch(call)
     call.branches.check_writable(call.at.ref)
-    parts = _listed(call, multipart.parts(upload))
-    try:
-        joined = multipart.join(parts)
-    except FileNotFoundError:
-        raise S3Error(errors.NO_SUCH_UPLOAD) from None  # another completion, or an abort, came first
+    parts = _listed(call, upload)
     address = f"{new_address(call.repository)},"  # a separate file: the checksum is not that of its bytes
-    size, moment = sum(part.size for part in parts), int(time.time())
-    entry = Entry(address, joined.checksum, size, moment, upload.metadata, upload.content_type)
-    with joined, call.lake.database.writing():
-        done = multipart.forget(upload)
-        if done is None:
-            raise S3Error(errors.NO_SUCH_UPLOAD)
-        joined.keep(call.addresses().file(address))
-        stage(call, entry, only_new=call.headers.get("if-none-match") == "*")
-    multipart.discard(done)
+    only_new, checksums = call.headers.get("if-none-match") == "*", []
+
+    def staged(checksum: str, size: int) -> None:
+        entry = Entry(address, checksum, size, int(time.time()), upload.metadata, upload.content_type)
+        stage(call, entry, only_new=only_new)
+        checksums.append(checksum)
+
+    try:
+        multipart.complete(upload, parts, call.addresses().file(address), staged)
+    except FileNotFoundError:  # another completion, or an abort, came first
+        raise S3Error(errors.NO_SUCH_UPLOAD) from None
     return as_xml(
         (
             "CompleteMultipartUploadResult",
             [
                 ("Location", _location(call)), ("Bucket", call.repository.id),
-                ("Key", f"{call.at.ref}/{call.at.path}"), ("ETag", f'{etag(entry)[:-1]}-{len(parts)}"'),
+                ("Key", f"{call.at.ref}/{call.at.path}"), ("ETag", f'"{checksums[0]}-{len(parts)}"'),
             ],
         )
     )  # fmt: skip
 
 
-def _listed(call: Call, known: list[Part]) -> list[Part]:
+def _listed(call: Call, upload: Upload) -> list[Part]:
     """Return the parts that the body of a completion lists.
 
     Raises:
@@ -226,20 +223,19 @@ def _listed(call: Call, known: list[Part]) -> list[Part]:
     """
     assert call.text is not None
     try:
-        listed = [(int(part.find("PartNumber")), part.find("ETag")) for part in parse(call.text).all("Part")]
+        wanted = [(int(part.find("PartNumber")), part.find("ETag")) for part in parse(call.text).all("Part")]
     except (Malformed, ValueError):
         raise S3Error(errors.MALFORMED_XML) from None
-    if not listed:
+    if not wanted:
         raise S3Error(errors.MALFORMED_XML)
-    if any(after[0] <= before[0] for before, after in pairwise(listed)):
-        raise S3Error(errors.INVALID_PART_ORDER)
-    by_number = {part.number: part for part in known}
-    found = [by_number.get(number) for number, _ in listed]
-    parts = [part for part in found if part is not None]
-    if len(parts) < len(found) or any(
-        part.checksum != given.strip().strip('"') for part, (_, given) in zip(parts, listed, strict=True)
-    ):
-        raise S3Error(errors.INVALID_PART)
+    try:
+        parts = call.lake.multipart.listed(upload, wanted)
+    except Unordered:
+        raise S3Error(errors.INVALID_PART_ORDER) from None
+    except LookupError:
+        raise S3Error(errors.INVALID_PART) from None
+    if call.server.presign and any(part.size < MIN_PART for part in parts[:-1]):
+        raise S3Error(errors.ENTITY_TOO_SMALL)
     return parts
 
 

@@ -16,6 +16,7 @@ from lakefs_ops.local.handlers.listing import DEFAULT_TYPE
 from lakefs_ops.local.handlers.objects import READ_WHOLE, copy_entry, entry_at, etag, http_date, new_address
 from lakefs_ops.local.http import FRAMED, SNIFFED, Answer
 from lakefs_ops.local.store import names
+from lakefs_ops.local.store.addresses import Addresses
 from lakefs_ops.local.store.blobs import pieces
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import MAX_INT64
@@ -25,6 +26,9 @@ from lakefs_ops.local.store.trees import Entry
 
 MAX_DELETED = 1000
 """Largest number of objects in one deletion."""
+
+REDIRECTED = "s3RedirectionSupport"
+"""What a client has in its User-Agent that reads from the store itself (lakeFS 1.84, recorded)."""
 
 _RANGE = re.compile(r"bytes=\s*([+-]?\d*)\s*-\s*([+-]?\d*)\s*", re.ASCII)
 _TRUE = frozenset({"1", "t", "T", "true", "True", "TRUE"})
@@ -37,11 +41,22 @@ _FALSE = frozenset({"", "0", "f", "F", "false", "False", "FALSE"})
 def get(call: Call) -> Answer:
     """Answer GetObject."""
     entry = _entry(call)
-    part = byte_range(call.headers.get("range"), entry.size)
+    if call.server.presign and REDIRECTED in call.headers.get("user-agent", ""):
+        return Answer(307, b"", {"Location": call.server.presigner.read(call.headers, call.repository, entry)[0]})
+    return read_entry(call.addresses(), entry, call.headers.get("range"))
+
+
+def read_entry(addresses: Addresses, entry: Entry, wanted: str | None) -> Answer:
+    """Return the bytes of an object, or a range of them.
+
+    Raises:
+        S3Error: the range is after the end of the object, or the bytes are gone.
+    """
+    part = byte_range(wanted, entry.size)
     if part is not None and part[1] < part[0]:
         raise S3Error(errors.INVALID_RANGE)
     try:
-        file = call.addresses().open(entry)
+        file = addresses.open(entry)
     except (OSError, Refusal):
         raise S3Error(errors.NO_SUCH_VERSION) from None
     headers = _headers(entry, part) | SNIFFED | FRAMED

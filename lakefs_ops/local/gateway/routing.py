@@ -29,6 +29,9 @@ OPERATIONS: Mapping[str, frozenset[str]] = {
 }  # fmt: skip
 """The supported operations, by their S3 names, each with the names of its place."""
 
+PRESIGNED = ("presigned:part", "presigned:read", "presigned:write")
+"""The operations of presigned addresses."""
+
 UNSUPPORTED = "unsupported"
 """A subresource or operation that lakeFS answers with 405."""
 

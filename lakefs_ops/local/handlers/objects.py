@@ -265,13 +265,24 @@ def entry_at(branches: Branches, ref: str, path: str) -> Entry:
     return entry
 
 
+def _presigned(request: Request, repository: Repository, entry: Entry) -> dict[str, Any]:
+    """Return the fields of an object that have its presigned address.
+
+    Raises:
+        Invalid: the server offers none.
+    """
+    if not request.server.presign:
+        raise Invalid(NO_PRESIGN)
+    url, expires = request.server.presigner.read(request.headers, repository, entry)
+    return {"physical_address": url, "physical_address_expiry": expires}
+
+
 def stat(request: Request) -> Answer:
     """Answer ``statObject``."""
     path = request.values["path"]
     branches, entry = _found(request, request.path["ref"], path)
-    if request.get("presign"):
-        raise Invalid(NO_PRESIGN)
-    value = listing.stats(path, _public(request, branches.repository, entry))
+    presigned = _presigned(request, branches.repository, entry) if request.get("presign") else {}
+    value = listing.stats(path, _public(request, branches.repository, entry)) | presigned
     if not request.get("user_metadata", True):
         value["metadata"] = {}
     return as_json(value)
@@ -296,13 +307,12 @@ def list_objects(request: Request) -> Answer:
             return {
                 "path": path, "path_type": "common_prefix", "checksum": "", "mtime": 0, "physical_address": "",
             }  # fmt: skip
-        if presigned:
-            raise Invalid(NO_PRESIGN)
+        shown = _presigned(request, repository, entry) if presigned else {}
         try:
             address = addresses.public(entry.address)
         except Refusal as refused:
             raise Refusal(refused.message) from None
-        return listing.stats(path, entry, address=address, metadata=with_metadata and bool(entry.metadata))
+        return listing.stats(path, entry, address=address, metadata=with_metadata and bool(entry.metadata)) | shown
 
     found = listing.grouped(
         lambda start: branches.entries(at, start),
@@ -331,7 +341,7 @@ def get(request: Request) -> Answer:
     if request.get("If-None-Match") == tag:
         return Answer(304)
     if request.get("presign"):
-        raise Invalid(NO_PRESIGN)
+        return Answer(302, b"", {"Location": _presigned(request, branches.repository, entry)["physical_address"]})
     kind = entry.content_type or listing.DEFAULT_TYPE
     common = {
         "ETag": tag,

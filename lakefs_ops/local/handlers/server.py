@@ -48,11 +48,11 @@ def _storage(request: Request) -> dict[str, object]:
         "blockstore_namespace_example": "local://example-bucket/",
         "blockstore_namespace_ValidityRegex": "^local://",
         "default_namespace_prefix": "local://",
-        "pre_sign_support": False,
+        "pre_sign_support": request.server.presign,
         "pre_sign_support_ui": False,
         "import_support": bool(request.server.allow_import),
         "import_validity_regex": "^local://",
-        "pre_sign_multipart_upload": False,
+        "pre_sign_multipart_upload": request.server.presign,
     }
 
 

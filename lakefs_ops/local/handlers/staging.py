@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import time
 from typing import Any
 
-from lakefs_ops.local.errors import DataGone, Invalid, Refusal, Unimplemented, Unmet, as_server_error, prefixed
+from lakefs_ops.local.errors import DataGone, Invalid, Missing, Refusal, Unimplemented, Unmet, as_server_error, prefixed
 from lakefs_ops.local.handlers import listing
 from lakefs_ops.local.handlers.objects import NO_PRESIGN, check_write, entry_at
-from lakefs_ops.local.http import Answer, Request, as_json
+from lakefs_ops.local.http import Answer, Request, as_json, nothing
+from lakefs_ops.local.store import names
 from lakefs_ops.local.store.addresses import DATA, SCHEME, is_below
 from lakefs_ops.local.store.blobs import pieces
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import MAX_INT64
 from lakefs_ops.local.store.lake import Repository, new_id
+from lakefs_ops.local.store.multipart import MAX_PART, MIN_PART, Unordered, Upload
 from lakefs_ops.local.store.refs import Resolved
 from lakefs_ops.local.store.trees import Entry
 
@@ -52,15 +53,30 @@ def _repository(request: Request) -> Repository:
 def get_address(request: Request) -> Answer:
     """Answer ``getPhysicalAddress``; lakeFS checks neither the branch nor the path."""
     repository = _repository(request)
-    if request.get("presign"):
+    if request.get("presign") and not request.server.presign:
         raise Refusal(NO_PRESIGN)
     addresses = request.addresses(repository)
     with as_server_error():
         addresses.check_namespace()
+    signed = _new_signed(request)
+    if not request.server.presign:
+        return as_json({"physical_address": addresses.root + signed, "presigned_url": None})
+    address = _below(repository, signed)
+    if not request.get("presign"):
+        return as_json({"physical_address": address, "presigned_url": None})
+    url, expires = request.server.presigner.write(request.headers, repository, address)
+    return as_json({"physical_address": address, "presigned_url": url, "presigned_url_expiry": expires})
+
+
+def _new_signed(request: Request) -> str:
+    """Return a new signed address, relative to the storage namespace."""
     relative = f"{DATA}{new_id()}/{new_id()}"
     signature = request.server.identity.sign(_signed_text(request, relative))
-    text = base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
-    return as_json({"physical_address": f"{addresses.root}{relative},{text}", "presigned_url": None})
+    return f"{relative},{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def _below(repository: Repository, relative: str) -> str:
+    return f"{repository.storage_namespace.rstrip('/')}/{relative}"
 
 
 def _check_signed(request: Request, repository: Repository, address: str) -> None:
@@ -133,23 +149,104 @@ def stage(request: Request) -> Answer:
     return as_json(listing.stats(request.values["path"], entry, address=public, metadata=False), 201)
 
 
-# presigned multipart uploads, which this store does not support -----------------------------------------
+# presigned multipart uploads ----------------------------------------------------------------------------
 
 
-def multipart(request: Request) -> Answer:
-    """Refuse to create, complete or abort a presigned multipart upload."""
-    request.repository  # noqa: B018 - refuses first if it does not exist
-    raise Unimplemented(NO_MULTIPART)
+def _supported(request: Request) -> Repository:
+    """Return the repository.
+
+    Raises:
+        Unimplemented: the server offers no presigned addresses.
+    """
+    repository = request.repository
+    if not request.server.presign:
+        raise Unimplemented(NO_MULTIPART)
+    return repository
+
+
+def multipart_create(request: Request) -> Answer:
+    """Answer ``createPresignMultipartUpload``."""
+    repository, branch, path = _supported(request), request.path["branch"], request.values["path"]
+    names.check_branch(branch)
+    Branches(request.lake, repository).get(branch, f"branch '{branch}' not found")
+    if not path:
+        raise Invalid("path is required")
+    count = request.get("parts", 0)
+    if not 0 <= count <= MAX_PART:
+        raise Invalid(f"parts can be between 0 and {MAX_PART}")
+    address = _below(repository, _new_signed(request))
+    upload = request.lake.multipart.create(repository.uid, branch, path, metadata={}, content_type="")
+    value = {"physical_address": address, "upload_id": upload.id}
+    if count:
+        part = request.server.presigner.part
+        urls = [part(request.headers, repository, upload.id, number) for number in range(1, count + 1)]
+        return as_json({**value, "presigned_urls": urls}, 201)
+    return as_json(value, 201)
+
+
+def _upload(request: Request, repository: Repository) -> Upload:
+    """Return the upload of the path.
+
+    Raises:
+        Missing: it does not exist, or is that of another object.
+    """
+    found = request.lake.multipart.find(repository.uid, request.path["uploadId"])
+    if found is None or (found.branch, found.path) != (request.path["branch"], request.values["path"]):
+        raise Missing("upload not found")
+    return found
+
+
+def multipart_complete(request: Request) -> Answer:
+    """Answer ``completePresignMultipartUpload``."""
+    repository, fields, path = _supported(request), request.fields, request.values["path"]
+    if not fields["parts"]:
+        raise Invalid("parts are required")
+    _check_part(request, repository)
+    upload, multipart = _upload(request, repository), request.lake.multipart
+    try:
+        parts = multipart.listed(upload, [(part["part_number"], part["etag"]) for part in fields["parts"]])
+    except (Unordered, LookupError):
+        raise Invalid("the list of parts does not match the parts that were uploaded") from None
+    if any(part.size < MIN_PART for part in parts[:-1]):
+        raise Invalid(f"all parts but the last must have at least {MIN_PART} bytes")
+    check_write(request, path, force=False)
+    staged: list[Entry] = []
+
+    def stage_joined(checksum: str, size: int) -> None:
+        kind = fields.get("content_type") or listing.DEFAULT_TYPE
+        metadata, moment = dict(fields.get("user_metadata") or {}), int(time.time())
+        staged.append(Entry(fields["physical_address"], f"{checksum}-{len(parts)}", size, moment, metadata, kind))
+        _stage(request, repository, staged[0])
+
+    try:
+        target = request.addresses(repository).file(fields["physical_address"])
+        multipart.complete(upload, parts, target, stage_joined)
+    except FileNotFoundError:
+        raise Missing("upload not found") from None
+    return as_json(listing.stats(path, staged[0]))
+
+
+def multipart_abort(request: Request) -> Answer:
+    """Answer ``abortPresignMultipartUpload``."""
+    repository = _supported(request)
+    _check_part(request, repository)
+    parts = request.lake.multipart.forget(_upload(request, repository))
+    request.lake.multipart.discard(parts or [])
+    return nothing()
 
 
 def multipart_part(request: Request) -> Answer:
-    """Refuse ``uploadPart`` after checking the address."""
-    _check_part(request, request.repository)
-    raise Invalid("operation not supported")
+    """Answer ``uploadPart``; without presigned addresses it is refused after checking the physical address."""
+    repository = request.repository
+    _check_part(request, repository)
+    if not request.server.presign:
+        raise Invalid("operation not supported")
+    upload, number = _upload(request, repository), request.values["partNumber"]
+    return as_json({"presigned_url": request.server.presigner.part(request.headers, repository, upload.id, number)})
 
 
 def multipart_copy(request: Request) -> Answer:
-    """Answer ``uploadPartCopy``, which lakeFS's local store accepts; no part is kept, as no upload completes."""
+    """Answer ``uploadPartCopy``; without presigned addresses no part is kept, as no upload completes."""
     repository, source = request.repository, request.fields["copy_source"]
     origin = request.lake.repository(source["repository"])
     _check_part(request, repository)
@@ -164,10 +261,16 @@ def multipart_copy(request: Request) -> Answer:
         file = request.addresses(origin).open(entry)
     except OSError:
         raise DataGone("No data") from None
-    digest = hashlib.md5(usedforsecurity=False)
-    for piece in pieces(file, start, MAX_INT64 if end is None else end - start + 1):
-        digest.update(piece)
-    return Answer(204, headers={"ETag": digest.hexdigest()})
+    incoming = request.lake.blobs.write()
+    try:
+        for piece in pieces(file, start, MAX_INT64 if end is None else end - start + 1):
+            incoming.write(piece)
+        if request.server.presign:
+            upload, number = _upload(request, repository), request.values["partNumber"]
+            request.lake.multipart.put(upload, number, incoming)
+        return Answer(204, headers={"ETag": incoming.checksum})
+    finally:
+        incoming.discard()
 
 
 def _check_part(request: Request, repository: Repository) -> None:
@@ -191,9 +294,9 @@ HANDLERS = {
     "getPhysicalAddress": get_address,
     "linkPhysicalAddress": link,
     "stageObject": stage,
-    "createPresignMultipartUpload": multipart,
-    "completePresignMultipartUpload": multipart,
-    "abortPresignMultipartUpload": multipart,
+    "createPresignMultipartUpload": multipart_create,
+    "completePresignMultipartUpload": multipart_complete,
+    "abortPresignMultipartUpload": multipart_abort,
     "uploadPart": multipart_part,
     "uploadPartCopy": multipart_copy,
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +21,9 @@ PART = "multipart part/"
 
 MAX_PART = 10_000
 """Largest number of a part."""
+
+MIN_PART = 5 << 20
+"""Smallest part but the last on an object store, in bytes."""
 
 COPIED = 1 << 20
 """Number of bytes that are copied at a time."""
@@ -67,7 +71,11 @@ class Part:
     file: str
 
 
-class Joined:
+class Unordered(ValueError):
+    """A list of parts whose numbers do not ascend."""
+
+
+class _Joined:
     """The file of joined parts, deleted at the end of a ``with`` block that raises or does not keep it.
 
     Attributes:
@@ -156,7 +164,43 @@ class Multipart:
         self._delete([before["file"]] if known and before else [] if known else [part.file])
         return part if known else None
 
-    def join(self, parts: Iterable[Part]) -> Joined:
+    def listed(self, upload: Upload, wanted: Sequence[tuple[int, str]]) -> list[Part]:
+        """Return the parts of a list of numbers and ETags.
+
+        Raises:
+            Unordered: the numbers do not ascend.
+            LookupError: a part does not exist, or has another ETag.
+        """
+        if any(after[0] <= before[0] for before, after in pairwise(wanted)):
+            raise Unordered
+        known = {part.number: part for part in self.parts(upload)}
+        parts = [known[number] for number, _ in wanted]
+        for part, (number, tag) in zip(parts, wanted, strict=True):
+            if part.checksum != tag.strip(' "'):
+                raise LookupError(number)
+        return parts
+
+    def complete(self, upload: Upload, parts: Sequence[Part], target: Path, stage: Callable[[str, int], None]) -> None:
+        """Join the parts of an upload into an object, and end the upload. If that fails, the upload remains.
+
+        Args:
+            upload: the upload.
+            parts: its parts, in order.
+            target: the file of the object.
+            stage: stages the object, given its checksum and its size; called inside the transaction.
+
+        Raises:
+            FileNotFoundError: the upload ended in the meantime.
+        """
+        with self._join(parts) as joined, self._lake.database.writing():
+            done = self.forget(upload)
+            if done is None:
+                raise FileNotFoundError(upload.id)
+            joined.keep(target)
+            stage(joined.checksum, sum(part.size for part in parts))
+        self.discard(done)
+
+    def _join(self, parts: Iterable[Part]) -> _Joined:
         """Write parts into a new file, one after the other.
 
         Raises:
@@ -175,7 +219,7 @@ class Multipart:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        return Joined(path, digest.hexdigest())
+        return _Joined(path, digest.hexdigest())
 
     def forget(self, upload: Upload) -> list[Part] | None:
         """Remove the records of an upload and its parts, inside a transaction.
