@@ -24,7 +24,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,8 @@ def _require_env(name: str) -> str:
 @pytest.fixture(scope="session")
 def lakefs_repository_factory(lakefs: LakeFS) -> Iterator[Callable[[], str]]:
     """A function that creates a repository and returns its ID."""
+    from lakefs_ops.errors import RepositoryNotFound
+
     numbers, session = itertools.count(1), uuid.uuid4().hex[:8]
     base = os.environ.get("LAKEFS_OPS_STORAGE_NAMESPACE") if lakefs.server is None else "local://"
     created: list[str] = []
@@ -113,7 +115,8 @@ def lakefs_repository_factory(lakefs: LakeFS) -> Iterator[Callable[[], str]]:
     yield create
     if lakefs.server is None:
         for name in created:
-            lakefs.client.repositories.delete(name, force=True)
+            with suppress(RepositoryNotFound):  # a test may have deleted it
+                lakefs.client.repositories.delete(name, force=True)
 
 
 @pytest.fixture

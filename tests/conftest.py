@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,9 @@ def lakefs(pytestconfig: pytest.Config) -> Iterator[LakeFS]:
                 yield ProxiedLakeFS(server.endpoint, *keys, client, proxy=server)
             else:
                 yield LakeFS(server.endpoint, *keys, client, server)
+
+
+@pytest.fixture
+def settings_in_force(lakefs: LakeFS) -> Callable[[], None]:
+    """Wait until new settings of a repository are in force: a real lakeFS caches them for up to 6 seconds."""
+    return lambda: time.sleep(0 if lakefs.server else 6.5)

@@ -54,10 +54,10 @@ def ensure_repository(
                 )
             )
         except (errors.AlreadyExists, errors.StorageNamespaceInUse) as error:
-            try:
-                existing = client.repositories.get(name)
-            except errors.RepositoryNotFound:
-                # Of two callers at once, one gets this error before the other's repository exists (lakeFS 1.84).
+            existing = find_repository(client, name)
+            if existing is None:
+                # Of two callers at once, one gets this error before the other's repository exists, and for some
+                # seconds after a deletion everybody does (lakeFS 1.84).
                 attempts.sleep_or_raise(error)
                 continue
             same_branch = default_branch in (None, existing.default_branch)
@@ -69,6 +69,22 @@ def ensure_repository(
                 " choose another name, or use the existing repository",
                 **error.__dict__,
             ) from None
+
+
+def find_repository(client: LakeFSClient, name: str) -> Repository | None:
+    """Return a repository as the listing has it, or None.
+
+    lakeFS answers a request for a single repository from a cache, for some seconds even after its deletion. A user who
+    may not list repositories gets that answer.
+    """
+    try:
+        found = client.repositories.list(prefix=name, limit=1).first()
+    except errors.PermissionDenied:
+        try:
+            found = client.repositories.get(name)
+        except errors.RepositoryNotFound:
+            found = None
+    return found if found is not None and found.id == name else None
 
 
 def ensure_branch(

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import Attempts, OutcomeUnknown, run_once
+from lakefs_ops.flows.ensure import find_repository
 
 if TYPE_CHECKING:
+    from lakefs_ops.api.repositories import Repository
     from lakefs_ops.client import LakeFSClient
 
 
@@ -108,17 +110,22 @@ def delete_repository_if_exists(client: LakeFSClient, repository: str, *, force:
     Raises:
         OutcomeUnknown: after a lost response a repository with this name exists that was created later.
     """
-    first: int | None = None
+    lost: Repository | None = None
     attempts = Attempts(client)
     while True:
         try:
-            created = client.repositories.get(repository).creation_date
-            if first not in (None, created):
+            found = find_repository(client, repository)
+            if found is None:
+                return lost is not None
+            if lost is not None and found != lost:
                 raise _created_again(client, f"repository {repository!r}", "deleteRepository")
-            first = created
-            client.repositories.delete(repository, force=force)
+            try:
+                client.repositories.delete(repository, force=force)
+            except errors.TRANSIENT:
+                lost = found
+                raise
         except errors.RepositoryNotFound:
-            return first is not None
+            return lost is not None
         except OutcomeUnknown:
             raise
         except errors.TRANSIENT as error:

@@ -6,6 +6,7 @@ from lakefs_ops import errors
 from lakefs_ops.flows import ensure
 from lakefs_ops.flows.attempts import OutcomeUnknown
 from lakefs_ops.flows.step import Step
+from lakefs_ops.local.faults import Fault
 
 
 def test_a_branch_is_made_once(client, proxy, lakefs_repository):
@@ -157,6 +158,25 @@ def test_a_repository_is_compared_without_a_slash_at_the_end_and_with_its_branch
     assert ensure.ensure_repository(client, lakefs_repository, default_branch="main", **wanted)
     with pytest.raises(errors.AlreadyExists, match=r"with the default branch 'main', not in .* with 'trunk'"):
         ensure.ensure_repository(client, lakefs_repository, default_branch="trunk", **wanted)
+
+
+def test_a_deleted_repository_that_the_server_still_has_in_its_cache_is_not_accepted(
+    client, lakefs, lakefs_repository, mocker
+):
+    stale = client.repositories.get(lakefs_repository)
+    client.repositories.delete(lakefs_repository)
+    if lakefs.server:  # which has no cache
+        message = "error creating repository: not unique"
+        lakefs.faults.add(Fault("createRepository", action="status", status=409, message=message, times=None))
+        mocker.patch.object(client.repositories, "get", return_value=stale)
+    with pytest.raises(errors.AlreadyExists):
+        ensure.ensure_repository(client, lakefs_repository, storage_namespace=stale.storage_namespace)
+
+
+def test_a_user_who_may_not_list_repositories_creates_one_once(client, lakefs, lakefs_repository):
+    namespace = client.repositories.get(lakefs_repository).storage_namespace
+    lakefs.faults.add(Fault("listRepositories", action="status", status=403, message="insufficient permissions"))
+    assert ensure.ensure_repository(client, lakefs_repository, storage_namespace=namespace).id == lakefs_repository
 
 
 def test_a_tag_is_found_although_its_ref_moved_after_a_lost_reply(client, lakefs, lakefs_repository, write, mocker):

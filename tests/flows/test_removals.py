@@ -1,5 +1,8 @@
 """Verbs that remove something, and settings, also when replies are lost."""
 
+import time
+from contextlib import suppress
+
 import pytest
 
 from lakefs_ops import LakeFSClient, errors
@@ -71,6 +74,35 @@ def test_a_repository_is_deleted_once(client: LakeFSClient, proxy, lakefs_reposi
     assert not delete_repository_if_exists(client, lakefs_repository)
 
 
+def test_a_repository_that_was_created_again_is_kept(
+    client: LakeFSClient, proxy, lakefs_repository: str, mocker
+) -> None:
+    again = client.repositories.get(lakefs_repository).storage_namespace + "-again"
+
+    def create_again(_seconds: float) -> None:
+        mocker.stopall()
+        for _ in range(12):  # a real lakeFS has the deleted one in its cache for some seconds
+            with suppress(errors.AlreadyExists):
+                client.repositories.create(name=lakefs_repository, storage_namespace=again)
+                return
+            time.sleep(1)
+
+    proxy.lose("DELETE")
+    mocker.patch("time.sleep", side_effect=create_again)
+    with pytest.raises(OutcomeUnknown, match=r"was deleted and created again"):
+        delete_repository_if_exists(client, lakefs_repository)
+    (kept,) = client.repositories.list(prefix=lakefs_repository, limit=1)
+    assert kept.storage_namespace == again
+
+
+def test_a_repository_that_only_the_cache_of_the_server_still_has(
+    client: LakeFSClient, lakefs_repository: str, mocker
+) -> None:
+    mocker.patch.object(client.repositories, "get", return_value=client.repositories.get(lakefs_repository))
+    client.repositories.delete(lakefs_repository)
+    assert not delete_repository_if_exists(client, lakefs_repository)
+
+
 def test_settings_are_written_if_they_differ(client: LakeFSClient, proxy, lakefs_repository: str) -> None:
     proxy.lose("PUT")
     for _ in range(2):
@@ -89,7 +121,7 @@ def test_settings_are_written_if_they_differ(client: LakeFSClient, proxy, lakefs
 
 
 def test_any_number_of_objects_is_deleted(
-    client: LakeFSClient, lakefs_repository: str, monkeypatch: pytest.MonkeyPatch
+    client: LakeFSClient, lakefs_repository: str, monkeypatch: pytest.MonkeyPatch, settings_in_force
 ) -> None:
     monkeypatch.setattr(deletes_module, "MAX_DELETES", 2)
     for path in "abcde":
@@ -104,6 +136,7 @@ def test_any_number_of_objects_is_deleted(
         delete_objects(client, lakefs_repository, "no-such-branch", ["d"])
     client.commits.create(lakefs_repository, "main", message="one")
     ensure_branch_protection(client, lakefs_repository, ["main"])
+    settings_in_force()
     with pytest.raises(DeleteFailed, match=r"2 objects on branch 'main' .*; 0 were deleted, the rest was not tried"):
         delete_objects(client, lakefs_repository, "main", ["d", "e", "f"])
     assert [entry.path for entry in client.objects.list(lakefs_repository, "main")] == ["d", "e"]
