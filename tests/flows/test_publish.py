@@ -1,10 +1,11 @@
 """Write, audit, publish: as a context manager, in steps, after failures."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lakefs_ops import errors
+from lakefs_ops import LakeFSClient, Retries, errors
 from lakefs_ops.flows import ensure, publish
 from lakefs_ops.flows.step import Step
 
@@ -31,6 +32,69 @@ def test_what_passes_is_published_by_one_merge(lakefs, lakefs_repository):
     assert client.objects.get(lakefs_repository, "main", "a") == b"1"
     with pytest.raises(errors.BranchNotFound):
         client.branches.get(lakefs_repository, run.branch)
+
+
+@pytest.fixture
+def late_upload(client, proxy, lakefs, lakefs_repository):
+    """The upload of a first attempt that a proxy holds back, and the retry's upload of other content."""
+
+    def late_upload(branch, **condition):
+        proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches/{branch}/objects", "gateway")
+        with (
+            LakeFSClient(config=replace(client.config, retries=Retries(count=0))) as first,
+            pytest.raises(errors.ServerError),
+        ):
+            first.objects.upload(lakefs_repository, branch, "a", b"first attempt", **condition)
+        return lakefs.client.objects.upload(lakefs_repository, branch, "a", b"retry", **condition)
+
+    return late_upload
+
+
+def test_a_late_upload_of_an_earlier_attempt_does_not_pass_a_check_of_what_was_written(
+    client, proxy, lakefs, lakefs_repository, late_upload
+):
+    run = publish.WriteAuditPublish(client, lakefs_repository, key="daily/1", retried=True)
+    run.open()
+    written = late_upload(run.branch)
+    proxy.settle()
+    assert client.objects.get(lakefs_repository, run.branch, "a") == b"first attempt"
+
+    def same_content(run):
+        found = client.objects.stat(run.repository, run.ref, written.path)
+        if found.checksum != written.checksum:
+            yield f"{written.path} is not as this run wrote it"
+
+    with pytest.raises(publish.AuditFailed, match="a is not as this run wrote it"):
+        run.audit(same_content)
+    client.objects.upload(lakefs_repository, run.branch, "a", b"retry")
+    run.audit(same_content)
+    run.publish()
+    assert client.objects.get(lakefs_repository, "main", "a") == b"retry"
+
+
+def test_a_late_upload_of_an_earlier_attempt_is_not_published_after_the_audit(
+    client, proxy, lakefs, lakefs_repository, late_upload
+):
+    run = publish.WriteAuditPublish(client, lakefs_repository, key="daily/1", retried=True)
+    run.open()
+    late_upload(run.branch)
+    run.audit(no_problem)
+    proxy.settle()
+    with pytest.raises(publish.UnauditedChanges):
+        run.publish()
+    assert not list(client.objects.list(lakefs_repository, "main"))
+
+
+def test_a_late_upload_of_an_earlier_attempt_does_not_replace_an_object_that_had_to_be_new(
+    client, proxy, lakefs_repository, late_upload
+):
+    run = publish.WriteAuditPublish(client, lakefs_repository, key="daily/1", retried=True)
+    run.open()
+    late_upload(run.branch, if_none_match="*")
+    proxy.settle()
+    run.audit(no_problem)
+    run.publish()
+    assert client.objects.get(lakefs_repository, "main", "a") == b"retry"
 
 
 def test_what_fails_is_kept_and_says_where(lakefs, lakefs_repository):
