@@ -13,6 +13,8 @@ can inject faults to check that a pipeline survives them::
         lakefs.faults.add(Fault("commit", when="after", action="reset"))  # from lakefs_ops.local.faults
         ...
 
+With the ini option ``lakefs_presign = true``, the server offers presigned addresses, as lakeFS does on an object store.
+
 With ``LAKEFS_OPS_SERVER=URL``, ``LAKEFS_OPS_ACCESS_KEY_ID`` and ``LAKEFS_OPS_SECRET_ACCESS_KEY``, the same tests run
 against that server. Repositories are created below ``LAKEFS_OPS_STORAGE_NAMESPACE``, or else below the server's default
 namespace prefix, and deleted at the end. Tests that inject faults are skipped.
@@ -64,6 +66,13 @@ class LakeFS:
         return self.server.faults
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ini options."""
+    parser.addini(
+        "lakefs_presign", "whether the embedded lakeFS offers presigned addresses", type="bool", default=False
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Clear the faults of a test before its fixtures are torn down."""
@@ -83,7 +92,7 @@ def lakefs(pytestconfig: pytest.Config) -> Iterator[LakeFS]:
         if endpoint := os.environ.get("LAKEFS_OPS_SERVER"):
             key, secret = (_require_env(f"LAKEFS_OPS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
         else:
-            server = stack.enter_context(LocalLakeFS())
+            server = stack.enter_context(LocalLakeFS(presign=bool(pytestconfig.getini("lakefs_presign"))))
             endpoint, key, secret = server.endpoint, server.access_key_id, server.secret_access_key
             pytestconfig.stash[EMBEDDED] = server
         client = stack.enter_context(LakeFSClient(endpoint, access_key_id=key, secret_access_key=secret))

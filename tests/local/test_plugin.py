@@ -60,6 +60,15 @@ def test_the_same_suite_runs_on_another_lakefs(suite):
             assert not list(client.repositories.list())
 
 
+def test_the_ini_option_offers_presigned_addresses(suite, tmp_path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\nlakefs_presign = true\n")
+    (tmp_path / "test_suite.py").write_text(
+        "def test_presign(lakefs):\n    assert lakefs.client.server.storage().pre_sign_multipart_upload\n"
+    )
+    code, said = suite()
+    assert code == 0, said
+
+
 def test_another_lakefs_needs_keys(suite):
     code, said = suite(LAKEFS_OPS_SERVER="http://127.0.0.1:9", LAKEFS_OPS_ACCESS_KEY_ID="AKIA")
     assert code == 1
