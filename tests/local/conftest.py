@@ -63,3 +63,14 @@ def server():
     """A server in this process, shared by a module's tests."""
     with LocalLakeFS() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_client():
+    """The module s3_client.py of the contract tests, which signs requests without a library."""
+    name = "lakefs_contract_s3_client"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "contract" / "s3_client.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
