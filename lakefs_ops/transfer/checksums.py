@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 HASH_BUFFER_SIZE = 1 << 17
 """Bytes of a file read and hashed at once."""
-MIN_THREADED_BLOCK = 1 << 19
-"""Minimum size in bytes of a block that is hashed in a separate thread."""
+BLOCK_SIZE = 1 << 19
+"""Bytes that are transferred and hashed at once. An object of fewer bytes is hashed without a thread."""
+MAX_QUEUED_BLOCKS = 4
+"""Maximum number of blocks in the queue of a thread that hashes; the first is the one that it is hashing."""
 
 PART_SIZES = (PART_SIZE, *(n << 20 for n in (8, 5, 32, 64)))
 """Part sizes in bytes that S3 clients use, the default of this package first."""
@@ -39,41 +42,50 @@ class ChecksumMismatch(errors.LakeFSError):
 
 
 class Digest:
-    """An MD5 that is computed in a thread while the caller continues; `hashlib` releases the GIL.
+    """An MD5 that is computed in a thread while the caller transfers the next blocks; `hashlib` releases the GIL.
 
-    A block passed to `update` must not change until `wait` has returned.
+    Small objects need no thread. An error of the thread is raised by `update` or `hexdigest`. Must be closed.
+
+    Example:
+        >>> with contextlib.closing(Digest()) as digest:  # doctest: +SKIP
+        ...     while block := file.read(1 << 20):
+        ...         digest.update(block)
+        ...         connection.send(block)
+        ...     digest.hexdigest()
     """
 
     def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._thread: ThreadPoolExecutor | None = None
-        self._last: Future[None] | None = None
+        self._queued: deque[Future[None]] = deque()
 
-    def update(self, block: bytes | memoryview) -> None:
-        """Add a block."""
-        self.wait()
-        if len(block) < MIN_THREADED_BLOCK:
-            self._md5.update(block)
-            return
+    @property
+    def full(self) -> bool:
+        """Whether the next `update` has to wait."""
+        return len(self._queued) == MAX_QUEUED_BLOCKS and not self._queued[0].done()
+
+    def update(self, block: bytes) -> None:
+        """Add a block; wait while `MAX_QUEUED_BLOCKS` blocks are not hashed yet."""
         if self._thread is None:
+            if len(block) < BLOCK_SIZE:
+                self._md5.update(block)
+                return
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="lakefs-md5")
-        self._last = self._thread.submit(self._md5.update, block)
-
-    def wait(self) -> None:
-        """Wait until all blocks are hashed."""
-        if self._last is not None:
-            self._last.result()
-            self._last = None
+        if len(self._queued) == MAX_QUEUED_BLOCKS:
+            self._queued[0].result()
+            self._queued.popleft()
+        self._queued.append(self._thread.submit(self._md5.update, block))
 
     def hexdigest(self) -> str:
-        """Return the MD5 of all blocks."""
-        self.wait()
+        """Return the MD5 of all blocks, after waiting for them."""
+        while self._queued:
+            self._queued.popleft().result()
         return self._md5.hexdigest()
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread, which completes at most the block that it is hashing."""
         if self._thread is not None:
-            self._thread.shutdown()
+            self._thread.shutdown(cancel_futures=True)
 
 
 def is_md5(checksum: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import stat
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 from lakefs_ops import errors
 from lakefs_ops.transfer import paths
 from lakefs_ops.transfer import workers as pool
-from lakefs_ops.transfer.checksums import is_md5, mismatch, same_content
+from lakefs_ops.transfer.checksums import BLOCK_SIZE, Digest, is_md5, mismatch, same_content
 from lakefs_ops.transfer.progress import Cancelled, OnProgress, Tracker
 from lakefs_ops.transfer.streams import ResumingReader
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from lakefs_ops.api.common import ObjectStats
     from lakefs_ops.client import LakeFSClient
 
-READ_SIZE = 1 << 19
-"""Bytes that a worker reads at once."""
+HASH_LIMIT_INTERVAL = 0.05
+"""Seconds without a block that had to wait for its hash, after which the network is the slower part."""
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
@@ -52,7 +54,8 @@ def download_file(
         target: the file; an existing file is replaced after the download has succeeded.
         presign: whether to read from the store directly; default: if the server supports it.
         part_size: size of a part in bytes; a download that is resumed skips complete parts.
-        workers: maximum number of parts at a time.
+        workers: maximum number of parts at a time. A verified download has one at a time while bytes arrive faster than
+            they are hashed.
         verify: compare the checksum, if it looks like an MD5.
         progress: called after each block.
         cancel: set this event from another thread to stop.
@@ -185,20 +188,24 @@ class _Download:
                 done = size - sum(self._length(part, size) for part in missing)
                 tracker.moved(stats.path, done)
 
-                prefix_hash = _PrefixHash(handle, size, self._part_size, tracker)
                 verify = self._verify and is_md5(stats.checksum)
+                ends = [
+                    part * self._part_size + (self._length(part, size) if marks[part] else 0) for part in range(count)
+                ]
+                with contextlib.closing(_PrefixHash(handle, self._part_size, ends, size, tracker)) as prefix_hash:
 
-                def fetch(part: int) -> bool:
-                    comparable = self._fetch(stats, handle, part, tracker)
-                    os.pwrite(handle, b"\1", size + part)
-                    if verify:
-                        prefix_hash.advance()
-                    return comparable
+                    def fetch(part: int) -> bool:
+                        comparable = self._fetch(stats, handle, part, tracker, prefix_hash if verify else None)
+                        _write(handle, b"\1", size + part)
+                        return comparable
 
-                comparable = pool.run_all(fetch, missing, pool.worker_count(self._client, self._workers), tracker)
+                    comparable = pool.run_all(
+                        fetch, missing, pool.worker_count(self._client, self._workers), tracker,
+                        prefix_hash.limits if verify else None,
+                    )  # fmt: skip
+                    if verify and all(comparable.values()):
+                        prefix_hash.compare(stats)
                 keep = False
-                if verify and all(comparable.values()):
-                    prefix_hash.compare(stats)
                 file.truncate(size)
             partial.replace(target)
         except BaseException as error:
@@ -212,45 +219,70 @@ class _Download:
     def _length(self, part: int, size: int) -> int:
         return min(self._part_size, size - part * self._part_size)
 
-    def _fetch(self, stats: ObjectStats, handle: int, part: int, tracker: Tracker) -> bool:
+    def _fetch(
+        self, stats: ObjectStats, handle: int, part: int, tracker: Tracker, prefix_hash: _PrefixHash | None
+    ) -> bool:
         """Write one part; return whether the object's checksum can be compared."""
         position = part * self._part_size
         end = position + self._length(part, stats.size_bytes or 0)
         with ResumingReader(
             self._client, self._repository, self._ref, stats, position, end, presign=self._presign
         ) as reader:
-            while data := reader.read(READ_SIZE):
-                os.pwrite(handle, data, position)
-                position = reader.position
-                tracker.moved(stats.path, len(data))
+            while position < end:
+                data = reader.read(BLOCK_SIZE)
+                _write(handle, data, position)
+                position, count = reader.position, len(data)
+                if prefix_hash is not None and not reader.encrypted:
+                    prefix_hash.arrived(part, position, data)
+                del data  # otherwise it would stay in memory while the next block is read
+                tracker.moved(stats.path, count)
             return not reader.encrypted
 
 
 class _PrefixHash:
-    """The MD5 of a file from its start to its first missing part; each worker that completes a part extends it."""
+    """The MD5 of a partial file from its start to its first missing byte, computed during the download.
 
-    def __init__(self, handle: int, size: int, part_size: int, tracker: Tracker) -> None:
-        self._handle, self._size, self._part_size, self._tracker = handle, size, part_size, tracker
-        self._position = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
+    Workers pass their bytes on if these are next, and after a part also those that are in the file already. The one
+    that does so waits while too many bytes are not hashed yet; the others go on.
+
+    Args:
+        handle: the partial file.
+        part_size: size of a part in bytes.
+        ends: for each part the position up to which it is complete.
+        size: size of the object in bytes.
+        tracker: stops the transfer.
+    """
+
+    def __init__(self, handle: int, part_size: int, ends: list[int], size: int, tracker: Tracker) -> None:
+        self._handle, self._part_size, self._ends, self._size = handle, part_size, ends, size
+        self._tracker, self._digest = tracker, Digest()
+        self._position, self._waited = 0, time.monotonic()
         self._lock = threading.Lock()
 
-    def advance(self) -> None:
-        """Hash the complete parts that follow; do nothing if another thread is doing so."""
-        if not self._lock.acquire(blocking=False):
+    def arrived(self, part: int, position: int, data: bytes) -> None:
+        """Record that the file has the bytes of a part up to a position; hash them if they are next.
+
+        Args:
+            part: the part.
+            position: the position after the bytes.
+            data: the bytes.
+        """
+        self._ends[part] = position
+        useful = self._position // self._part_size == part or position == self._part_end(part)
+        if not useful or not self._lock.acquire(blocking=False):
             return
         try:
-            while self._position < self._size and self._complete(self._position // self._part_size):
-                end = min(self._position + self._part_size, self._size)
-                while self._position < end:
-                    self._tracker.check()
-                    data = os.pread(self._handle, min(READ_SIZE, end - self._position), self._position)
-                    if not data:
-                        raise OSError("the partial file was truncated by another process")
-                    self._md5.update(data)
-                    self._position += len(data)
+            if position - len(data) == self._position:
+                if self._digest.full:
+                    self._waited = time.monotonic()
+                self._add(data)
+            self._catch_up()
         finally:
             self._lock.release()
+
+    def limits(self) -> bool:
+        """Return whether bytes arrive faster than they are hashed, so that more connections would not help."""
+        return self._position > 0 and (self._digest.full or time.monotonic() - self._waited < HASH_LIMIT_INTERVAL)
 
     def compare(self, stats: ObjectStats) -> None:
         """Hash the rest of the complete file and compare.
@@ -258,13 +290,43 @@ class _PrefixHash:
         Raises:
             ChecksumMismatch: the file does not have the object's checksum.
         """
-        self.advance()
-        digest = self._md5.hexdigest()
+        self._catch_up()
+        digest = self._digest.hexdigest()
         if digest != stats.checksum:
             raise mismatch(stats.path, f"the object's checksum is {stats.checksum}, the received bytes have {digest}")
 
-    def _complete(self, part: int) -> bool:
-        return os.pread(self._handle, 1, self._size + part) == b"\1"
+    def close(self) -> None:
+        """Stop hashing."""
+        self._digest.close()
+
+    def _add(self, data: bytes) -> None:
+        self._tracker.check()
+        self._digest.update(data)
+        self._position += len(data)
+
+    def _catch_up(self) -> None:
+        while self._position < (end := self._end()):
+            data = os.pread(self._handle, min(BLOCK_SIZE, end - self._position), self._position)
+            if not data:
+                raise OSError("the partial file was truncated by another process")
+            self._add(data)
+
+    def _end(self) -> int:
+        """Return the position of the first missing byte."""
+        for part in range(self._position // self._part_size, len(self._ends)):
+            if self._ends[part] != self._part_end(part):
+                return self._ends[part]
+        return self._size
+
+    def _part_end(self, part: int) -> int:
+        return min((part + 1) * self._part_size, self._size)
+
+
+def _write(handle: int, data: bytes, position: int) -> None:
+    """Write all bytes, where a full disk or a signal may end a single write early."""
+    written = os.pwrite(handle, data, position)
+    while written < len(data):
+        written += os.pwrite(handle, data[written:], position + written)
 
 
 def _open_partial(target: Path, identity: str) -> tuple[Path, int, bool]:

@@ -21,7 +21,7 @@ from lakefs_ops.call import Call
 from lakefs_ops.sources import measure, require_bytes
 from lakefs_ops.transfer import paths
 from lakefs_ops.transfer import workers as pool
-from lakefs_ops.transfer.checksums import Digest, is_md5, mismatch, same_content
+from lakefs_ops.transfer.checksums import BLOCK_SIZE, Digest, is_md5, mismatch, same_content
 from lakefs_ops.transfer.progress import OnProgress, Tracker
 
 if TYPE_CHECKING:
@@ -232,9 +232,9 @@ class _Upload:
             else:
                 direct = self._storage is not None and size is not None and size <= MAX_SINGLE_PUT
                 send = self._to_store if direct else self._through_server
-                with _HashingReader(
-                    file, path, tracker, length=size, hashed=self._verify, snapshot=snapshot
-                ) as body:  # fmt: skip
+                with contextlib.closing(
+                    _HashingReader(file, path, tracker, length=size, hashed=self._verify, snapshot=snapshot)
+                ) as body:
                     stats = send(path, body, content_type)
                     sent = body.count if size is None else size
                     # A reader that was rewound found its object on the branch, with the same checksum.
@@ -387,10 +387,11 @@ class _Snapshot:
         return self._last.st_size - self.size
 
 
-class _HashingReader(io.RawIOBase):
+class _HashingReader:
     """A file or a part of it; counts and hashes the bytes read, and raises when the transfer is cancelled.
 
     Its last bytes are only returned if the file is still the one of the snapshot, so a changed file is never complete.
+    It has no ``readinto``: a block that its reader may overwrite cannot be hashed later.
     """
 
     def __init__(
@@ -404,38 +405,25 @@ class _HashingReader(io.RawIOBase):
             file.seek(start)
         elif getattr(file, "seekable", bool)():
             self._start = file.tell()
-        self._begin()
-
-    def _begin(self) -> None:
         self.count = 0
-        self._digest.close()
-        self._digest = Digest()
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return self._start is not None
-
-    def readinto(self, buffer: Any) -> int:
-        # The buffer may hold a block that is still being hashed.
-        self._digest.wait()
-        view = memoryview(buffer)
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes; empty at the end."""
+        size = min(size, BLOCK_SIZE)
         if self._length is not None:
-            view = view[: self._length - self.count]
-        if hasattr(self._file, "readinto"):
-            count = self._file.readinto(view) or 0
-        else:
-            data = require_bytes(self._file.read(len(view)))
-            count = len(data)
-            view[:count] = data
+            size = min(size, self._length - self.count)
+        data = self._file.read(size)
+        block = b"" if data is None else require_bytes(data)
         if self._hashed:
-            self._digest.update(view[:count])
-        self.count += count
+            self._digest.update(block)
+        self.count += len(block)
         if self._snapshot is not None and self.count == self._length:
             self._snapshot.check(lambda: os.fstat(self._file.fileno()))
         self._tracker.moved(self._path, count)
         return count
+            self._snapshot.check(os.fstat(self._file.fileno()))
+        self._tracker.moved(self._path, len(block))
+        return block
 
     def tell(self) -> int:
         return self.count
@@ -450,7 +438,9 @@ class _HashingReader(io.RawIOBase):
         self._file.seek(self._start + offset)
         if offset == 0 and self.count:
             self._tracker.moved(self._path, -self.count)
-            self._begin()
+            self.count = 0
+            self._digest.close()
+            self._digest = Digest()
         return offset
 
     def digest(self) -> str | None:
@@ -458,8 +448,8 @@ class _HashingReader(io.RawIOBase):
         return self._digest.hexdigest() if self._hashed else None
 
     def close(self) -> None:
+        """Stop hashing; the file stays open."""
         self._digest.close()
-        super().close()
 
 
 def _size(source: Any) -> int | None:

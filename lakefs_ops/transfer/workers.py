@@ -23,6 +23,8 @@ PART_WORKERS = 4
 """Default number of parts of one object in transfer at once."""
 PART_SIZE = 16 << 20
 """Default part size in bytes; stores require at least 5 MiB."""
+START_INTERVAL = 0.02
+"""Seconds between two checks whether more than one worker makes a transfer faster."""
 
 _storage: WeakKeyDictionary[LakeFSClient, StorageConfig | None] = WeakKeyDictionary()
 
@@ -61,8 +63,23 @@ def direct_store(client: LakeFSClient, presign: bool | None) -> StorageConfig | 
     return None
 
 
-def run_all(run: Callable[[Any], T], items: Iterable[Any], workers: int, tracker: Tracker) -> dict[Any, T]:
-    """Call ``run`` for each item, several at a time; the first error stops the others and is raised."""
+def run_all(
+    run: Callable[[Any], T],
+    items: Iterable[Any],
+    workers: int,
+    tracker: Tracker,
+    limited: Callable[[], bool] | None = None,
+) -> dict[Any, T]:
+    """Call ``run`` for each item, several at a time; the first error stops the others and is raised.
+
+    Args:
+        run: called with each item.
+        items: the items.
+        workers: maximum number of items at a time.
+        tracker: stopped by the first error.
+        limited: called after each item, and every `START_INTERVAL`; one item is run at a time until it returns False.
+            Default: several from the start.
+    """
     todo = iter(items)
     if workers == 1:
         return {item: run(item) for item in todo}
@@ -72,6 +89,10 @@ def run_all(run: Callable[[Any], T], items: Iterable[Any], workers: int, tracker
         try:
             for item in todo:
                 pending[pool.submit(run, item)] = item
+                while limited is not None and pending:
+                    _collect(pending, results, START_INTERVAL)
+                    if not limited():
+                        limited = None
                 if len(pending) >= 2 * workers:
                     _collect(pending, results)
             while pending:
@@ -84,8 +105,8 @@ def run_all(run: Callable[[Any], T], items: Iterable[Any], workers: int, tracker
     return results
 
 
-def _collect(pending: dict[Future[T], Any], results: dict[Any, T]) -> None:
-    done, _ = wait(pending, return_when=FIRST_COMPLETED)
+def _collect(pending: dict[Future[T], Any], results: dict[Any, T], timeout: float | None = None) -> None:
+    done, _ = wait(pending, timeout, FIRST_COMPLETED)
     for future in done:
         results[pending.pop(future)] = future.result()
 
