@@ -159,7 +159,8 @@ class Connection(asyncio.BufferedProtocol):
         elif tail[-1] == "delete":
             self.send(200, b'{"errors": []}')
         elif tail[-1] == "objects" and method == "POST":
-            self.send(201, json.dumps(stats(name, self.length, "not computed")).encode())
+            checksum = large_md5() if self.length == LARGE else "not computed"
+            self.send(201, json.dumps(stats(name, self.length, checksum)).encode())
         elif tail[-1] == "objects" and method == "DELETE":
             self.send(204, b"")
         elif tail[-1] == "objects":
