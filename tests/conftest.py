@@ -16,7 +16,7 @@ import pytest
 from lakefs_ops import Config, LakeFSClient
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 from lakefs_ops.local.app import API
-from lakefs_ops.local.faults import Faults, strike
+from lakefs_ops.local.faults import Faults, Rule, strike
 from lakefs_ops.local.http import Answer
 from lakefs_ops.local.specification import read_names
 from lakefs_ops.pytest_plugin import EMBEDDED, LakeFS
@@ -87,8 +87,10 @@ class FaultProxy(LocalLakeFS):
                 return Answer(499), False
             body, more = body + message.get("body", b""), message.get("more_body", False)
         path = scope["raw_path"].partition(b"?")[0].decode()
-        operation, parts = self._application._match(scope["method"], path.removeprefix(f"{API}/"))
-        rules = self.faults.call(operation.name, read_names(path, parts)[0])
+        rules: tuple[Rule, ...] = ()
+        if path.startswith(f"{API}/"):  # other paths are pages
+            operation, parts = self._application._match(scope["method"], path.removeprefix(f"{API}/"))
+            rules = self.faults.call(operation.name, read_names(path, parts)[0])
         if (answer := await strike(rules, "before")) is None:
             pool = self._application.pool
             answer = await asyncio.get_running_loop().run_in_executor(pool, self._send, scope, path, body)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import describe, find_commit
+from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
 from lakefs_ops.flows.ensure import delete_branch_if_exists, ensure_branch
 from lakefs_ops.flows.history import is_undone
 
@@ -81,9 +82,17 @@ def revert(
         commits, origin = _range(client, repository, first, last), f"{first.id}..{last.id}"
     marked = {**(metadata or {}), ORIGIN: origin}
 
+    def revert_range() -> str:
+        return _revert_range(step, branch, work, commits, origin, message, marked)
+
     def act() -> str:
         if since is not None:
-            return _revert_range(step, branch, work, commits, origin, message, marked)
+            if step.exclusive is False:
+                return revert_range()
+            return exclusively(
+                client, repository, step.key, revert_range, lambda: _in_force(step, branch, origin, step.key),
+                source=branch, abandoned_after=ABANDONED_AFTER + len(commits),
+            )  # fmt: skip
         number = _parent_number(last, parent_number)
         return step.revert(branch, last.id, parent_number=number, message=message, metadata=marked)
 

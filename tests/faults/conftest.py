@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from lakefs_ops.flows import attempts
 from lakefs_ops.local import LocalLakeFS
 
 
 @pytest.fixture(scope="session")
-def matrix() -> ModuleType:
+def matrix() -> Iterator[ModuleType]:
     """The module with the verbs, which also runs as a program."""
     spec = importlib.util.spec_from_file_location("lakefs_fault_verbs", Path(__file__).with_name("verbs.py"))
     assert spec is not None
@@ -22,7 +24,10 @@ def matrix() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules["lakefs_fault_verbs"] = module
     spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        # No fault of the matrix takes effect between a broken connection and the search; tests/flows has such faults.
+        patch.setattr(attempts, "SETTLE", 0.1)
+        yield module
 
 
 @pytest.fixture(scope="session")

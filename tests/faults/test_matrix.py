@@ -32,14 +32,23 @@ VERBS = (
     "ensure_branch",
     "ensure_tag",
     "ensure_repository",
+    "ensure_branch_protection",
+    "ensure_retention",
     "Step.commit",
     "Step.merge",
     "Step.revert",
     "Step.cherry_pick",
-    "delete_branch_if_exists",
     "Step.import_",
     "Step.pull_request",
+    "reverts.revert",
+    "reverts.cherry_pick",
+    "open_pull_request",
     "merge_pull_request",
+    "hard_reset",
+    "reset_branch",
+    "delete_branch_if_exists",
+    "delete_tag_if_exists",
+    "delete_repository_if_exists",
     "WriteAuditPublish",
 )
 LOCKED = "branch is currently locked, try again later"
@@ -58,8 +67,6 @@ FAULTS = {
 }
 DEATHS = {"killed before": "before", "killed after": "after"}
 COLUMNS = (*FAULTS, *DEATHS, "two at once")
-
-EXCLUSIVE = ("Step.import_", "Step.cherry_pick", "Step.pull_request")
 
 PLAIN = "once"
 TWICE = "twice"
@@ -129,8 +136,8 @@ def test_under_a_fault(verb, column, server, faults, matrix, repository, import_
             result = UNKNOWN
             time.sleep(SLOW if timing_out else 0)
             matrix.VERBS[verb].run(client, repository, True, folder)
-        if timing_out:
-            time.sleep(SLOW)
+        else:
+            time.sleep(SLOW if timing_out else 0)
         assert matrix.state(client, repository) == goal
     settle(verb, result, column)
 
@@ -166,13 +173,6 @@ def test_the_client_is_killed_and_retried(verb, column, matrix, kill_and_retry, 
     settle(verb, PLAIN, column)
 
 
-@pytest.mark.parametrize("column", DEATHS)
-@pytest.mark.parametrize("verb", EXCLUSIVE)
-def test_a_claimant_is_killed_and_retried(verb, column, matrix, kill_and_retry, wanted):
-    goal = wanted(verb)
-    assert kill_and_retry(verb, matrix.VERBS[verb].operation, DEATHS[column], way="exclusive") == goal
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
     "operation", ["createBranch", "uploadObject", "commit", "mergeIntoBranch", "createTag", "deleteBranch"]
@@ -190,7 +190,7 @@ def test_two_at_once(verb, server, faults, matrix, repository, import_folder, wa
     def run(client):
         start.wait()
         try:
-            (matrix.VERBS[verb].exclusive or matrix.VERBS[verb].run)(client, repository, False, str(import_folder))
+            (matrix.VERBS[verb].at_once or matrix.VERBS[verb].run)(client, repository, False, str(import_folder))
         except errors.LakeFSError as error:
             return type(error).__name__
         return None
@@ -210,31 +210,39 @@ BARE = {
     "Step.cherry_pick": 2 + CLAIM,
     "Step.revert": 2 + CLAIM,
     "Step.pull_request": 1 + CLAIM,
+    "reverts.revert": None,
+    "reverts.cherry_pick": 3 + CLAIM,
+    "open_pull_request": 2 + CLAIM,
+    "hard_reset": 3,
     "delete_branch_if_exists": 2,
+    "delete_tag_if_exists": 2,
+    "delete_repository_if_exists": 2,
     "ensure_tag": 2,
+    "ensure_branch_protection": 2,
+    "ensure_retention": 2,
 }
+OWN_SEARCHES = {"Step.revert": 1, "merge_pull_request": 1, "hard_reset": 1}
+"""Calls of the test itself, which search for an id."""
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if BARE.get(v, 1)])
 def test_nothing_but_the_bare_call_without_faults(verb, server, faults, matrix, repository, import_folder):
     with connect(matrix, server) as client:
         matrix.VERBS[verb].prepare(client, repository)
-        searches = 1 if verb in ("Step.revert", "merge_pull_request") else 0  # the test's own search for the id
         before = sum(faults.calls.values())
         matrix.VERBS[verb].run(client, repository, False, str(import_folder))
-        assert sum(faults.calls.values()) - before - searches == BARE.get(verb, 1)
+        assert sum(faults.calls.values()) - before - OWN_SEARCHES.get(verb, 0) == BARE.get(verb, 1)
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if BARE.get(v, 1)])
 def test_at_most_two_searches_after_a_lost_reply(verb, server, faults, matrix, repository, import_folder):
     with connect(matrix, server) as client:
         matrix.VERBS[verb].prepare(client, repository)
-        searches = 1 if verb in ("Step.revert", "merge_pull_request") else 0
         faults.add(Fault(matrix.VERBS[verb].operation, when="after", action="reset"))
         before = sum(faults.calls.values())
         matrix.VERBS[verb].run(client, repository, False, str(import_folder))
         sends = 2 if verb in ("ensure_branch", "ensure_tag", "ensure_repository", "delete_branch_if_exists") else 1
-        assert sum(faults.calls.values()) - before - searches <= sends + BARE.get(verb, 1) - 1 + 2
+        assert sum(faults.calls.values()) - before - OWN_SEARCHES.get(verb, 0) <= sends + BARE.get(verb, 1) - 1 + 2
 
 
 def test_the_page_has_every_cell():

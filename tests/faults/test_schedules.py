@@ -78,5 +78,7 @@ def test_a_pipeline_under_random_faults(seed, server, faults, matrix):
             },
             "tags": {"v1": ["publish"]},
             "pulls": [],
-            "other": None,
+            "other": False,
+            "protected": [],
+            "retention": None,
         }

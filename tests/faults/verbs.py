@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from lakefs_ops import Config, LakeFSClient, Retries, Timeouts, errors
 from lakefs_ops.api.imports import ImportLocation
-from lakefs_ops.flows import ensure
+from lakefs_ops.flows import ensure, removals, reverts, settings
 from lakefs_ops.flows.publish import WriteAuditPublish
+from lakefs_ops.flows.pull_requests import open_pull_request
 from lakefs_ops.flows.step import Step
 
 KEY = "dag/run"
@@ -25,13 +25,13 @@ class Verb:
         operation: the operation that fails.
         prepare: creates the branches, objects and commits that the verb needs.
         run: calls the verb; takes the client, the repository, whether it is a retry, and the folder to import from.
-        exclusive: the same for two callers at the same moment; None if ``run`` is safe for them.
+        at_once: the same for two callers at the same moment; None if ``run`` is for them, too.
     """
 
     operation: str
     prepare: Callable[[LakeFSClient, str], None]
     run: Callable[[LakeFSClient, str, bool, str], Any]
-    exclusive: Callable[[LakeFSClient, str, bool, str], Any] | None = None
+    at_once: Callable[[LakeFSClient, str, bool, str], Any] | None = None
 
 
 def put(client: LakeFSClient, repository: str, branch: str, path: str, content: str) -> None:
@@ -59,6 +59,12 @@ def committed(client: LakeFSClient, repository: str) -> None:
     client.commits.create(repository, "main", message="work")
 
 
+def tagged(client: LakeFSClient, repository: str) -> None:
+    committed(client, repository)
+    for tag, ref in {"first": "main~2", "base": "main~1", "work": "main"}.items():
+        client.tags.create(repository, id=tag, ref=ref)
+
+
 def pull_open(client: LakeFSClient, repository: str) -> None:
     work_on_dev(client, repository)
     client.pulls.create(repository, title="Dev", source_branch="dev", destination_branch="main")
@@ -69,18 +75,19 @@ def revert(client: LakeFSClient, repository: str, retried: bool, folder: str) ->
     Step(client, repository, KEY, retried).revert("main", undone.id, message="undo")
 
 
-def import_folder(client: LakeFSClient, repository: str, retried: bool, folder: str, **more: bool) -> None:
+def revert_range(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
+    reverts.revert(Step(client, repository, KEY, retried), "main", "work", since="first", message="undo")
+
+
+def import_folder(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
     paths = [ImportLocation(type="common_prefix", path=f"local://{folder}/", destination="in/")]
-    step = Step(client, repository, KEY, retried, **more)
-    step.import_("main", paths, message="import", timeout=20, interval=0.2, settle=3)
+    step = Step(client, repository, KEY, retried)
+    step.import_("main", paths, message="import", timeout=20, interval=0.2, settle=1)
 
 
-def pick(client: LakeFSClient, repository: str, retried: bool, folder: str, **more: bool) -> None:
-    Step(client, repository, KEY, retried, **more).cherry_pick("main", "dev")
-
-
-def open_pull(client: LakeFSClient, repository: str, retried: bool, folder: str, **more: bool) -> str:
-    return Step(client, repository, KEY, retried, **more).pull_request("dev", "main", title="Dev")
+def reset_to_base(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
+    head = client.tags.get(repository, "work").commit_id
+    ensure.hard_reset(client, repository, "main", ref="base", expected_head=head)
 
 
 def merge_pull(client: LakeFSClient, repository: str, retried: bool, folder: str) -> str:
@@ -125,12 +132,49 @@ VERBS = {
         lambda c, r, again, f: Step(c, r, KEY, again).merge("dev", "main", message="publish"),
     ),
     "Step.revert": Verb("revertBranch", committed, revert),
-    "Step.cherry_pick": Verb("cherryPick", work_on_dev, pick, partial(pick, exclusive=True)),
+    "Step.cherry_pick": Verb(
+        "cherryPick", work_on_dev, lambda c, r, again, f: Step(c, r, KEY, again).cherry_pick("main", "dev")
+    ),
     "delete_branch_if_exists": Verb(
         "deleteBranch", work_on_dev, lambda c, r, again, f: ensure.delete_branch_if_exists(c, r, "dev", discard=True)
     ),
-    "Step.import_": Verb("importStart", nothing, import_folder, partial(import_folder, exclusive=True)),
-    "Step.pull_request": Verb("createPullRequest", work_on_dev, open_pull, partial(open_pull, exclusive=True)),
+    "Step.import_": Verb("importStart", nothing, import_folder),
+    "Step.pull_request": Verb(
+        "createPullRequest",
+        work_on_dev,
+        lambda c, r, again, f: Step(c, r, KEY, again).pull_request("dev", "main", title="Dev"),
+    ),
+    "open_pull_request": Verb(
+        "createPullRequest",
+        work_on_dev,
+        lambda c, r, again, f: open_pull_request(
+            Step(c, r, KEY, again), "dev", "main", title="Dev", earlier_keys=["dag/earlier"]
+        ),
+    ),
+    "reverts.revert": Verb("mergeIntoBranch", tagged, revert_range),
+    "reverts.cherry_pick": Verb(
+        "cherryPick", work_on_dev, lambda c, r, again, f: reverts.cherry_pick(Step(c, r, KEY, again), "main", "dev")
+    ),
+    "hard_reset": Verb("hardResetBranch", tagged, reset_to_base),
+    "reset_branch": Verb("resetBranch", staged, lambda c, r, again, f: removals.reset_branch(c, r, "main")),
+    "delete_tag_if_exists": Verb(
+        "deleteTag",
+        lambda c, r: c.tags.create(r, id="v1", ref="main"),
+        lambda c, r, again, f: removals.delete_tag_if_exists(c, r, "v1"),
+    ),
+    "delete_repository_if_exists": Verb(
+        "deleteRepository",
+        lambda c, r: c.repositories.create(name=f"{r}-x", storage_namespace=f"local://{r}-x"),
+        lambda c, r, again, f: removals.delete_repository_if_exists(c, f"{r}-x"),
+    ),
+    "ensure_branch_protection": Verb(
+        "setBranchProtectionRules",
+        nothing,
+        lambda c, r, again, f: settings.ensure_branch_protection(c, r, ["release-*"]),
+    ),
+    "ensure_retention": Verb(
+        "setGCRules", nothing, lambda c, r, again, f: settings.ensure_retention(c, r, default_days=7)
+    ),
     "merge_pull_request": Verb("mergePullRequest", pull_open, merge_pull),
     "WriteAuditPublish": Verb("mergeIntoBranch", nothing, publish, publish_at_once),
 }
@@ -164,10 +208,17 @@ def state(client: LakeFSClient, repository: str) -> dict[str, Any]:
     }
     pulls = [(p.title, p.status) for p in client.pulls.list(repository, status="all")]
     try:
-        other = client.repositories.get(f"{repository}-x").default_branch
-    except errors.RepositoryNotFound:
-        other = None
-    return {"branches": branches, "tags": tags, "pulls": pulls, "other": other}
+        retention = client.garbage_collection.get_rules(repository).default_retention_days
+    except errors.NotFound:
+        retention = None
+    return {
+        "branches": branches,
+        "tags": tags,
+        "pulls": pulls,
+        "other": ensure.find_repository(client, f"{repository}-x") is not None,
+        "protected": [rule.pattern for rule in client.repositories.get_branch_protection_rules(repository).rules],
+        "retention": retention,
+    }
 
 
 if __name__ == "__main__":
