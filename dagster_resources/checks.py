@@ -177,7 +177,7 @@ def build_lakefs_checks(
     - `Sodacl` (extra ``soda``), which needs ``path`` and pandas.
 
     An object that does not exist is a problem. A check that raises an exception has no result, so that nothing is
-    published; the other checks have theirs. Every result has the problems as metadata, and a link to the run's branch.
+    published; the other checks have theirs. Every result has the problems as metadata, and a link to what was judged.
 
     Args:
         asset: the asset.
@@ -307,6 +307,9 @@ def _result(
     more = f"; and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
     branch = data.branch
     ref = None if data.ref == branch.name else data.ref
+    links = branch_metadata(data.client, data.repository, branch.name, base=branch.base, ref=ref)
+    if ref is None and not shown:  # the publication deletes the branch
+        links = {name: value for name, value in links.items() if isinstance(value, str)}
     return AssetCheckResult(
         check_name=name,
         asset_key=key,
@@ -317,7 +320,7 @@ def _result(
             "findings": MetadataValue.json(findings),
             "lakefs/checks": summary(found),
             **({"lakefs/partitions": ", ".join(data.partition_keys)} if data.partition_keys else {}),
-            **branch_metadata(data.client, data.repository, branch.name, base=branch.base, ref=ref),
+            **links,
         },
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dagster import Failure, InputContext, OpExecutionContext, OutputContext
 
-from dagster_resources.metadata import Metadata, branch_metadata, commit_metadata, run_metadata
+from dagster_resources.metadata import NAMESPACE, Metadata, branch_metadata, commit_metadata, run_metadata
 from lakefs_ops import errors
 from lakefs_ops.flows.publish import WriteAuditPublish
 from lakefs_ops.flows.step import Step
@@ -73,7 +73,8 @@ class RunIsolation(Isolation):
         """Upload to the run's branch."""
         branch = self._branch(context.step_context)
         branch.wrote_objects(upload(branch.ensure()))
-        return branch_metadata(self.client, self.repository, branch.name, base=self.base)
+        # Without a link, because the publication deletes the branch.
+        return {f"{NAMESPACE}/repository": self.repository, f"{NAMESPACE}/branch": branch.name}
 
     def read_ref(self, step: StepExecutionContext) -> str:
         """Return the run's branch, or the commit that the run has pinned."""

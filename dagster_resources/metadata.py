@@ -47,7 +47,8 @@ def branch_metadata(
 ) -> Metadata:
     """Return the Dagster metadata of a branch, with a link to its comparison with the base.
 
-    A run's branch is deleted when it is published, and links to it end then. Links to its commits stay valid.
+    A run's branch is deleted when it is published, and links to it end then. Links to its commits stay valid. A
+    comparison does not show uncommitted changes, so there is another link to those of the branch.
 
     Args:
         client: the client, for the server's address.
@@ -56,11 +57,14 @@ def branch_metadata(
         base: the branch to compare it with.
         ref: the commit of the branch to compare, the branch by default.
     """
-    return {
+    found: Metadata = {
         f"{NAMESPACE}/repository": repository,
         f"{NAMESPACE}/branch": branch,
         f"{NAMESPACE}/compare": MetadataValue.url(client.links.compare(repository, base, ref or branch)),
     }
+    if ref is None:
+        found[f"{NAMESPACE}/uncommitted"] = MetadataValue.url(client.links.uncommitted(repository, branch))
+    return found
 
 
 def object_metadata(client: LakeFSClient, repository: str, ref: str, path: str) -> Metadata:

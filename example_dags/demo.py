@@ -113,7 +113,10 @@ def show_outcome(host: str, outcome: Outcome, client: LakeFSClient, repository: 
         if findings := check["findings"]:
             print(f"    {paint('failed', 'red')}  {check['name']}: {findings[0]}{and_more(len(findings) - 1)}")
     if not published:
-        print(f"    {paint('compare', 'yellow')} {client.links.compare(repository, 'main', outcome.branch)}")
+        if client.branches.diff(repository, outcome.branch).first():
+            print(f"    {paint('changes', 'yellow')} {client.links.uncommitted(repository, outcome.branch)}")
+        else:
+            print(f"    {paint('compare', 'yellow')} {client.links.compare(repository, 'main', outcome.branch)}")
 
 
 def and_more(count: int) -> str:

@@ -22,15 +22,14 @@ def main(arguments: list[str]) -> int:
 
     from example_dags.dagster import weather_wap
 
+    job = weather_wap.defs.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.get() as instance:
         for month, inbox in batches(arguments):
             report.step(f"materialize {month}")
-            result = dg.materialize(
-                weather_wap.ASSETS,
+            result = job.execute_in_process(
                 instance=instance,
                 partition_key=month,
                 run_config=dg.RunConfig(ops={"raw_weather": weather_wap.Delivery(inbox=inbox)}),
-                resources=weather_wap.defs.resources,
                 raise_on_error=False,
             )
             report.outcome(outcome(result, month))
@@ -43,7 +42,7 @@ def outcome(result: ExecuteInProcessResult, month: str) -> Outcome:
         {
             "name": evaluation.check_name,
             "passed": evaluation.passed,
-            "findings": evaluation.metadata["findings"].value,
+            "findings": [text for each in evaluation.metadata["findings"].value for text in each["problems"]],
         }
         for evaluation in result.get_asset_check_evaluations()
     ]

@@ -114,11 +114,11 @@ POSSIBLE = {"precipitation": (0, 600), "temp_max": (-40, 55), "temp_min": (-40, 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A month to audit, and the days of its season that main already has."""
+    """A month to audit, and the days of its season that main already has, which may be read when they are needed."""
 
     month: str
     days: list[Day]
-    history: list[Day]
+    history: Iterable[Day]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +190,9 @@ def no_sudden_jump(batch: Batch) -> Iterator[str]:
 
 def fits_the_climate(batch: Batch) -> Iterator[str]:
     """Temperatures are near the season's range on main; the first batch has nothing to compare with."""
-    if not batch.history:
-        return
-    for name in ("temp_max", "temp_min"):
-        seen = [getattr(day, name) for day in batch.history]
+    history = list(batch.history)
+    for name in ("temp_max", "temp_min") if history else ():
+        seen = [getattr(day, name) for day in history]
         lowest, highest = min(seen) - MARGIN, max(seen) + MARGIN
         for day in batch.days:
             value = getattr(day, name)
@@ -238,13 +237,15 @@ def audit(month: str, days: Iterable[Day], history: Iterable[Day]) -> list[Check
 
 def audit_ref(client: LakeFSClient, repository: str, ref: str, month: str, *, main: str = "main") -> list[Check]:
     """Check a month at a ref against the data on main."""
-    tables = [
-        table.path
-        for table in client.objects.list(repository, main, prefix="daily/")
-        if table.path.removesuffix(".csv")[-2:] in season(month)
-    ]
-    history = [day for path in tables for day in parse(client.objects.get(repository, main, path))]
+    history = read_season(client, repository, main, month)
     return audit(month, parse(client.objects.get(repository, ref, daily_path(month))), history)
+
+
+def read_season(client: LakeFSClient, repository: str, ref: str, month: str) -> Iterator[Day]:
+    """Yield the days of the same season in other months, as a ref has them; nothing is read before the first day."""
+    for table in client.objects.list(repository, ref, prefix="daily/"):
+        if table.path.removesuffix(".csv")[-2:] in season(month) and table.path != daily_path(month):
+            yield from parse(client.objects.get(repository, ref, table.path))
 
 
 def tables(inbox: str | Path, month: str) -> dict[str, bytes]:

@@ -1,20 +1,20 @@
 """Write, audit, publish with Dagster: a month of weather reaches `main` only when its audit passes.
 
-Each run writes to its own branch. Blocking checks audit the commit of the run, so `weather_on_main` merges only data
-that passed. After a failure, `main` is unchanged, and the branch is kept for inspection. When the cause is fixed,
-re-execute `weather_candidate` and the assets after it to commit and audit objects that you corrected on the branch, or
-launch a new run.
+Assets return values, which land on the branch of the run. Blocking checks judge them there, and `weather_on_main`
+publishes exactly what they judged. After a failed check, `main` is unchanged, and the branch is kept and linked.
+Correct the batch, and re-execute the run from `raw_weather` on, or launch a new run.
 
 Try it: ``dagster dev -f example_dags/dagster/weather_wap.py``, with the endpoint and the keys in the environment.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dagster as dg
+import polars as pl
 
-from dagster_resources import LakeFSResource
-from dagster_resources.metadata import branch_metadata, commit_metadata, object_metadata
+from dagster_resources import LakeFSIOManager, LakeFSResource, build_lakefs_checks, build_lakefs_publish_asset
+from dagster_resources.checks import WrittenData
 from example_dags import weather
 
 REPOSITORY = os.environ.get("WEATHER_REPOSITORY", "weather")
@@ -27,86 +27,54 @@ class Delivery(dg.Config):
     inbox: str = str(weather.DATA / "monthly")
 
 
-@dg.asset(partitions_def=MONTHS, group_name="weather", kinds={"lakefs", "csv"})
-def raw_weather(
-    context: dg.AssetExecutionContext, config: Delivery, lakefs: LakeFSResource
-) -> dg.MaterializeResult[None]:
+@dg.asset(partitions_def=MONTHS, group_name="weather", metadata={"lakefs/path": "raw/{month}.csv"})
+def raw_weather(context: dg.AssetExecutionContext, config: Delivery) -> bytes:
     """The measurements of a month, as delivered by the station."""
-    client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY)
-    path = weather.raw_path(context.partition_key)
-    client.objects.upload(REPOSITORY, branch.ensure(), path, weather.read_batch(config.inbox, context.partition_key))
-    return dg.MaterializeResult(metadata=object_metadata(client, REPOSITORY, branch.base, path))
+    return weather.read_batch(config.inbox, context.partition_key)
 
 
-@dg.asset(partitions_def=MONTHS, group_name="weather", kinds={"lakefs", "csv"}, deps=[raw_weather])
-def daily_weather(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> dg.MaterializeResult[None]:
-    """The days of the month in order, with their mean temperature, and the month's summary."""
-    client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY)
-    month, name = context.partition_key, branch.ensure()
-    days = weather.parse(client.objects.get(REPOSITORY, name, weather.raw_path(month)))
-    path = weather.daily_path(month)
-    client.objects.upload(REPOSITORY, name, path, weather.clean(days))
-    client.objects.upload(REPOSITORY, name, weather.summary_path(month), weather.summarize(month, days))
-    return dg.MaterializeResult(
-        metadata={**object_metadata(client, REPOSITORY, branch.base, path), "dagster/partition_row_count": len(days)}
-    )
+@dg.asset(partitions_def=MONTHS, group_name="weather", metadata={"lakefs/path": "daily/{month}.csv"})
+def daily_weather(raw_weather: pl.DataFrame) -> pl.DataFrame:
+    """The days of the month in order, with their mean temperature."""
+    mean = (pl.col("temp_max") + pl.col("temp_min")) / 2
+    return raw_weather.sort("date", maintain_order=True).with_columns(temp_mean=mean.round(2))
 
 
-@dg.asset(partitions_def=MONTHS, group_name="weather", kinds={"lakefs"}, deps=[daily_weather])
-def weather_candidate(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> dg.MaterializeResult[None]:
-    """The commit of the month's data, to be audited."""
-    branch = lakefs.run_branch(context, REPOSITORY)
-    commit = branch.commit(f"Weather of {context.partition_key}")
-    return dg.MaterializeResult(
-        metadata={
-            **commit_metadata(lakefs.get_client(), REPOSITORY, commit),
-            **branch_metadata(lakefs.get_client(), REPOSITORY, branch.name, base=branch.base, ref=commit),
-        },
-        data_version=dg.DataVersion(commit),
-    )
+@dg.asset(partitions_def=MONTHS, group_name="weather", metadata={"lakefs/path": "summary/{month}.json"})
+def weather_summary(context: dg.AssetExecutionContext, daily_weather: bytes) -> bytes:
+    """The month in a few numbers."""
+    return weather.summarize(context.partition_key, weather.parse(daily_weather))
 
 
-@dg.multi_asset_check(
-    specs=[
-        dg.AssetCheckSpec(name, asset=weather_candidate, description=rule.__doc__, blocking=True)
-        for name, rule in weather.RULES.items()
-    ]
+def check(rule: Callable[[weather.Batch], Iterator[str]]) -> Callable[[WrittenData], Iterator[str]]:
+    """Return a check that judges the written month by a rule, also against the data that `main` already has."""
+
+    def judge(data: WrittenData) -> Iterator[str]:
+        (month,) = data.partition_keys
+        history = weather.read_season(data.client, data.repository, data.branch.base, month)
+        return rule(weather.Batch(month, weather.parse(data.read(weather.daily_path(month))), history))
+
+    judge.__doc__ = rule.__doc__
+    return judge
+
+
+weather_audit = build_lakefs_checks(
+    daily_weather, {name: check(rule) for name, rule in weather.RULES.items()}, repository=REPOSITORY
 )
-def weather_audit(context: dg.AssetCheckExecutionContext, lakefs: LakeFSResource) -> Iterator[dg.AssetCheckResult]:
-    """Check the month's data, also against the data that `main` already has."""
-    client, branch = lakefs.get_client(), lakefs.run_branch(context, REPOSITORY)
-    for check in weather.audit_ref(client, REPOSITORY, branch.ref, context.partition_key, main=branch.base):
-        context.log.log("INFO" if check.passed else "ERROR", str(check))
-        yield dg.AssetCheckResult(
-            check_name=check.name,
-            passed=check.passed,
-            description=str(check),
-            metadata={
-                "findings": dg.MetadataValue.json(check.findings),
-                **branch_metadata(client, REPOSITORY, branch.name, base=branch.base, ref=branch.ref),
-            },
-        )
 
+weather_on_main = build_lakefs_publish_asset(
+    name="weather_on_main",
+    deps=[raw_weather, daily_weather, weather_summary],
+    repository=REPOSITORY,
+    message=lambda context: f"Publish the weather of {context.partition_key}",
+    partitions_def=MONTHS,
+    group_name="weather",
+)
 
-@dg.asset(partitions_def=MONTHS, group_name="weather", kinds={"lakefs"}, deps=[weather_candidate])
-def weather_on_main(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> dg.MaterializeResult[None]:
-    """The month's data on `main`, as a merge commit."""
-    merge = lakefs.run_branch(context, REPOSITORY).publish(f"Publish the weather of {context.partition_key}")
-    return dg.MaterializeResult(
-        metadata=commit_metadata(lakefs.get_client(), REPOSITORY, merge), data_version=dg.DataVersion(merge)
-    )
-
-
-ASSETS = [raw_weather, daily_weather, weather_candidate, weather_audit, weather_on_main]
+lakefs = LakeFSResource()  # the endpoint and the keys of the environment
 
 defs = dg.Definitions(
-    assets=[raw_weather, daily_weather, weather_candidate, weather_on_main],
+    assets=[raw_weather, daily_weather, weather_summary, weather_on_main],
     asset_checks=[weather_audit],
-    resources={
-        "lakefs": LakeFSResource(
-            endpoint=dg.EnvVar("LAKEFS_ENDPOINT"),
-            access_key_id=dg.EnvVar("LAKEFS_ACCESS_KEY_ID"),
-            secret_access_key=dg.EnvVar("LAKEFS_SECRET_ACCESS_KEY"),
-        )
-    },
+    resources={"lakefs": lakefs, "io_manager": LakeFSIOManager(lakefs=lakefs, repository=REPOSITORY)},
 )

@@ -34,17 +34,18 @@ class Lake:
     def raw(self, month, ref="main"):
         return self.client.objects.get(self.repository, ref, weather.raw_path(month))
 
-    def assert_published(self, month):
+    def assert_published(self, month, *, commit="Weather of {}"):
         """The month is on main by a merge commit, and nothing else is."""
         merge, batch, *before = self.commits()
         # An Airflow run's branch starts with an empty commit.
         assert [commit for commit in before if "lakefs-ops.branch" not in (commit.metadata or {})] == self.before
         assert merge.parents == [self.before[0].id, batch.id]
         assert merge.message == f"Publish the weather of {month}"
-        assert batch.message == f"Weather of {month}"
+        assert batch.message == commit.format(month)
         for folder in ("raw", "daily", "summary"):
             assert self.months(folder=folder) == [*self.history, month]
-        assert self.raw(month) == weather.read_batch(weather.DATA / "monthly", month)
+        for path, table in weather.tables(weather.DATA / "monthly", month).items():
+            assert self.client.objects.get(self.repository, "main", path) == table
 
 
 @pytest.fixture(scope="module")

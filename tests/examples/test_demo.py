@@ -64,7 +64,8 @@ def test_the_demo_shows_that_everything_came_out_as_it_must(data):
     assert "As expected:" in output
     assert output.count("PUBLISHED") == 3
     assert output.count("REFUSED") == 2
-    assert output.count("compare http://127.0.0.1:") == 2
+    assert output.count("compare http://127.0.0.1:") == 1
+    assert output.count("changes http://127.0.0.1:") == 1
     assert output.count("|\\") == 3
     assert "its response is lost, and the task is killed" in output
     assert re.search(r"lakefs-ops local --data .*lakefs --port \d+", output)
