@@ -59,6 +59,9 @@ RunContext = AssetExecutionContext | AssetCheckExecutionContext | OpExecutionCon
 MANY = 20
 """Up to this number of objects are looked up one by one; more are listed."""
 
+FOREIGN = "{} is on the branch, and no step of this run has written it"
+"""The problem of an object of somebody else, with a place for its path."""
+
 _direct: WeakKeyDictionary[OpExecutionContext, str] = WeakKeyDictionary()
 """The ids of contexts without a run, those of `dagster.build_asset_context` and the like."""
 
@@ -110,6 +113,7 @@ class RunBranch:
         self._name = f"dagster-{self._root}" + ("" if base == "main" else f"-{base}")
         self._address = f"lakefs://{repository}/{self._name}"
         self._metadata = run_metadata(self._run, webserver_url=webserver_url) if self._run else {}
+        self._changes: dict[str, Contents] = {}
         self._judges = isinstance(context, AssetCheckExecutionContext)
 
     @property
@@ -275,16 +279,22 @@ class RunBranch:
             )
         judged, known = [verdict for verdict in verdicts if verdict.needed], _known(verdicts, records)
         own = {entry.commit for entry in records if entry.action == "sealed"}
+        recorded = self._recorded(records)
         if self._uncommitted() is not None:
-            if verdicts and (path := self._unknown(known, head, f"{self._name}$")) is not None:
+            path = self._unknown(known, head, f"{self._name}$") if verdicts or recorded else None
+            if path is not None:
                 raise self._refusal(
                     f"the branch has uncommitted changes that no check judged, such as {path};"
                     " commit them with RunBranch.commit() and execute the checks again, or reset them"
+                    if verdicts
+                    else f"{FOREIGN.format(path)}; reset it, or launch a new run"
                 )
             head = self.commit(message, metadata=metadata)
             own.add(head)
         self._require_judged(head, judged, known, own)
         self._require_complete(head, records)
+        if recorded and not judged and (path := _first_unknown(self._brought(head), known)) is not None:
+            raise self._refusal(f"{FOREIGN.format(path)}; revert it, or launch a new run")
         merged = self._merged_before(head, records)
         if merged is None:
             self._record("merging", head)
@@ -376,14 +386,19 @@ class RunBranch:
                 " execute the step again, or launch a new run"
             )
 
+    def _recorded(self, records: list[Record]) -> bool:
+        """Return whether the steps have recorded everything that they wrote, as the IO manager does."""
+        new = unpublished(records)
+        opened, wrote = ({entry.step[1] for entry in new if entry.action == action} for action in ("opened", "wrote"))
+        return opened <= wrote
+
     def _unknown(self, known: Mapping[str, set[str | None]], left: str, right: str) -> str | None:
         """Return the first path at which a ref differs from another one and has a content that is not known."""
-        changed = self._contents(left, right)
-        return next((path for path, checksum in changed.items() if checksum not in known.get(path, ())), None)
+        return _first_unknown(self._contents(left, right), known)
 
     def _differing(self, ref: str, objects: Contents) -> str | None:
         """Return the first path at which a ref does not have an object as expected."""
-        found = self._contents(self._base_of(ref), ref)
+        found = dict(self._brought(ref))
         others = [path for path in objects if path not in found]  # the branch does not change them
         if len(others) > MANY:
             prefix = os.path.commonprefix(others)  # noqa: RUF071 -- of strings, not of folders
@@ -425,6 +440,12 @@ class RunBranch:
             return None
         # A server that does not know the parameter does not send the statistics.
         return change.right.checksum if change.right else self._checksum(ref.removesuffix("$"), change.path)
+
+    def _brought(self, commit: str) -> Contents:
+        """Return what a commit changes in comparison with the base; the requests are sent once."""
+        if commit not in self._changes:
+            self._changes[commit] = self._contents(self._base_of(commit), commit)
+        return self._changes[commit]
 
     def _checksum(self, ref: str, path: str) -> str | None:
         try:
@@ -593,6 +614,11 @@ def _run_and_step(context: OpExecutionContext) -> tuple[DagsterRun | None, str]:
         return context.run, context.get_step_execution_context().step.key
     except DagsterInvalidPropertyError:
         return None, "direct"
+
+
+def _first_unknown(changed: Contents, known: Mapping[str, set[str | None]]) -> str | None:
+    """Return the first path that has a content that is not known."""
+    return next((path for path, checksum in changed.items() if checksum not in known.get(path, ())), None)
 
 
 def _known(verdicts: list[Verdict], records: list[Record]) -> dict[str, set[str | None]]:
