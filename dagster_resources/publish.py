@@ -279,7 +279,7 @@ class RunBranch:
             )
         judged, known = [verdict for verdict in verdicts if verdict.needed], _known(verdicts, records)
         own = {entry.commit for entry in records if entry.action == "sealed"}
-        recorded = self._recorded(records)
+        recorded = history is not None and _all_recorded(records)
         if self._uncommitted() is not None:
             path = self._unknown(known, head, f"{self._name}$") if verdicts or recorded else None
             if path is not None:
@@ -385,12 +385,6 @@ class RunBranch:
                 f"commit {head} does not have {path} as a step of this run wrote it; somebody else changed the branch;"
                 " execute the step again, or launch a new run"
             )
-
-    def _recorded(self, records: list[Record]) -> bool:
-        """Return whether the steps have recorded everything that they wrote, as the IO manager does."""
-        new = unpublished(records)
-        opened, wrote = ({entry.step[1] for entry in new if entry.action == action} for action in ("opened", "wrote"))
-        return opened <= wrote
 
     def _unknown(self, known: Mapping[str, set[str | None]], left: str, right: str) -> str | None:
         """Return the first path at which a ref differs from another one and has a content that is not known."""
@@ -614,6 +608,13 @@ def _run_and_step(context: OpExecutionContext) -> tuple[DagsterRun | None, str]:
         return context.run, context.get_step_execution_context().step.key
     except DagsterInvalidPropertyError:
         return None, "direct"
+
+
+def _all_recorded(records: list[Record]) -> bool:
+    """Return whether each step that used the branch has recorded what it wrote, as the IO manager does."""
+    new = unpublished(records)
+    opened, wrote = ({entry.step[1] for entry in new if entry.action == action} for action in ("opened", "wrote"))
+    return opened <= wrote
 
 
 def _first_unknown(changed: Contents, known: Mapping[str, set[str | None]]) -> str | None:

@@ -660,3 +660,25 @@ def test_a_link_of_a_task_of_the_author(lab: Lab) -> None:
     assert run.execute() == "success"
     assert run.tis["land"].xcoms["_link_LakeFSLink"] == lab.client.links.objects(lab.repository, "main", "a")
     assert [link.name for link in dag.get_task("land").operator_extra_links] == ["lakeFS"]
+
+
+# requests ---------------------------------------------------------------------------------------------------
+
+
+def test_the_requests_of_a_publication(lab: Lab, lakefs: Any) -> None:
+    dag = lab.dag()
+    lakefs.faults.clear()
+    lab.run(dag=dag)
+    assert lakefs.faults.calls == {
+        "createBranch": 1,
+        "CreateCommitRecord": 1,  # the empty commit that stores whose branch it is
+        "uploadObject": 1,
+        "commit": 1,
+        "getBranch": 4,
+        "getCommit": 1,
+        "logCommits": 1,
+        "findMergeBase": 1,
+        "diffRefs": 4,
+        "mergeIntoBranch": 1,
+        "deleteBranch": 1,
+    }

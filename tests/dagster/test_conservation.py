@@ -236,7 +236,9 @@ class World:
         def judged(context: dg.AssetCheckExecutionContext, lakefs: LakeFSResource) -> dg.AssetCheckResult:
             if check.kind == "blind":
                 pending = self.group().pending
-                return self.judge(check, lambda: {path: pending[path] for path in self.paths(check.asset) if path in pending})
+                return self.judge(
+                    check, lambda: {path: pending[path] for path in self.paths(check.asset) if path in pending}
+                )
             branch = lakefs.run_branch(context, self.repository)
             return self.judge(check, lambda: self.read(branch.ref))
 

@@ -8,7 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import dagster as dg
 import pytest
 
-from dagster_resources import build_lakefs_publish_asset, build_lakefs_publish_op, build_lakefs_unpublished_sensor
+from dagster_resources import (
+    build_lakefs_checks,
+    build_lakefs_publish_asset,
+    build_lakefs_publish_op,
+    build_lakefs_unpublished_sensor,
+)
 from dagster_resources.history import UNPUBLISHED_TAG
 from dagster_resources.resource import LakeFSResource
 from lakefs_ops.flows.checks import CHECKS
@@ -238,3 +243,29 @@ def test_a_published_or_failed_run_is_not_reported(lake, resource, materialize, 
     failed = materialize([written, check(written, passed=False, blocking=True), lake.publication(written)], resource)
     for run in (published, failed):
         assert UNPUBLISHED_TAG not in instance.get_run_by_id(run.run_id).tags
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_the_requests_of_a_publication(lake, resource, materialize, lakefs, checked):
+    written = lake.asset()
+
+    def readable(data):
+        return bool(data.read("written/written"))
+
+    checks = [build_lakefs_checks(written, [readable], repository=lake.repository)] if checked else []
+
+    def requests(*assets):
+        lakefs.faults.clear()
+        assert materialize([written, *checks, *assets], resource).success
+        return lakefs.faults.calls
+
+    before = requests()
+    assert requests(lake.publication(written)) - before == {
+        "getBranch": 1,
+        "diffBranch": 1,
+        "commit": 1,
+        "findMergeBase": 1 + checked,
+        "diffRefs": 6 + checked,
+        "mergeIntoBranch": 1,
+        "deleteBranch": 1,
+    }
