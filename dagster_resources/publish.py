@@ -249,7 +249,9 @@ class RunBranch:
         At least one check must have judged the commit that is merged. The others may have judged an earlier one, if
         later commits are of this run and do not change the objects that the run had changed until then. A check that
         judged objects (see `read_objects`) counts for the commit if it has them unchanged. Uncommitted changes are
-        committed first if no check exists, or if they are objects that the steps recorded (see `wrote_objects`).
+        committed first if they are objects that the steps recorded (see `wrote_objects`), or if no check exists and a
+        step has not recorded what it wrote. Without checks, a branch has nothing but recorded objects, unless a step
+        has not recorded any.
 
         If the branch brings nothing new, the base's head is returned.
 

@@ -1,16 +1,16 @@
-"""Nothing is lost and nothing is published by mistake, whatever happens to the runs of a job: one program for each seed.
+"""Nothing is lost and nothing is published by mistake, whatever happens to the runs of a job: one program per seed.
 
-``LAKEFS_OPS_SEEDS=1000`` for a longer search; each seed has its own assets, partitions and checks, and executes some runs
-of them in a real Dagster, with lost replies, kills, re-executions, runs that start in the middle of another run, and
-other people. A ledger has each object that the server received from a run. Whenever something is merged into main:
+``LAKEFS_OPS_SEEDS=1000`` for a longer search; each seed has its own assets, partitions and checks, and executes some
+runs of them in a real Dagster, with lost replies, kills, re-executions, runs that start in the middle of another run,
+and other people. A ledger has each object that the server received from a run. For each merge into main:
 
 - each object that the run has written since its last publication is on main, and nothing else has changed there, except
   for what a check has read in a commit that it passed;
 - the newest result of each check of these assets is a pass, and for exactly this content;
-- it is merged once.
+- there was something to publish, so nothing is merged twice.
 
 After each run, if it has published, main has what it wrote; otherwise its branch has. ``mutations.py`` checks that the
-test notices what is missing in the code.
+test notices each check that is missing.
 """
 
 import functools
@@ -25,8 +25,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dagster_resources import LakeFSIOManager, LakeFSResource, build_lakefs_checks, build_lakefs_publish_asset
-from dagster_resources import build_lakefs_sweeper, history, io_manager, publish
+from dagster_resources import (
+    LakeFSIOManager,
+    LakeFSResource,
+    build_lakefs_checks,
+    build_lakefs_publish_asset,
+    build_lakefs_sweeper,
+    history,
+    io_manager,
+    publish,
+)
 from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.call import Call
 from lakefs_ops.flows import attempts, claims

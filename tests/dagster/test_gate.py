@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 
 import dagster as dg
 import pytest
@@ -12,11 +11,9 @@ import pytest
 from dagster_resources.publish import RunBranch
 from dagster_resources.resource import LakeFSResource
 from lakefs_ops.errors import LakeFSError
-from lakefs_ops.local.faults import Fault
 
 # A job that can be re-executed is imported again, so its steps read what to do from the environment.
 PLAN = "GATE_PLAN"
-WRITTEN = "GATE_WRITTEN"
 
 
 def plan():
@@ -31,8 +28,6 @@ def write(context, lakefs, name):
     branch, client = branch_of(context, lakefs), lakefs.get_client()
     for path, content in plan()["writes"].get(name, {}).items():
         client.objects.upload(branch.repository, branch.ensure(), path, content.encode())
-        with open(os.environ[WRITTEN], "a") as file:
-            print(json.dumps([path, content]), file=file)
     if name in plan()["commits"]:
         branch.commit(f"Write {name}")
     if name in plan()["dies"]:
@@ -122,9 +117,7 @@ def job_without_checks() -> dg.JobDefinition:
 class Gate:
     """The job, its repository, and the state of both."""
 
-    def __init__(self, lakefs, repository, instance, setenv, journal):
-        self.journal = journal
-        setenv(WRITTEN, str(journal))
+    def __init__(self, lakefs, repository, instance, setenv):
         self.client, self.repository, self.instance, self.setenv = lakefs.client, repository, instance, setenv
         setenv("GATE_ENDPOINT", lakefs.endpoint)
         setenv("GATE_KEY", lakefs.access_key_id)
@@ -144,13 +137,7 @@ class Gate:
                 }
             ),
         )
-        self.journal.write_text("")
         return dg.execute_job(dg.reconstructable(job), self.instance, reexecution_options=again)
-
-    @property
-    def written(self):
-        """What the last run has written."""
-        return dict(json.loads(line) for line in self.journal.read_text().splitlines())
 
     def after(self, run):
         return dg.ReexecutionOptions.from_failure(run.run_id, self.instance)
@@ -177,8 +164,8 @@ class Gate:
 
 
 @pytest.fixture
-def gate(lakefs, lakefs_repository, instance, monkeypatch, tmp_path):
-    return Gate(lakefs, lakefs_repository, instance, monkeypatch.setenv, tmp_path / "written")
+def gate(lakefs, lakefs_repository, instance, monkeypatch):
+    return Gate(lakefs, lakefs_repository, instance, monkeypatch.setenv)
 
 
 AFTER_FIRST = ("second", "second_second_stops", "second_second_tells", "published")
@@ -553,136 +540,3 @@ def test_a_commit_names_the_partition_range(gate, resource, materialize):
     for commit in [commit for commit in gate.client.refs.log(gate.repository, "main") if "Day" in commit.message]:
         assert commit.metadata["::lakefs::Dagster::partition_range_start"] == "1"
         assert commit.metadata["::lakefs::Dagster::partition_range_end"] == "2"
-
-
-# conservation
-
-SEEDS = int(os.environ.get("CONSERVATION_SEEDS", "3"))
-"""How many random worlds are tested; the nightly build tests more."""
-
-RUNS = 12
-"""The number of runs in each world."""
-
-FAULTS = [
-    Fault("commit", when="after", action="reset"),
-    Fault("commit", when="before", action="reset"),
-    Fault("mergeIntoBranch", when="after", action="reset"),
-    Fault("mergeIntoBranch", times=9),
-    Fault("uploadObject", when="before", action="reset"),
-    Fault("createBranch", when="after", action="reset"),
-    Fault("getBranch", nth=4, times=9),
-    Fault("diffBranch", nth=2, times=9),
-    Fault("deleteBranch", times=9),
-    Fault("deleteBranch", when="after", action="reset"),
-]
-
-STEPS = ["first", "first_first_stops", "first_first_tells", *AFTER_FIRST]
-KILLS = ["first", "second", "at opened", "at sealed", "at published", "at closing", "after the merge"]
-CHECK_NAMES = ("first_stops", "first_tells", "second_stops", "second_tells")
-
-
-class World:
-    """Random runs and re-executions, faults, kills, and changes by others, on one repository.
-
-    Contents are unique. A check fails if it reads one with ``bad`` in it, so these must never reach main.
-
-    Attributes:
-        runs: for each root run, its runs.
-        pending: for each root run, the content of each path that was written for it and is not published.
-        main: the objects on main after the last run.
-        merges: the number of merges on main after the last run.
-    """
-
-    def __init__(self, gate, faults, seed):
-        self.gate, self.faults, self.random = gate, faults, random.Random(seed)
-        self.runs, self.pending, self.main, self.merges, self.count = {}, {}, {}, 0, 0
-
-    def chance(self, probability):
-        return self.random.random() < probability
-
-    def content(self, bad=0.25):
-        self.count += 1
-        return f"{self.count} {'bad' if self.chance(bad) else 'good'}"
-
-    def plan(self, again):
-        """Return what a run does; first runs mostly go well until the publication, which is often killed."""
-        noise = 1.0 if again else 0.1
-        paths = {"first": ["first"], "second": ["second", "shared"], "published": ["published"]}
-        outcomes = ["reads"] * 20 + ["fails", "raises", "warns"] * bool(again)
-        return {
-            "writes": {
-                name: {path: self.content(0.25 * noise) for path in paths[name] if self.chance(0.8)}
-                for name in ("first", "second", *["published"] * self.chance(0.05))
-            },
-            "commits": [name for name in paths if not self.chance(0.2 * noise)],
-            "outcomes": {name: self.random.choice(outcomes) for name in CHECK_NAMES},
-            "dies": [name for name in KILLS if self.chance(0.05 * noise)] + ["at merging"] * self.chance(0.4),
-        }
-
-    def again(self, root):
-        parent = self.random.choice(self.runs[root])
-        if not parent.success and self.chance(0.4):
-            return self.gate.after(parent)
-        steps = [] if self.chance(0.4) else [step for step in STEPS if self.chance(0.6)]
-        return self.gate.only(parent, *(steps or ["published"]))
-
-    def run(self):
-        root = self.random.choice(list(self.runs)[-2:]) if self.runs and self.chance(0.75) else None
-        for fault in self.random.sample(FAULTS, self.random.choice([0, 0, 1, 2])):
-            self.faults.add(fault)
-        run = self.gate.run(**self.plan(root), again=self.again(root) if root else None)
-        self.faults.clear()
-        root = root or run.run_id
-        self.runs.setdefault(root, []).append(run)
-        self.pending.setdefault(root, {}).update(self.gate.written)
-        return root, run
-
-    def check(self, root, run):
-        """Each object is on main, or on the branch of its run; and main has nothing else."""
-        main, merges, pending = self.gate.objects(), len(self.gate.merges), self.pending[root]
-        assert not [content for content in main.values() if "bad" in content]
-        if merges > self.merges:
-            assert main == {**self.main, **pending}
-            pending.clear()
-        assert main == self.main or merges == self.merges + 1
-        if any(event.is_step_success and event.step_key == "published" for event in run.all_events):
-            assert not pending
-        for each, objects in self.pending.items():
-            assert not objects or objects.items() <= self.gate.objects(f"dagster-{each}").items()
-        self.main, self.merges = main, merges
-
-    def disturb(self):
-        """Change something as others do: a commit or a revert on main, a correction on a run's branch."""
-        gate, root = self.gate, list(self.runs)[-1]
-        if self.chance(0.1):
-            self.count += 1
-            gate.upload("main", "shared", f"{self.count} of others")
-            gate.client.commits.create(gate.repository, "main", message="Others")
-        if self.chance(0.15) and len(gate.client.commits.get(gate.repository, "main").parents) == 2:
-            gate.client.branches.revert(gate.repository, "main", ref="main", parent_number=1)
-        if self.chance(0.3) and f"dagster-{root}" in gate.branches:
-            self.pending[root]["by hand"] = self.content()
-            gate.upload(f"dagster-{root}", "by hand", self.pending[root]["by hand"])
-            if self.chance(0.5):
-                gate.client.commits.create(gate.repository, f"dagster-{root}", message="By hand")
-        self.main, self.merges = gate.objects(), len(gate.merges)
-
-
-@pytest.mark.parametrize("seed", range(SEEDS))
-def test_nothing_is_lost_and_nothing_unaudited_is_published(gate, lakefs, seed, mocker):
-    mocker.patch("random.uniform", return_value=0)  # repeats without waiting
-    record, close = RunBranch._record, RunBranch._close
-
-    def killed_at(name):
-        if f"at {name}" in plan()["dies"]:
-            raise RuntimeError(f"killed at {name}")
-
-    mocker.patch.object(RunBranch, "_record", lambda self, *args: (killed_at(args[0]), record(self, *args)))
-    mocker.patch.object(RunBranch, "_close", lambda self, head: (killed_at("closing"), close(self, head)))
-    world = World(gate, lakefs.faults, seed)
-    for _ in range(RUNS):
-        root, run = world.run()
-        world.check(root, run)
-        world.disturb()
-    world.faults.clear()
-    assert gate.run().success  # an ordinary run is published

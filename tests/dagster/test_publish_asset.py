@@ -67,6 +67,31 @@ def check(asset, *, passed=True, name="judged", **options):
     return judged
 
 
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("records", [True, False])
+def test_without_checks_only_recorded_objects_are_published(lake, resource, materialize, committed, records):
+    @dg.asset
+    def written(context, lakefs: LakeFSResource) -> None:
+        branch = lakefs.run_branch(context, lake.repository)
+        stored = lake.client.objects.upload(lake.repository, branch.ensure(), "own", b"own")
+        if records:
+            branch.wrote_objects({stored.path: stored.checksum})
+
+    @dg.asset(deps=[written])
+    def somebody(context) -> None:
+        branch = f"dagster-{context.run.run_id}"
+        lake.client.objects.upload(lake.repository, branch, "foreign", b"foreign")
+        if committed:
+            lake.client.commits.create(lake.repository, branch, message="Somebody")
+
+    run = materialize([written, somebody, lake.publication(written, somebody)], resource)
+    assert run.success != records
+    if records:
+        assert "foreign is on the branch, and no step of this run has written it" in failure(run).error.message
+        assert lake.objects() == []
+        assert lake.objects(f"dagster-{run.run_id}") == ["foreign", "own"]
+
+
 def failure(run):
     (found,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
     return found
