@@ -419,9 +419,6 @@ class _HashingReader:
         self.count += len(block)
         if self._snapshot is not None and self.count == self._length:
             self._snapshot.check(lambda: os.fstat(self._file.fileno()))
-        self._tracker.moved(self._path, count)
-        return count
-            self._snapshot.check(os.fstat(self._file.fileno()))
         self._tracker.moved(self._path, len(block))
         return block
 
