@@ -1,29 +1,14 @@
-"""A real Airflow, with all its processes, and a lakeFS that can be down.
-
-Airflow's database is PostgreSQL where Debian's is installed, because SQLite fails under parallel runs.
-"""
+"""Each test file gets a lakeFS and one host, with all its processes."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
-import os
-import secrets
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
-import requests
 
 from lakefs_ops import LakeFSClient
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
@@ -268,6 +253,10 @@ class Lake:
     def close(self) -> None:
         self.client.close()
         self.server.stop()
+from hosts.airflow import LiveAirflow, live_airflow
+from hosts.dagster import LiveDagster, live_dagster
+from hosts.lake import Lake
+from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 
 @pytest.fixture(scope="module")
@@ -288,4 +277,15 @@ def airflow(lake: Lake) -> Iterator[LiveAirflow]:
     with live_airflow(home, {"AIRFLOW_CONN_LAKEFS_DEFAULT": json.dumps(connection)}) as airflow:
         airflow.wait_for_dag("live_publish")
         yield airflow
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def dagster(lake: Lake) -> Iterator[LiveDagster]:
+    environment = {"LAKEFS_ENDPOINT": f"http://127.0.0.1:{lake.port}", "LAKEFS_ACCESS_KEY_ID": ACCESS_KEY_ID}
+    environment |= {"LAKEFS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY}
+    home = Path(tempfile.mkdtemp(prefix="lakefs-ops-live-dagster-"))
+    shutil.copytree(Path(__file__).with_name("definitions"), home / "code")
+    with live_dagster(home, environment) as dagster:
+        yield dagster
     shutil.rmtree(home, ignore_errors=True)

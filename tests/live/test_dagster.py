@@ -1,0 +1,145 @@
+"""The resources in a real Dagster, driven over its GraphQL API: ``pytest -m live`` or ``make test-live``."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from lakefs_ops.local.faults import Fault
+
+pytestmark = pytest.mark.live
+
+ASSETS = ("readings", "means", "on_main")
+GOOD, BAD = -3.5, -99.0
+
+
+def deliver(dagster, day: str, celsius: float = GOOD) -> None:
+    (dagster.inbox / f"{day}.csv").write_text(f"station,celsius\nŁódź,{celsius}\n")
+
+
+def objects(day: str) -> set[str]:
+    return {f"readings/{day}.parquet", f"means/{day}.parquet"}
+
+
+def test_a_backfill_publishes_each_partition_once(dagster, lake) -> None:
+    days = [f"2026-01-{day:02}" for day in range(1, 7)]
+    for day in days:
+        deliver(dagster, day)
+    backfill = dagster.backfill(ASSETS, days)
+    tag = {"dagster/backfill": backfill}
+    dagster.wait_until(lambda: len(dagster.runs(**tag)) == len(days), "the runs of the backfill", timeout=120)
+    states = {run: dagster.finish(run, timeout=300) for run in dagster.runs(**tag)}
+    assert set(states.values()) == {"SUCCESS"}, states
+    assert {dagster.materialized(run, "on_main")["dagster/data_version"] for run in states} == set(lake.merges())
+    assert len(lake.merges()) == len(days)
+    assert lake.paths() == set().union(*map(objects, days))
+    assert not lake.branches()
+
+
+def test_a_failed_audit_then_a_correction_at_the_source(dagster, lake) -> None:
+    day, before = "2026-01-10", len(lake.merges())
+    deliver(dagster, day, BAD)
+    failed = dagster.launch(*ASSETS, partition=day)
+    assert dagster.finish(failed) == "FAILURE"
+    assert not lake.paths() & objects(day)
+    assert lake.branches() == {f"dagster-{failed}"}
+    results = {event["evaluation"]["checkName"]: event for event in dagster.events(failed, "ASSET_CHECK_EVALUATION")}
+    assert [name for name, event in results.items() if not event["evaluation"]["success"]] == ["plausible"]
+    assert "Łódź: -99" in results["plausible"]["evaluation"]["description"]
+    link = lake.client.links.compare("lake", "main", f"dagster-{failed}")
+    assert results["plausible"]["metadata"]["lakefs/compare"] == link
+
+    deliver(dagster, day, GOOD)
+    # The check alone reads what the failed run has written, so it fails again.
+    unchanged = dagster.execute_again(failed, "FROM_FAILURE")
+    assert dagster.finish(unchanged) == "FAILURE"
+    assert lake.branches() == {f"dagster-{failed}"}
+    again = dagster.execute_again(failed, "FROM_ASSET_FAILURE")
+    assert dagster.finish(again) == "SUCCESS", dagster.log(again)
+    assert lake.paths() >= objects(day)
+    assert len(lake.merges()) == before + 1
+    assert dagster.materialized(again, "on_main")["lakefs/commit_id"] == lake.merges()[0]
+    assert not lake.branches()
+
+
+@pytest.mark.parametrize(("day", "config"), [("2026-01-11", None), ("2026-01-12", {})], ids=["the run", "a step"])
+def test_a_process_that_is_killed_while_it_merges(dagster, lake, day: str, config) -> None:
+    before = len(lake.merges())
+    deliver(dagster, day)
+    merge = lake.server.faults.add(Fault("mergeIntoBranch", when="after", action="delay", seconds=300))
+    run = dagster.launch(*ASSETS, partition=day, config=config)
+    assert merge.wait(180), dagster.log(run)
+    assert len(lake.merges()) == before + 1
+    os.kill(pid(dagster, run), signal.SIGKILL)
+    lake.server.faults.clear()
+    assert dagster.finish(run) == "FAILURE"
+    assert "on_main" not in dagster.succeeded(run)
+    again = dagster.execute_again(run, "FROM_FAILURE")
+    assert dagster.finish(again) == "SUCCESS", dagster.log(again)
+    assert dagster.succeeded(again) == ["on_main"]
+    assert dagster.materialized(again, "on_main")["lakefs/commit_id"] == lake.merges()[0]
+    assert len(lake.merges()) == before + 1
+    assert lake.paths() >= objects(day)
+    assert not lake.branches()
+
+
+def pid(dagster, run: str) -> int:
+    """Return the process of the publication: of its step, or else of the run."""
+    events = [event for event in dagster.events(run) if "pid" in event["metadata"]]
+    return int(next((event for event in events if event["stepKey"] == "on_main"), events[-1])["metadata"]["pid"])
+
+
+def test_a_run_that_is_canceled_while_it_writes(dagster, lake) -> None:
+    day, before = "2026-01-13", lake.merges()
+    deliver(dagster, day)
+    upload = lake.server.faults.add(Fault("uploadObject", when="after", action="delay", seconds=300))
+    run = dagster.launch(*ASSETS, partition=day)
+    assert upload.wait(180), dagster.log(run)
+    dagster.terminate(run)
+    assert dagster.finish(run) == "CANCELED"
+    lake.server.faults.clear()
+    assert lake.merges() == before
+    assert not lake.paths() & objects(day)
+    assert lake.branches() == {f"dagster-{run}"}
+    again = dagster.execute_again(run, "FROM_FAILURE")
+    assert dagster.finish(again) == "SUCCESS", dagster.log(again)
+    assert len(lake.merges()) == len(before) + 1
+    assert lake.paths() >= objects(day)
+    assert not lake.branches()
+
+
+def test_a_sensor_launches_one_run_for_a_commit(dagster, lake) -> None:
+    dagster.start_sensor("inbox")
+    dagster.wait_until(lambda: dagster.ticks("inbox"), "the first tick")
+    lake.commit("elsewhere/1.csv")
+    commit = lake.commit("inbox/new.csv")
+    (run,) = dagster.wait_until(lambda: dagster.runs(**{"lakefs/repository": "lake"}), "a run for the commit")
+    assert dagster.finish(run) == "SUCCESS", dagster.log(run)
+    assert lake.client.objects.get("lake", "main", "delivered.txt") == b"1"
+    assert dagster.runs(**{"lakefs/commit_id": commit}) == {run: "SUCCESS"}
+    seen = len(dagster.ticks("inbox"))
+    dagster.wait_until(lambda: len(dagster.ticks("inbox")) > seen + 1, "two more ticks")
+    assert list(dagster.runs(**{"lakefs/repository": "lake"})) == [run]
+
+
+NEW = """
+@dg.asset(deps=[on_main])
+def reloaded(lakefs: LakeFSResource) -> dg.MaterializeResult:
+    head = lakefs.get_client().branches.get("lake", "main").commit_id
+    return dg.MaterializeResult(metadata={"head": head})
+
+
+defs = dg.Definitions.merge(defs, dg.Definitions(assets=[reloaded]))
+"""
+
+
+def test_the_code_location_is_reloaded(dagster, lake) -> None:
+    with dagster.code.open("a") as code:
+        code.write(NEW)
+    dagster.reload()
+    assert "reloaded" in dagster.assets()
+    run = dagster.launch("reloaded")
+    assert dagster.finish(run) == "SUCCESS", dagster.log(run)
+    assert dagster.materialized(run, "reloaded")["head"] == lake.client.branches.get("lake", "main").commit_id
