@@ -132,7 +132,7 @@ class LiveDagster:
         tags = {"dagster/partition": partition} if partition else {}
         parameters = {
             "selector": {**REPOSITORY, "jobName": "__ASSET_JOB", "assetSelection": _keys(assets)},
-            "runConfigData": config or IN_PROCESS,
+            "runConfigData": IN_PROCESS if config is None else config,
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
         answer = self.mutate(
