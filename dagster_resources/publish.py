@@ -465,12 +465,7 @@ class RunBranch:
     def _merge(self, head: str, flow: WriteAuditPublish) -> str:
         """Merge the commit, or return the base's head if it brings nothing new."""
         try:
-            return flow.publish(head, if_nothing="fail")
-        except errors.NoChanges:
-            before = self._base_of(head)
-            merged = flow.publish(head, if_nothing="succeed")
-            self._require_in_force(before, head, merged)
-            return merged
+            return self._merge_or_find(head, flow)
         except errors.MergeConflict as conflict:
             raise self._failure(
                 f"{conflict}; a re-execution starts from the same old state of {self.base!r}, so launch a new run"
@@ -478,7 +473,20 @@ class RunBranch:
         except errors.TRANSIENT:
             raise
         except errors.LakeFSError as refusal:  # a retry would be refused again
-            raise self._failure(str(refusal)) from refusal
+            # A step that outlived its run, or another re-execution, may have merged and deleted the branch just now.
+            merged = None if self._exists() else self._merged_before(head, self._history_now())
+            if merged is None:
+                raise self._failure(str(refusal)) from refusal
+            return merged
+
+    def _merge_or_find(self, head: str, flow: WriteAuditPublish) -> str:
+        try:
+            return flow.publish(head, if_nothing="fail")
+        except errors.NoChanges:
+            before = self._base_of(head)
+            merged = flow.publish(head, if_nothing="succeed")
+            self._require_in_force(before, head, merged)
+            return merged
 
     def _merged_before(self, head: str, records: list[Record]) -> str | None:
         """Return the merge commit of an earlier attempt that merged the same commit, if there was one."""

@@ -11,6 +11,8 @@ import pytest
 from dagster_resources.publish import RunBranch
 from dagster_resources.resource import LakeFSResource
 from lakefs_ops.errors import LakeFSError
+from lakefs_ops.flows.publish import WriteAuditPublish
+from lakefs_ops.local.faults import Fault
 
 # A job that can be re-executed is imported again, so its steps read what to do from the environment.
 PLAN = "GATE_PLAN"
@@ -232,6 +234,28 @@ def test_work_written_between_the_checks_and_the_merge_refuses_it(gate, mocker, 
     assert "uncommitted changes since the audit" in sentence(run)
     assert gate.objects() == before
     assert gate.objects(f"dagster-{run.run_id}") == {**GOOD, "late.txt": "good"}
+
+
+@pytest.mark.parametrize(("merges", "at"), [(True, 1), (True, 2), (False, 1)])
+def test_another_process_of_the_run_deletes_the_branch_during_the_merge(gate, mocker, sentence, merges, at):
+    publish, calls = WriteAuditPublish.publish, []
+
+    def publish_late(self, head, **options):
+        calls.append(head)
+        if merges and len(calls) == 1:
+            gate.client.refs.merge(gate.repository, head, "main", message="The other process")
+        if len(calls) == at:
+            gate.client.branches.delete(gate.repository, self.branch)
+        return publish(self, head, **options)
+
+    mocker.patch.object(WriteAuditPublish, "publish", publish_late)
+    run = gate.run()
+    assert run.success == merges
+    assert gate.objects() == (GOOD if merges else {})
+    if not merges:
+        assert "does not exist any more" in sentence(run)
+    else:
+        assert [commit.message for commit in gate.merges] == ["The other process"]
 
 
 def test_a_branch_that_was_deleted_during_the_run_is_not_created_again(gate, sentence):
