@@ -38,6 +38,7 @@ def test_publication_and_checks(run_page, lakefs, lakefs_repository, instance):
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Property `OpDefinition.version`")  # of Dagster itself
 def test_the_entry_page(run_page, monkeypatch, instance):
     monkeypatch.setenv("DATA_ENVIRONMENT", "pr-17")
     names = run_page("dagster.md")
