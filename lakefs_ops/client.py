@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 from lakefs_ops.config import Config, Retries, Timeouts
+from lakefs_ops.storage_options import StorageOptions
 from lakefs_ops.uri import Links
 from lakefs_ops.wire.transport import Transport
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from lakefs_ops.api.tags import Tags
 
 
-class LakeFSClient:
+class LakeFSClient(StorageOptions):
     """A client of one lakeFS server.
 
     Operations are grouped by resource: ``client.branches.get("lake", "main")``. Each group is imported on first
@@ -101,6 +102,9 @@ class LakeFSClient:
     def links(self) -> Links:
         """URLs of the server's web pages."""
         return Links(self.config.endpoint)
+
+    def _storage_config(self) -> Config:
+        return self.config
 
     def close(self) -> None:
         """Close all connections."""

@@ -48,3 +48,20 @@ def test_the_users_file_uses_every_group() -> None:
     used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == "client"}
     groups = {name for name, value in vars(LakeFSClient).items() if type(value).__name__ == "cached_property"}
     assert used == groups
+
+
+def test_storage_options_have_the_type_of_their_tool(cache: Path) -> None:
+    sample = cache / "tools.py"
+    sample.write_text(
+        "from typing import Any, assert_type\n"
+        "from lakefs_ops import LakeFSClient\n"
+        "def tools(client: LakeFSClient) -> None:\n"
+        "    assert_type(client.storage_options('polars'), dict[str, str])\n"
+        "    assert_type(client.storage_options('spark', repository='lake'), dict[str, str])\n"
+        "    assert_type(client.storage_options('boto3'), dict[str, Any])\n"
+        "    assert_type(client.storage_options('duckdb'), str)\n"
+    )
+    checked = mypy(sample, cache)
+    assert (checked.stdout, checked.returncode) == ("", 0)
+    sample.write_text(sample.read_text() + "    client.storage_options('polar')\n    client.storage_options('spark')\n")
+    assert mypy(sample, cache).stdout.count("No overload variant") == 2

@@ -1,0 +1,33 @@
+"""Data tools on a branch: each is configured by `storage_options` alone.
+
+With ``LAKEFS_OPS_SERVER``, they run against that server without the fault proxy, which knows only the API.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lakefs_ops.client import LakeFSClient
+from lakefs_ops.pytest_plugin import LakeFS, lakefs  # noqa: F401 -- instead of the one with faults
+
+
+@pytest.fixture(autouse=True)
+def no_aws_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """The tools find no settings of their own, such as keys in the home directory or an instance's role."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def client(lakefs: LakeFS) -> LakeFSClient:  # noqa: F811
+    return lakefs.client
+
+
+@pytest.fixture
+def branch(client: LakeFSClient, lakefs_repository: str) -> str:
+    client.branches.create(lakefs_repository, name="dev", source="main")
+    return "dev"
