@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 CONNECTION_TYPE = "lakefs"
+AWS_CONNECTION_TYPE = "aws"
 HOOK_NAME = "lakeFS"
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider.get_provider_info import CONN_FIELDS, CONNECTION_TYPE
+from airflow_provider.get_provider_info import AWS_CONNECTION_TYPE, CONN_FIELDS, CONNECTION_TYPE
 from lakefs_ops.config import Config, Retries, Timeouts, parse_bool
 from lakefs_ops.errors import ConfigurationError
 
@@ -26,12 +26,12 @@ def read_config(connection: Connection, extra: object) -> Config:
     The endpoint is the host, with or without scheme, port and ``/api/v1``. The default scheme is ``http`` for
     connections of type ``http``, for ports other than 443 (lakeFS itself serves plain HTTP), and for the local host;
     otherwise it is ``https``. The key pair is login and password, or ``access_key_id`` and ``secret_access_key`` of
-    the extra. Numbers and booleans of the extra may be strings, as in a connection that is defined by a URI. Unknown
-    fields of the extra are rejected; in a connection of another type than ``lakefs``, which may also serve other hooks,
-    only misspelled ones are.
+    the extra. A connection of type ``aws`` has the fields of the Amazon provider, such as ``endpoint_url``. Numbers and
+    booleans of the extra may be strings, as in a connection that is defined by a URI. Unknown fields of the extra are
+    rejected; in a connection of type ``http``, which may also serve other hooks, only misspelled ones are.
 
     Args:
-        connection: the connection, of type ``lakefs`` or ``http``.
+        connection: the connection, of type ``lakefs``, ``http`` or ``aws``.
         extra: its extra, parsed.
 
     Raises:
@@ -41,7 +41,7 @@ def read_config(connection: Connection, extra: object) -> Config:
         extra = _fields(connection, extra)
         key, secret = _key_pair(connection, extra)
         return Config(
-            endpoint=_endpoint(connection),
+            endpoint=_endpoint(connection, extra),
             access_key_id=key,
             secret_access_key=secret,
             token=extra.get("token") or None,
@@ -83,6 +83,8 @@ def _fields(connection: Connection, extra: object) -> Mapping[str, Any]:
     known = ", ".join(EXTRA_FIELDS)
     if not isinstance(fields, Mapping):
         raise ConfigurationError(f"its extra must be a JSON object with the fields {known}")
+    if connection.conn_type == AWS_CONNECTION_TYPE:
+        return _from_aws(fields)
     unknown = [name for name in fields if name not in EXTRA_FIELDS]
     if unknown and connection.conn_type != CONNECTION_TYPE:
         from difflib import get_close_matches  # rarely needed
@@ -94,8 +96,27 @@ def _fields(connection: Connection, extra: object) -> Mapping[str, Any]:
     return fields
 
 
-def _endpoint(connection: Connection) -> str:
+def _from_aws(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields for the fields of an ``aws`` connection; other fields are for its other hooks."""
+    fields = {name: value for name, value in extra.items() if name in (*EXTRA_FIELDS, "endpoint_url")}
+    for name in ("access_key_id", "secret_access_key"):
+        fields.setdefault(name, extra.get(f"aws_{name}"))
+    verify = extra.get("verify")
+    if isinstance(verify, str) and parse_bool(verify) is None:
+        fields["ca_bundle"] = verify
+    elif verify is not None:
+        fields["verify_ssl"] = verify
+    return fields
+
+
+def _endpoint(connection: Connection, extra: Mapping[str, Any]) -> str:
     """Join host, port and schema, into which Airflow splits the URI of a connection."""
+    if connection.conn_type == AWS_CONNECTION_TYPE:
+        if not (url := extra.get("endpoint_url")):
+            raise ConfigurationError(
+                "its extra has no endpoint_url; enter the lakeFS endpoint, such as https://lakefs.example.com"
+            )
+        return str(url)
     host, port, schema = connection.host, connection.port, connection.schema
     if not host:
         raise ConfigurationError("it has no host; enter the lakeFS endpoint, such as https://lakefs.example.com")

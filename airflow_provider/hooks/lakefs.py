@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import weakref
 from collections.abc import Mapping
@@ -10,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider.get_provider_info import CONN_FIELDS, CONNECTION_TYPE, HOOK_NAME, UI_FIELD_BEHAVIOUR
+from airflow_provider.get_provider_info import (
+    AWS_CONNECTION_TYPE,
+    CONN_FIELDS,
+    CONNECTION_TYPE,
+    HOOK_NAME,
+    UI_FIELD_BEHAVIOUR,
+)
 from airflow_provider.hooks.legacy import LegacyMethods
 from airflow_provider.hooks.polls import CONCURRENT_POLLS, shared_polls
+from lakefs_ops.storage_options import REGION, StorageOptions
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
@@ -29,11 +37,11 @@ POLL_TOTAL_TIMEOUT = 60.0
 """Upper limit of the time for one request of a poll, in seconds, even if its response keeps trickling in."""
 
 
-class LakeFSHook(LegacyMethods, BaseHook):
+class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
     """A lakeFS client for an Airflow connection.
 
-    The connection (type ``lakefs``, or ``http`` with the key pair in its extra) is read when it is first needed,
-    never while a DAG is parsed. `get_conn` returns the client, which offers all lakeFS operations.
+    The connection (type ``lakefs``, ``http`` with the key pair in its extra, or ``aws``) is read when it is first
+    needed, never while a DAG is parsed. `get_conn` returns the client, which offers all lakeFS operations.
 
     Args:
         lakefs_conn_id: the connection's id.
@@ -102,6 +110,41 @@ class LakeFSHook(LegacyMethods, BaseHook):
 
         connection = self.get_connection(self.lakefs_conn_id)
         return read_config(connection, connection.extra_dejson)
+
+    def _storage_config(self) -> Config:
+        return self.read_config()
+
+    def aws_connection(self, *, endpoint: str | None = None, region: str = REGION) -> str:
+        """Return an Airflow connection of type ``aws`` to the same lakeFS, as JSON.
+
+        With it, the hooks, operators and sensors of the Amazon provider for S3 work on branches: the bucket is the
+        repository, and the key starts with the branch. Store the connection as ``AIRFLOW_CONN_AWS_LAKEFS``, with
+        ``airflow connections add aws_lakefs --conn-json``, or in a secrets backend, and pass
+        ``aws_conn_id="aws_lakefs"``. The text contains the secret access key. A `LakeFSHook` also accepts this
+        connection, so a deployment can keep the key in this connection alone.
+
+        Args:
+            endpoint: the address of the S3 gateway, by default the connection's endpoint.
+            region: the region to sign requests for; lakeFS accepts any.
+
+        Raises:
+            ConfigurationError: the connection is invalid, or its login is a token.
+
+        Example:
+            >>> os.environ["AIRFLOW_CONN_AWS_LAKEFS"] = LakeFSHook().aws_connection()  # doctest: +SKIP
+            >>> S3Hook("aws_lakefs").check_for_key(f"{branch}/daily.parquet", "lake")  # doctest: +SKIP
+            True
+        """
+        options = self.storage_options("s3fs", endpoint=endpoint, region=region)
+        extra = {"endpoint_url": options["endpoint_url"], "config_kwargs": options["config_kwargs"]}
+        return json.dumps(
+            {
+                "conn_type": AWS_CONNECTION_TYPE,
+                "login": options["key"],
+                "password": options["secret"],
+                "extra": {**extra, **options["client_kwargs"]},
+            }
+        )
 
     def test_connection(self) -> tuple[bool, str]:
         """Check the endpoint and the credentials, with short timeouts and without retries.

@@ -1,7 +1,4 @@
-"""Data tools on a branch: each is configured by `storage_options` alone.
-
-With ``LAKEFS_OPS_SERVER``, they run against that server without the fault proxy, which knows only the API.
-"""
+"""Data tools on a branch: each is configured by `storage_options` alone."""
 
 from __future__ import annotations
 
@@ -9,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from lakefs_ops import pytest_plugin
 from lakefs_ops.client import LakeFSClient
-from lakefs_ops.pytest_plugin import LakeFS, lakefs  # noqa: F401 -- instead of the one with faults
+from lakefs_ops.pytest_plugin import LakeFS
+
+# The proxy that injects faults into a real lakeFS knows only the API.
+lakefs = pytest_plugin.lakefs
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def no_aws_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
 
 
 @pytest.fixture
-def client(lakefs: LakeFS) -> LakeFSClient:  # noqa: F811
+def client(lakefs: LakeFS) -> LakeFSClient:
     return lakefs.client
 
 
