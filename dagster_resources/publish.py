@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 
 RunContext = AssetExecutionContext | AssetCheckExecutionContext | OpExecutionContext
 
+RUN_PREFIX = "dagster-"
+"""The prefix of the branches of runs."""
+
 MANY = 20
 """Up to this number of objects are looked up one by one; more are listed."""
 
@@ -110,7 +113,7 @@ class RunBranch:
         self.repository, self.base = repository, base
         self._run, self._step_key = _run_and_step(self._op)
         self._root = (self._run.root_run_id or self._run.run_id) if self._run else self._direct_id()
-        self._name = f"dagster-{self._root}" + ("" if base == "main" else f"-{base}")
+        self._name = f"{RUN_PREFIX}{self._root}" + ("" if base == "main" else f"-{base}")
         self._address = f"lakefs://{repository}/{self._name}"
         self._metadata = run_metadata(self._run, webserver_url=webserver_url) if self._run else {}
         self._changes: dict[str, Contents] = {}

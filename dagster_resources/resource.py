@@ -14,18 +14,22 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 from pydantic import Field, PrivateAttr
 
 from dagster_resources.environments import Environment, find_environment
-from dagster_resources.publish import RunBranch, RunContext, warn_unpublished
+from dagster_resources.publish import RUN_PREFIX, RunBranch, RunContext, warn_unpublished
 from lakefs_ops import __version__
 from lakefs_ops.config import parse_bool
 from lakefs_ops.errors import AlreadyExists, BranchNotFound, ConfigurationError
+from lakefs_ops.flows.ensure import COMMIT_ID
+from lakefs_ops.storage_options import StorageOptions
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.config import Config
+    from lakefs_ops.storage_options import Tool
 
 DagsterLibraryRegistry.register("lakefs-ops", __version__, is_dagster_package=False)
 
 
-class LakeFSResource(ConfigurableResource[Any]):
+class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
     """A lakeFS server, for assets, checks, ops and sensors.
 
     The fields are validated when the client is created, because until then any of them can be an `EnvVar`. All uses
@@ -194,6 +198,37 @@ class LakeFSResource(ConfigurableResource[Any]):
             base=self.branch(base, repository=repository),
             webserver_url=self._resolved("webserver_url"),
         )
+
+    def _storage_config(self) -> Config:
+        return self.get_client().config
+
+    def storage_uri(self, tool: Tool, repository: str, ref: str = "main", path: str = "") -> str:
+        """Return the address of an object, or of all objects below a path, in the form that a data tool expects.
+
+        In an environment, a branch stands for the environment's own one, as in `branch`. Use these addresses there: the
+        S3 gateway does not know the environment, so it does not refuse a write to ``main``.
+
+        Args:
+            tool: the tool.
+            repository: the repository's id.
+            ref: a branch, the branch of a run (``RunBranch.ensure()``), or the id of a commit (``RunBranch.ref``).
+            path: the object's path, or the path of a directory or a table.
+
+        Raises:
+            InvalidArgument: the tool is unknown, or the repository or the ref is empty.
+
+        Examples:
+            .. code-block:: python
+
+                @dg.asset
+                def daily(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> None:
+                    branch = lakefs.run_branch(context, "weather").ensure()
+                    address = lakefs.storage_uri("polars", "weather", branch, "daily.parquet")
+                    read_days().write_parquet(address, storage_options=lakefs.storage_options("polars"))
+        """
+        if ref and not ref.startswith(RUN_PREFIX) and not COMMIT_ID.fullmatch(ref):
+            ref = self.branch(ref, repository=repository)
+        return super().storage_uri(tool, repository, ref, path)
 
     def pipes_env(self) -> dict[str, str]:
         """Return environment variables for an external process; ``LakeFSClient()`` connects with them.

@@ -8,10 +8,8 @@ from dagster import DagsterInstance, DefaultScheduleStatus, OpExecutionContext, 
 from dagster._core.errors import DagsterRunNotFoundError
 
 from dagster_resources.history import run_group
+from dagster_resources.publish import RUN_PREFIX
 from lakefs_ops.errors import InvalidArgument
-
-PREFIX = "dagster-"
-"""The prefix of the branches of runs."""
 
 _RUN = re.compile(r"dagster-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-.*)?")
 
@@ -72,7 +70,7 @@ def build_lakefs_sweeper(
 
         swept = []
         for branch in sweep(
-            resource.get_client(), repository, older_than=older_than, into=resource.branch(into), prefix=PREFIX,
+            resource.get_client(), repository, older_than=older_than, into=resource.branch(into), prefix=RUN_PREFIX,
             dry_run=dry_run, discard=discard, is_alive=is_alive,
         ):  # fmt: skip
             context.log.info(f"branch {branch!r} of {repository!r} {'would be' if dry_run else 'is'} deleted")

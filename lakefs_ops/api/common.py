@@ -207,6 +207,10 @@ def diff_refs(repository: str, left_ref: str, right_ref: str, **options: QueryVa
     return Call("diffRefs", "GET", path, params, DiffList, query(**options))
 
 
+DELTA_LOG = "/_delta_log/"
+"""What the paths of a Delta table's log have after the path of the table."""
+
+
 def with_paths(
     sender: Sender, conflict: MergeConflict, repository: str, source_ref: str, destination_branch: str
 ) -> MergeConflict:
@@ -225,12 +229,21 @@ def with_paths(
     page = Links(conflict.endpoint).compare(repository, destination_branch, source_ref)
     text = (
         f"{source_ref!r} cannot be merged into {destination_branch!r} of {repository!r}: both changed {shown};"
-        f" neither was modified. Compare: {page};"
-        " resolve the conflicting paths, or choose the strategy source-wins or dest-wins"
+        f" neither was modified. Compare: {page}; {_conflict_advice(paths, destination_branch)}"
     )
     if conflict.request_id:
         text += f" (request {conflict.request_id})"
     return MergeConflict(text, **{**conflict.__dict__, "paths": paths})
+
+
+def _conflict_advice(paths: Sequence[str], destination_branch: str) -> str:
+    tables = sorted({path.partition(DELTA_LOG)[0] for path in paths if DELTA_LOG in path})
+    if not tables:
+        return "resolve the conflicting paths, or choose the strategy source-wins or dest-wins"
+    return (
+        f"both wrote to the Delta table {', '.join(tables[:MAX_PATHS_SHOWN])}, and a strategy would lose the rows of one"
+        f" side: repeat the write on a new branch from {destination_branch!r}, and publish a table from one run at a time"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
