@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -241,8 +241,8 @@ def _conflict_advice(paths: Sequence[str], destination_branch: str) -> str:
     if not tables:
         return "resolve the conflicting paths, or choose the strategy source-wins or dest-wins"
     return (
-        f"both wrote to the Delta table {', '.join(tables[:MAX_PATHS_SHOWN])}, and a strategy would lose the rows of one"
-        f" side: repeat the write on a new branch from {destination_branch!r}, and publish a table from one run at a time"
+        f"both wrote to the Delta table {', '.join(tables[:MAX_PATHS_SHOWN])}: repeat the write on a new branch from"
+        f" {destination_branch!r}, and publish a table from one run at a time; a strategy loses the rows of one side"
     )
 
 

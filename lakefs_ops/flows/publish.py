@@ -60,6 +60,10 @@ VERIFIED_CHANGES = 10_000
 BRANCH_PREFIX = "wap-"
 """The prefix of branch names that are derived from a key, and the default of `sweep`."""
 
+_TRANSACTION = re.compile("delta-tx-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TRANSACTION_MESSAGES = ("Delta commit {", "Delta file operations {")
+"""The start of the messages of deltalake's commits on such a branch."""
+
 _TAG = re.compile(r"(?!@$)(?!.*(\.\.|@\{))[^\s/^:?*\[\\\x00-\x1f\x7f]+(?<!\.)(?<!\.lock)")
 
 
@@ -327,10 +331,11 @@ class WriteAuditPublish:
                 self._delete(audited)
                 self._opened = False
             elif isinstance(self.clean_up, timedelta):
-                older_than, prefix = self.clean_up, self.prefix
-                deque(
-                    sweep(self.client, self.repository, older_than=older_than, into=self.into, prefix=prefix), maxlen=0
-                )
+                swept = sweep(
+                    self.client, self.repository, older_than=self.clean_up, into=self.into, prefix=self.prefix,
+                    transactions=False,
+                )  # fmt: skip
+                deque(swept, maxlen=0)
         except errors.LakeFSError as error:
             log.warning("run %r is published as %s, but not cleaned up: %s", self.key, published, error.message)
         return published
@@ -528,13 +533,17 @@ def sweep(
     dry_run: bool = False,
     discard: bool = False,
     is_alive: Callable[[str, str | None], bool] | None = None,
+    transactions: bool = True,
 ) -> Iterator[str]:
-    """Delete the branches of finished runs; yield the name of each.
+    """Delete the branches of finished runs, and of failed Delta transactions; yield the name of each.
 
     Only branches without unpublished changes are deleted, unless ``discard`` is set. A branch's last activity is its
     newest own commit, or its newest uncommitted object; the server's clock decides. A branch without own commits and
     uncommitted objects is new or costs nothing, and is kept. So is a branch with uncommitted deletions, which have no
     date.
+
+    A write by deltalake with an address ``lakefs://`` has a hidden branch ``delta-tx-UUID``, which it leaves if its
+    process is killed. Such a branch is deleted with what it has, because the write was not completed.
 
     Args:
         client: the client.
@@ -546,6 +555,7 @@ def sweep(
         discard: delete branches even if they have changes that are not published.
         is_alive: called with the name of a branch, and the key of its run if its first commit stores one; returns
             whether the run may still go on, so that its branch is kept whatever its age is.
+        transactions: also delete the branches of Delta transactions.
 
     Raises:
         SweepIncomplete: at the end, if lakeFS refused to delete some branches.
@@ -553,30 +563,35 @@ def sweep(
     horizon = server_time(client) - older_than
     line = _Line(client, repository, into)
     refused: dict[str, errors.LakeFSError] = {}
-    for start in (prefix,) if isinstance(prefix, str) else tuple(prefix):
-        for branch in client.branches.list(repository, prefix=start):
-            if branch.id == into:
+    prefixes = (prefix,) if isinstance(prefix, str) else prefix
+    for branch, is_transaction in _candidates(client, repository, prefixes, transactions=transactions):
+        if branch.id == into:
+            continue
+        try:
+            active = _last_activity(client, repository, branch, None if is_transaction else line)
+            if active is None or active > horizon:
                 continue
-            try:
-                active = _last_activity(client, repository, branch, line)
-                if active is None or active > horizon:
-                    continue
-                if is_alive is not None and is_alive(branch.id, _run_of(client, repository, branch, line)):
-                    continue
-                if not dry_run:
-                    deleted = delete_branch_if_exists(client, repository, branch.id, discard=discard, into=into)
-                else:
-                    if not discard:
-                        require_published(client, repository, branch.id, branch.commit_id, into)
-                    deleted = True
-            except errors.UnpublishedChanges as kept:
-                log.info("%s", kept.message)
-            except errors.LakeFSError as error:
-                log.warning("branch %r of %r is not swept: %s", branch.id, repository, error.message)
-                refused[branch.id] = error
+            if (
+                is_alive is not None
+                and not is_transaction
+                and is_alive(branch.id, _run_of(client, repository, branch, line))
+            ):
+                continue
+            discards = discard or is_transaction
+            if not dry_run:
+                deleted = delete_branch_if_exists(client, repository, branch.id, discard=discards, into=into)
             else:
-                if deleted:
-                    yield branch.id
+                if not discards:
+                    require_published(client, repository, branch.id, branch.commit_id, into)
+                deleted = True
+        except errors.UnpublishedChanges as kept:
+            log.info("%s", kept.message)
+        except errors.LakeFSError as error:
+            log.warning("branch %r of %r is not swept: %s", branch.id, repository, error.message)
+            refused[branch.id] = error
+        else:
+            if deleted:
+                yield branch.id
     if refused:
         names = ", ".join(map(repr, refused))
         raise SweepIncomplete(
@@ -584,6 +599,19 @@ def sweep(
             f" {next(iter(refused.values())).message}",
             refused=refused,
         )
+
+
+def _candidates(
+    client: LakeFSClient, repository: str, prefixes: Iterable[str], *, transactions: bool
+) -> Iterator[tuple[Ref, bool]]:
+    """Yield each branch that may be swept, and whether it is that of a Delta transaction."""
+    for prefix in prefixes:
+        for branch in client.branches.list(repository, prefix=prefix):
+            yield branch, False
+    if transactions:
+        for branch in client.branches.list(repository, prefix="delta-tx-", show_hidden=True):
+            if _TRANSACTION.fullmatch(branch.id):
+                yield branch, True
 
 
 class _Line:
@@ -614,11 +642,23 @@ def _run_of(client: LakeFSClient, repository: str, branch: Ref, line: _Line) -> 
     return None
 
 
-def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: _Line) -> datetime | None:
+def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: _Line | None) -> datetime | None:
+    """Return the time of a branch's newest own commit or uncommitted object.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch.
+        line: the line of the branch to publish to; None for the branch of a Delta transaction.
+    """
     times = []
     head = client.commits.get(repository, branch.commit_id)
-    # The first commit of a run's branch has the date of a client.
-    if not line.has(head) and (head.metadata or {}).get(BRANCH) != branch.id:
+    if line is None:
+        is_own = head.message.startswith(_TRANSACTION_MESSAGES)
+    else:
+        # The first commit of a run's branch has the date of a client.
+        is_own = not line.has(head) and (head.metadata or {}).get(BRANCH) != branch.id
+    if is_own:
         times.append(head.created)
     staged = client.refs.diff(repository, branch.commit_id, f"{branch.id}$", type="two_dot", include_right_stats=True)
     for change in staged:
