@@ -1,0 +1,54 @@
+"""Real Airflow runs the example with Polars and Delta: a good month, a spoiled one, and a corrected one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("deltalake")
+
+import polars as pl
+
+from lakefs_ops import pytest_plugin
+
+# The proxy that injects faults into a real lakeFS knows only the API.
+lakefs, lakefs_repository_factory = pytest_plugin.lakefs, pytest_plugin.lakefs_repository_factory
+
+DATA = Path(__file__).parents[2] / "example_dags" / "data"
+
+
+@pytest.fixture
+def run(connection: Callable[..., None], store_dag: Callable[..., None], lakefs_repository: str) -> Iterator[Any]:
+    from example_dags.airflow.weather_delta import weather_delta
+
+    dag = weather_delta()
+    dag.default_args["retries"] = 0
+    for each in dag.tasks:
+        each.retries = 0
+    store_dag(dag)
+
+    def run(month: str, folder: str) -> Any:
+        conf = {"month": month, "inbox": str(DATA / folder), "repository": lakefs_repository}
+        return dag.test(run_conf=conf)
+
+    return run
+
+
+def test_months_are_published_only_if_their_audits_pass(run: Any, lakefs: Any, lakefs_repository: str) -> None:
+    def months(ref: str = "main") -> dict[str, int]:
+        address = lakefs.client.storage_uri("polars", lakefs_repository, ref, "tables/daily")
+        table = pl.read_delta(address, storage_options=lakefs.client.storage_options("polars"))
+        return dict(table.group_by("month").len().iter_rows())
+
+    assert run("2013-02", "monthly").state == "success"
+    assert months() == {"2013-02": 28}
+    assert run("2013-03", "spoiled").state == "failed"
+    assert months() == {"2013-02": 28}
+    (kept,) = [branch.id for branch in lakefs.client.branches.list(lakefs_repository) if branch.id != "main"]
+    assert months(kept)["2013-03"] != 31
+    assert run("2013-03", "monthly").state == "success"
+    assert run("2013-03", "monthly").state == "success"  # replaces the month, so no row is there twice
+    assert months() == {"2013-02": 28, "2013-03": 31}
