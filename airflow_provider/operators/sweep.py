@@ -24,7 +24,8 @@ class LakeFSSweepOperator(LakeFSOperator):
 
     A branch is deleted if its last activity is longer ago than ``older_than``, by the server's clock, and everything on
     it is published. The branch of a DAG run that is queued or running is kept, whatever its age is: the first commit of
-    a branch names its run. A branch that lakeFS refuses to delete does not stop the sweep; the task fails at the end.
+    a branch names its run. The hidden branches of killed Delta transactions are deleted, too. A branch that lakeFS
+    refuses to delete does not stop the sweep; the task fails at the end.
 
     Delivery: another try goes on with the branches that are left.
 

@@ -11,7 +11,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.mark.parametrize(
     ("page", "count", "said"),
-    [("client.md", 12, "404 branch not found"), ("publish.md", 5, "daily/2015-02.csv is empty")],
+    [
+        ("client.md", 12, "404 branch not found"),
+        ("publish.md", 5, "daily/2015-02.csv is empty"),
+        ("data-tools.md", 3, "1 is the version on main"),
+    ],
 )
 def test_the_page_runs(page, count, said, lakefs, lakefs_repository, monkeypatch, capsys):
     monkeypatch.setenv("LAKEFS_ENDPOINT", lakefs.endpoint)
