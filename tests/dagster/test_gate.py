@@ -12,7 +12,6 @@ from dagster_resources.publish import RunBranch
 from dagster_resources.resource import LakeFSResource
 from lakefs_ops.errors import LakeFSError
 from lakefs_ops.flows.publish import WriteAuditPublish
-from lakefs_ops.local.faults import Fault
 
 # A job that can be re-executed is imported again, so its steps read what to do from the environment.
 PLAN = "GATE_PLAN"

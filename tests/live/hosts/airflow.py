@@ -192,7 +192,7 @@ class LiveAirflow:
     def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}?full_content=true"
         content = self.call("GET", path, ok=False).get("content", [])
-        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content)
+        return "\n".join(map(str, content))  # an exception is in `error_detail` of its line
 
 
 @contextlib.contextmanager
