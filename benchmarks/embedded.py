@@ -1,13 +1,15 @@
 """Measure a lakeFS server over HTTP: the embedded one, or another one with ``--url``.
 
 ``python benchmarks/embedded.py`` starts the embedded server on repositories of 10,000 and 100,000 objects and writes
-benchmarks/SERVER.md. Unless noted, each figure is the median of several sequential calls.
+benchmarks/SERVER.md. With ``--compare URL`` the S3 gateway is measured next to that of another server, see gateway.py.
+Unless noted, each figure is the median of several sequential calls.
 """
 
 import argparse
 import base64
 import hashlib
 import http.client
+import importlib
 import json
 import os
 import platform
@@ -344,6 +346,8 @@ def main():
     parser.add_argument("--namespace", default="local://bench", help="storage namespace of the repositories")
     parser.add_argument("--pid", type=int, help="process ID of the server, to measure its memory")
     parser.add_argument("--print", action="store_true", help="do not write SERVER.md")
+    gateway = importlib.import_module("gateway")
+    gateway.add_arguments(parser)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     results = {
@@ -364,6 +368,13 @@ Measured on {date.today()} with `make bench-server`: lakefs-ops {version("lakefs
 The changed objects are random, and merges have changes on both sides.
 
 {table(results)}
+
+## The S3 gateway
+
+The same machine, the servers in turns, each figure the median of {arguments.rounds} rounds. boto3 has its defaults,
+except that it sends checksums only where they are required.
+
+{gateway.run(arguments)}
 """
     )
 
