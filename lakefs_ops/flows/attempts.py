@@ -123,7 +123,7 @@ def run_once(
             attempts.sleep_or_raise(error)
         except errors.TRANSIENT as error:
             attempts.sleep_or_raise(error)
-            for pause in (SETTLE, 2 * SETTLE) if not guarded and _may_take_effect(error) else (0.0,):
+            for pause in (SETTLE, 2 * SETTLE) if not guarded and may_take_effect(error) else (0.0,):
                 time.sleep(pause)
                 if (found := find_own()) is not None:
                     log.info("the call had taken effect: %s", found)
@@ -137,8 +137,8 @@ def run_once(
                 ) from None
 
 
-def _may_take_effect(error: errors.LakeFSError) -> bool:
-    """Return whether the server may finish the call after the error: not after a refusal, or before it was sent."""
+def may_take_effect(error: errors.LakeFSError) -> bool:
+    """Return whether the server may finish the call soon: not after a refusal, or before it was sent."""
     if isinstance(error, errors.TransportError):
         return getattr(error, "sent", True) and not _may_be_executing(error)
     return not isinstance(error, errors.Busy | errors.BranchLocked | errors.LostRace) and not _may_be_executing(error)

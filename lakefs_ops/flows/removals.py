@@ -5,13 +5,16 @@ Each may be repeated, and removes only what it found when it began.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
-from lakefs_ops.flows.attempts import Attempts, OutcomeUnknown, run_once
+from lakefs_ops.flows.attempts import Attempts, OutcomeUnknown, may_take_effect, run_once
 from lakefs_ops.flows.ensure import find_repository
+from lakefs_ops.flows.history import server_time
 
 if TYPE_CHECKING:
+    from lakefs_ops.api.common import Diff
     from lakefs_ops.api.repositories import Repository
     from lakefs_ops.client import LakeFSClient
 
@@ -21,7 +24,8 @@ def reset_branch(
 ) -> None:
     """Discard uncommitted changes of a branch; without any, nothing happens.
 
-    After a call with an unknown outcome, the branch is checked for uncommitted changes before the call is repeated.
+    After a call with an unknown outcome, the branch is checked for uncommitted changes. The call is repeated only if
+    the first of them is older than the call; otherwise others may have written it since.
 
     Args:
         client: the client.
@@ -33,7 +37,7 @@ def reset_branch(
     Raises:
         InvalidArgument: both ``path`` and ``prefix`` are set, or one is empty.
         BranchNotFound: the branch does not exist.
-        OutcomeUnknown: no response came in time, and uncommitted changes exist, which may be new ones.
+        OutcomeUnknown: the outcome is unknown, and uncommitted changes exist, which may be new ones.
     """
     if path is not None and prefix is not None:
         raise errors.InvalidArgument("pass path or prefix, not both")
@@ -41,15 +45,41 @@ def reset_branch(
         raise errors.InvalidArgument("path and prefix must not be empty; omit both to discard all changes")
     kind = "object" if path is not None else "common_prefix" if prefix is not None else "reset"
 
+    began, lost = time.monotonic(), False
+
     def find() -> bool | None:
         first = client.branches.diff(repository, branch, prefix=path or prefix, limit=1).first()
-        return True if first is None or (path is not None and first.path != path) else None
+        if first is None or (path is not None and first.path != path):
+            return True
+        if lost and not _is_older(client, repository, branch, first, time.monotonic() - began):
+            raise OutcomeUnknown(
+                f"resetBranch(repository {repository!r}, branch {branch!r}): it may have taken effect, and"
+                f" {first.path!r} is an uncommitted change that others may have written since; compare the changes, and reset again if"
+                " they are to be discarded",
+                operation="resetBranch",
+                endpoint=client.config.endpoint,
+            )
+        return None
 
     def send() -> bool:
-        client.branches.reset(repository, branch, type=kind, path=path or prefix)
+        nonlocal lost
+        try:
+            client.branches.reset(repository, branch, type=kind, path=path or prefix)
+        except errors.TRANSIENT as error:
+            lost = lost or may_take_effect(error)
+            raise
         return True
 
     run_once(client, send, find, guarded=False)
+
+
+def _is_older(client: LakeFSClient, repository: str, branch: str, change: Diff, seconds: float) -> bool:
+    """Return whether a change was certainly made before a time; both times are the server's, in whole seconds."""
+    try:
+        mtime = client.objects.stat(repository, branch, change.path).mtime
+    except errors.ObjectNotFound:  # a deletion has no time
+        return False
+    return server_time(client).timestamp() - mtime - 1 >= seconds
 
 
 def delete_tag_if_exists(client: LakeFSClient, repository: str, tag: str, *, ref: str | None = None) -> bool:

@@ -46,6 +46,15 @@ def staged(client: LakeFSClient, repository: str) -> None:
     put(client, repository, "main", "a", "1")
 
 
+def staged_long_ago(client: LakeFSClient, repository: str) -> None:
+    staged(client, repository)
+    new = client.objects.stat(repository, "main", "a")
+    client.objects.stage(
+        repository, "main", "a",
+        physical_address=new.physical_address, checksum=new.checksum, size_bytes=1, mtime=new.mtime - 60,
+    )  # fmt: skip
+
+
 def work_on_dev(client: LakeFSClient, repository: str) -> None:
     client.branches.create(repository, name="dev", source="main")
     put(client, repository, "dev", "a", "1")
@@ -156,7 +165,7 @@ VERBS = {
         "cherryPick", work_on_dev, lambda c, r, again, f: reverts.cherry_pick(Step(c, r, KEY, again), "main", "dev")
     ),
     "hard_reset": Verb("hardResetBranch", tagged, reset_to_base),
-    "reset_branch": Verb("resetBranch", staged, lambda c, r, again, f: removals.reset_branch(c, r, "main")),
+    "reset_branch": Verb("resetBranch", staged_long_ago, lambda c, r, again, f: removals.reset_branch(c, r, "main")),
     "delete_tag_if_exists": Verb(
         "deleteTag",
         lambda c, r: c.tags.create(r, id="v1", ref="main"),

@@ -44,6 +44,39 @@ def test_a_reset_whose_reply_is_lost_does_not_discard_what_comes_later(
     assert sum(line.startswith("PUT") for line in proxy.requests) == 1
 
 
+@pytest.mark.parametrize("what", ["reply", "request"])
+def test_a_lost_reset_is_not_repeated_over_what_others_wrote_since(
+    client: LakeFSClient, proxy, lakefs_repository: str, mocker, what
+) -> None:
+    client.objects.upload(lakefs_repository, "main", "a", b"1")
+    mocker.patch("time.sleep", side_effect=lambda _: client.objects.upload(lakefs_repository, "main", "a", b"2"))
+    proxy.lose("PUT", what)
+    with pytest.raises(OutcomeUnknown, match="'a' is an uncommitted change that others may have written since"):
+        reset_branch(client, lakefs_repository, "main")
+    assert client.objects.get(lakefs_repository, "main", "a") == b"2"
+
+
+def test_a_lost_reset_is_not_repeated_over_a_deletion_of_others(
+    client: LakeFSClient, proxy, lakefs_repository: str, mocker
+) -> None:
+    client.objects.upload(lakefs_repository, "main", "a", b"1")
+    client.commits.create(lakefs_repository, "main", message="one")
+    client.objects.upload(lakefs_repository, "main", "a", b"2")
+    mocker.patch("time.sleep", side_effect=lambda _: client.objects.delete(lakefs_repository, "main", "a"))
+    proxy.lose("PUT")
+    with pytest.raises(OutcomeUnknown):
+        reset_branch(client, lakefs_repository, "main")
+    assert changes(client, lakefs_repository) == ["a"]
+
+
+def test_a_lost_reset_is_repeated_if_the_changes_are_old(client: LakeFSClient, proxy, lakefs_repository: str) -> None:
+    client.objects.upload(lakefs_repository, "main", "a", b"1")
+    time.sleep(2.1)  # times have seconds
+    proxy.lose("PUT", "request")
+    reset_branch(client, lakefs_repository, "main")
+    assert changes(client, lakefs_repository) == []
+
+
 def test_a_tag_is_deleted_once(client: LakeFSClient, proxy, lakefs_repository: str) -> None:
     first = client.tags.create(lakefs_repository, id="v1", ref="main").commit_id
     proxy.lose("DELETE")
