@@ -54,8 +54,8 @@ def reset_branch(
         if lost and not _is_older(client, repository, branch, first, time.monotonic() - began):
             raise OutcomeUnknown(
                 f"resetBranch(repository {repository!r}, branch {branch!r}): it may have taken effect, and"
-                f" {first.path!r} is an uncommitted change that others may have written since; compare the changes, and reset again if"
-                " they are to be discarded",
+                f" {first.path!r} is an uncommitted change that others may have written since; compare the changes, and"
+                " reset again if they are to be discarded",
                 operation="resetBranch",
                 endpoint=client.config.endpoint,
             )

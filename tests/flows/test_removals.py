@@ -70,8 +70,11 @@ def test_a_lost_reset_is_not_repeated_over_a_deletion_of_others(
 
 
 def test_a_lost_reset_is_repeated_if_the_changes_are_old(client: LakeFSClient, proxy, lakefs_repository: str) -> None:
-    client.objects.upload(lakefs_repository, "main", "a", b"1")
-    time.sleep(2.1)  # times have seconds
+    new = client.objects.upload(lakefs_repository, "main", "a", b"1")
+    client.objects.stage(
+        lakefs_repository, "main", "a", physical_address=new.physical_address, checksum=new.checksum, size_bytes=1,
+        mtime=new.mtime - 60,
+    )  # fmt: skip
     proxy.lose("PUT", "request")
     reset_branch(client, lakefs_repository, "main")
     assert changes(client, lakefs_repository) == []
