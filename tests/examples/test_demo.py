@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -57,7 +56,6 @@ def test_an_interrupt_leaves_nothing_running(data):
 
 
 def test_the_demo_shows_that_everything_came_out_as_it_must(data):
-    begun = time.monotonic()
     process = start(data)  # where the interrupted one kept its data
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
@@ -69,7 +67,6 @@ def test_the_demo_shows_that_everything_came_out_as_it_must(data):
     assert output.count("|\\") == 3
     assert "its response is lost, and the task is killed" in output
     assert re.search(r"lakefs-ops local --data .*lakefs --port \d+", output)
-    assert time.monotonic() - begun < 90
 
 
 def test_the_verdict_notices_what_did_not_come_out(lake):
