@@ -12,10 +12,9 @@ from lakefs_ops.local.faults import Fault
 pytestmark = pytest.mark.live
 
 ASSETS = ("readings", "means", "on_main")
-GOOD, BAD = -3.5, -99.0
 
 
-def deliver(dagster, day: str, celsius: float = GOOD) -> None:
+def deliver(dagster, day: str, celsius: float = -3.5) -> None:
     (dagster.inbox / f"{day}.csv").write_text(f"station,celsius\nŁódź,{celsius}\n")
 
 
@@ -24,7 +23,7 @@ def objects(day: str) -> set[str]:
 
 
 def test_a_backfill_publishes_each_partition_once(dagster, lake) -> None:
-    days = [f"2026-01-{day:02}" for day in range(1, 7)]
+    days = [f"2026-01-{day:02}" for day in range(1, 6)]
     for day in days:
         deliver(dagster, day)
     backfill = dagster.backfill(ASSETS, days)
@@ -38,25 +37,35 @@ def test_a_backfill_publishes_each_partition_once(dagster, lake) -> None:
     assert not lake.branches()
 
 
-def test_a_failed_audit_then_a_correction_at_the_source(dagster, lake) -> None:
-    day, before = "2026-01-10", len(lake.merges())
-    deliver(dagster, day, BAD)
+@pytest.mark.parametrize(
+    ("day", "celsius", "check", "strategy"),
+    [("2026-01-10", -99.0, "plausible", "FROM_ASSET_FAILURE"), ("2026-01-11", -50.0, "usual", "ALL_STEPS")],
+    ids=["blocking", "not blocking"],
+)
+def test_a_failed_audit_then_a_correction_at_the_source(dagster, lake, day, celsius, check, strategy) -> None:
+    before = len(lake.merges())
+    deliver(dagster, day, celsius)
     failed = dagster.launch(*ASSETS, partition=day)
     assert dagster.finish(failed) == "FAILURE"
     assert not lake.paths() & objects(day)
     assert lake.branches() == {f"dagster-{failed}"}
-    results = {event["evaluation"]["checkName"]: event for event in dagster.events(failed, "ASSET_CHECK_EVALUATION")}
-    assert [name for name, event in results.items() if not event["evaluation"]["success"]] == ["plausible"]
-    assert "Łódź: -99" in results["plausible"]["evaluation"]["description"]
+    results = dagster.events(failed, "ASSET_CHECK_EVALUATION")
+    (result,) = [event for event in results if not event["evaluation"]["success"]]
+    assert result["evaluation"]["checkName"] == check
+    assert result["evaluation"]["description"] == f"Łódź: {celsius} °C"
     link = lake.client.links.compare("lake", "main", f"dagster-{failed}")
-    assert results["plausible"]["metadata"]["lakefs/compare"] == link
+    assert result["metadata"]["lakefs/compare"] == link
+    if check == "usual":
+        (failure,) = dagster.events(failed, "STEP_FAILURE")
+        assert failure["metadata"]["lakefs/compare"] == link
+        assert f"not published, because check '{check}' of 'means' failed" in dagster.log(failed)
 
-    deliver(dagster, day, GOOD)
-    # The check alone reads what the failed run has written, so it fails again.
+    deliver(dagster, day)
+    # What failed reads what the failed run has written, so it fails again.
     unchanged = dagster.execute_again(failed, "FROM_FAILURE")
     assert dagster.finish(unchanged) == "FAILURE"
     assert lake.branches() == {f"dagster-{failed}"}
-    again = dagster.execute_again(failed, "FROM_ASSET_FAILURE")
+    again = dagster.execute_again(failed, strategy)
     assert dagster.finish(again) == "SUCCESS", dagster.log(again)
     assert lake.paths() >= objects(day)
     assert len(lake.merges()) == before + 1
@@ -64,7 +73,7 @@ def test_a_failed_audit_then_a_correction_at_the_source(dagster, lake) -> None:
     assert not lake.branches()
 
 
-@pytest.mark.parametrize(("day", "config"), [("2026-01-11", None), ("2026-01-12", {})], ids=["the run", "a step"])
+@pytest.mark.parametrize(("day", "config"), [("2026-01-12", None), ("2026-01-13", {})], ids=["the run", "a step"])
 def test_a_process_that_is_killed_while_it_merges(dagster, lake, day: str, config) -> None:
     before = len(lake.merges())
     deliver(dagster, day)
@@ -92,7 +101,7 @@ def pid(dagster, run: str) -> int:
 
 
 def test_a_run_that_is_canceled_while_it_writes(dagster, lake) -> None:
-    day, before = "2026-01-13", lake.merges()
+    day, before = "2026-01-14", lake.merges()
     deliver(dagster, day)
     upload = lake.server.faults.add(Fault("uploadObject", when="after", action="delay", seconds=300))
     run = dagster.launch(*ASSETS, partition=day)
