@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from lakefs_ops import __version__
-from lakefs_ops.commands import history
+from lakefs_ops.commands import history, hooks
 from lakefs_ops.errors import LakeFSError
 
 HISTORY = {
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, text in HISTORY.items():
         add = getattr(history, f"add_{name}")
         add(commands.add_parser(name, help=text, description=text))
+    hooks.add_hooks(commands.add_parser("hooks", help="install hooks that run in lakeFS"))
     local = commands.add_parser("local", help="start an embedded lakeFS server for trials and tests")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:

@@ -52,6 +52,7 @@ class LakeFSClient(StorageOptions):
         timeouts: timeouts for a connection, a response, and a whole call.
         retries: retries of calls that are safe to repeat.
         pool_size: maximum number of connections, 32 by default.
+        audit_key: the secret with which runs sign what their audits have passed; none by default.
         config: a complete configuration, instead of all arguments above.
 
     Raises:
@@ -76,6 +77,7 @@ class LakeFSClient(StorageOptions):
         timeouts: Timeouts | None = None,
         retries: Retries | None = None,
         pool_size: int | None = None,
+        audit_key: str | None = None,
         config: Config | None = None,
     ) -> None:
         self.config = config or Config.load(
@@ -90,6 +92,7 @@ class LakeFSClient(StorageOptions):
             timeouts=timeouts,
             retries=retries,
             pool_size=pool_size,
+            audit_key=audit_key,
         )
         self._transport = Transport(self.config)
 

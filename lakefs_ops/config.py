@@ -41,6 +41,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "login": ("LAKEFS_LOGIN",),
     "timeouts": ("LAKEFS_TIMEOUTS",),
     "retries": ("LAKEFS_RETRIES",),
+    "audit_key": ("LAKEFS_OPS_AUDIT_KEY",),
 }
 """Environment variables by setting; the first that is set and not empty is used.
 
@@ -59,7 +60,9 @@ FILE: Mapping[str, str] = {
 DEFAULT_TOTAL = 900.0
 """Lowest default of `Timeouts.total`, in seconds."""
 FILE_VARIABLE = "LAKECTL_CONFIG_FILE"
-SECRETS = frozenset({"secret_access_key", "token"})
+SECRETS = frozenset({"secret_access_key", "token", "audit_key"})
+AUDIT_KEY_LENGTH = 16
+"""Minimum length of `Config.audit_key`, in characters."""
 _CREDENTIALS = ("token", "access_key_id", "secret_access_key")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _DERIVED: Any = object()  # the default of Timeouts.total, replaced by a number
@@ -144,6 +147,8 @@ class Config:
         timeouts: timeouts of each call.
         retries: retries of calls that are safe to repeat.
         pool_size: maximum number of connections; further threads wait for a free one.
+        audit_key: the secret with which runs sign what their audits have passed (see
+            `lakefs_ops.flows.certificates`); None to sign nothing. Never shown.
         sources: the source of each setting that `load` found.
 
     Raises:
@@ -165,6 +170,7 @@ class Config:
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: Retries = field(default_factory=Retries)
     pool_size: int = 32
+    audit_key: str | None = field(default=None, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -179,13 +185,18 @@ class Config:
             raise ConfigurationError("token and access_key_id are both set; set only one of them")
         if self.login and not self.access_key_id:
             raise ConfigurationError("login needs a key pair; set access_key_id and secret_access_key")
-        for name in ("access_key_id", "secret_access_key", "token"):
+        for name in ("access_key_id", "secret_access_key", "token", "audit_key"):
             value = getattr(self, name)
-            # A control character would end the HTTP header that contains the value.
+            # A control character would end the HTTP header that contains the value, or is a file's last line break.
             if isinstance(value, str) and not value.isprintable():
                 raise ConfigurationError(
                     f"{self._describe(name)} contains a control character, such as a line break; remove it"
                 )
+        if self.audit_key is not None and len(self.audit_key) < AUDIT_KEY_LENGTH:
+            raise ConfigurationError(
+                f"{self._describe('audit_key')} must have at least {AUDIT_KEY_LENGTH} characters; create one with"
+                " `openssl rand -hex 32`"
+            )
         if isinstance(self.token, str) and not self.token.isascii():
             raise ConfigurationError(f"{self._describe('token')} must contain only ASCII characters")
         if self.pool_size < 1:
@@ -209,6 +220,7 @@ class Config:
             "timeouts": (Timeouts, "Timeouts(connect=..., read=..., total=...)"),
             "retries": (Retries, "Retries(count=..., budget=...)"),
             "pool_size": (int, "an integer"),
+            "audit_key": (str | None, "a string"),
         }
         for name, (wanted, description) in types.items():
             value = getattr(self, name)

@@ -12,6 +12,9 @@ repeated, and finds the effect of an earlier attempt. Only `open` creates the br
 A verdict belongs to a commit. `seal` commits everything on the run's branch, the checks read that commit, and `publish`
 merges it, if the branch still has nothing else. If anything fails, nothing is merged. The branch is deleted only if
 nothing on it is unpublished; otherwise it is kept, and the error or the warning has its name.
+
+If the client has an ``audit_key``, an audit that passes signs a certificate for its commit, so that lakeFS itself can
+refuse merges without one (see `lakefs_ops.flows.certificates` and docs/enforced-audits.md).
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, find_commit
+from lakefs_ops.flows.certificates import Certificate, certify, withdraw
 from lakefs_ops.flows.checks import CheckResult, run
 from lakefs_ops.flows.ensure import (
     BRANCH,
@@ -257,7 +261,7 @@ class WriteAuditPublish:
         return self.sealed
 
     def audit(self, *checks: Check) -> tuple[CheckResult, ...]:
-        """Seal the branch, and run all checks on the sealed commit.
+        """Seal the branch, run all checks on the sealed commit, and sign its certificate if the client has a key.
 
         Args:
             *checks: each reads ``run.ref``, and returns or yields one sentence for each problem, or another value that
@@ -274,6 +278,7 @@ class WriteAuditPublish:
         results = tuple(result for check in checks for result in run(check, self))
         failed = [result for result in results if not result.passed]
         if failed:
+            self.withdraw(sealed)
             url = self.client.links.compare(self.repository, self.into, self.branch)
             problems = "; ".join(f"{result.name}: {'; '.join(result.problems)}" for result in failed)
             raise AuditFailed(
@@ -283,8 +288,49 @@ class WriteAuditPublish:
                 branch=self.branch,
                 url=url,
             )
+        self.certify(results, sealed)
         self.audited = sealed
         return results
+
+    def certify(self, results: Iterable[CheckResult], audited: str) -> Certificate | None:
+        """Sign that a commit has passed its audit; `audit` calls this.
+
+        Without an ``audit_key`` of the client, or without results, nothing is signed.
+
+        Args:
+            results: the results of the checks; all passed.
+            audited: the id of the commit that they judged.
+
+        Raises:
+            InvalidArgument: a check failed.
+        """
+        found = tuple(results)
+        if self.client.config.audit_key is None:
+            return None
+        if not found:
+            log.warning("run %r has no checks, so commit %s gets no certificate", self.key, audited)
+            return None
+        return certify(
+            self.client, self.repository, audited, found,
+            into=self.into, secret=self.client.config.audit_key, key=self.key, strategy=self.strategy,
+            run=next((value for name, value in self.metadata.items() if name.endswith("[url:ui]")), ""),
+        )  # fmt: skip
+
+    def withdraw(self, audited: str) -> None:
+        """Delete the certificate of a commit whose newest audit has failed; `audit` calls this.
+
+        Without an ``audit_key`` of the client, nothing happens. An error is only logged, since the audit has failed
+        in any case.
+
+        Args:
+            audited: the id of the commit.
+        """
+        if self.client.config.audit_key is None:
+            return
+        try:
+            withdraw(self.client, self.repository, audited, into=self.into)
+        except errors.LakeFSError as error:
+            log.warning("a certificate of commit %s may still be valid: %s", audited, error.message)
 
     def publish(self, audited: str | None = None, *, if_nothing: IfNothing | None = None) -> str:
         """Merge the audited commit, tag the merge commit, and clean up; return the id of the merge commit.

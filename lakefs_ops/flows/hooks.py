@@ -1,0 +1,98 @@
+"""Install hooks: write an action file to a branch and commit it, exactly once.
+
+lakeFS runs the actions of the files below ``_lakefs_actions/``. A commit runs those of its branch, and a merge those of
+its source, so a hook applies to the branches that have its file: those that are created from the branch afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lakefs_ops import errors
+from lakefs_ops.flows.step import Step
+
+if TYPE_CHECKING:
+    from lakefs_ops.client import LakeFSClient
+
+FOLDER = "_lakefs_actions/"
+"""The prefix of the paths of action files."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledAction:
+    """The result of `install_action`.
+
+    Attributes:
+        path: the path of the action file.
+        branch: the branch.
+        change: what the installation did, or would do.
+        commit_id: the id of the commit that has the file; None after a dry run that would create it.
+    """
+
+    path: str
+    branch: str
+    change: Literal["created", "updated", "unchanged"]
+    commit_id: str | None
+
+
+def install_action(
+    client: LakeFSClient, repository: str, branch: str, name: str, text: str, *, dry_run: bool = False
+) -> InstalledAction:
+    """Write an action file to a branch and commit it, unless the branch has this very file.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch.
+        name: the name of the file, such as ``audit-gate.yaml``.
+        text: its content.
+        dry_run: only compare the content.
+
+    Raises:
+        DirtyBranch: the branch has other uncommitted changes, which the commit would take along.
+        ProtectedBranch: a protection rule forbids commits; nothing was written.
+    """
+    path = f"{FOLDER}{name}"
+    head = client.branches.get(repository, branch).commit_id
+    for change in client.branches.diff(repository, branch):
+        if change.path != path:
+            raise errors.DirtyBranch(
+                f"branch {branch!r} of {repository!r} has uncommitted changes, such as {change.path}; commit or reset"
+                f" them first, because the commit of {path} would take them along",
+                status=400,
+                reason="",
+            )
+    try:
+        current = client.objects.get(repository, head, path)
+    except errors.ObjectNotFound:
+        current = None
+    content = text.encode()
+    if current == content:
+        return InstalledAction(path, branch, "unchanged", head)
+    done: Literal["created", "updated"] = "created" if current is None else "updated"
+    if dry_run:
+        return InstalledAction(path, branch, done, None)
+    client.objects.upload(repository, branch, path, content, content_type="application/yaml")
+    step = Step(client, repository, f"hooks/{name}/{hashlib.sha256(content).hexdigest()[:16]}")
+    # Another caller may have committed the same file in the meantime.
+    return InstalledAction(
+        path, branch, done, step.commit(branch, message=f"Install the hook {name}", if_nothing="succeed")
+    )
+
+
+def branches_without(client: LakeFSClient, repository: str, path: str) -> Iterator[str]:
+    """Yield the branches whose head does not have a file, one request for each; hidden ones are left out.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        path: the path of an action file.
+    """
+    for branch in client.branches.list(repository):
+        try:
+            client.objects.stat(repository, branch.commit_id, path)
+        except errors.ObjectNotFound:
+            yield branch.id
