@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 NAME = "lakefs-ops-audit-gate"
 """The name of the action; its file is ``_lakefs_actions/lakefs-ops-audit-gate.yaml``."""
 
+VARIABLE = "LAKEFSACTION_AUDIT_KEY"
+"""The environment variable of the lakeFS server that has the key, by default."""
+
 _SCRIPT = Path(__file__).with_suffix(".lua")
-_VARIABLE = re.compile("LAKEFSACTION_[A-Za-z0-9_]+")
+_ALLOWED = re.compile("LAKEFSACTION_[A-Za-z0-9_]+")
 
 
 def install_audit_gate(
@@ -30,7 +33,7 @@ def install_audit_gate(
     protect: Iterable[str],
     max_age_hours: float = 168,
     exact: bool = False,
-    secret_env: str = "LAKEFSACTION_AUDIT_KEY",
+    secret_env: str = VARIABLE,
     dry_run: bool = False,
 ) -> InstalledAction:
     """Commit the action file of the audit gate to a branch, unless the branch has it, and create the registry.
@@ -66,16 +69,14 @@ def action_file(protect: Iterable[str], *, max_age_hours: float, exact: bool, se
         raise errors.InvalidArgument("protect needs at least one branch, such as 'main'")
     if not max_age_hours > 0:
         raise errors.InvalidArgument(f"max_age_hours must be above 0, got {max_age_hours!r}")
-    if not _VARIABLE.fullmatch(secret_env):
+    if not _ALLOWED.fullmatch(secret_env):
         raise errors.InvalidArgument(
             f"secret_env must start with LAKEFSACTION_, because lakeFS passes no other variables to hooks,"
             f" got {secret_env!r}"
         )
     script = "".join(f"        {line}".rstrip() + "\n" for line in _SCRIPT.read_text().splitlines())
-    on = "".join(
-        f"  {event}:\n    branches: {json.dumps(branches)}\n"
-        for event in ("pre-merge", "pre-cherry-pick", "post-merge")
-    )
+    events = ("pre-merge", "pre-cherry-pick", "post-merge")
+    on = "".join(f"  {event}:\n    branches: {json.dumps(branches)}\n" for event in events)
     return (
         "# Written by `lakefs-ops hooks install audit-gate`.\n"
         f"name: {NAME}\n"
