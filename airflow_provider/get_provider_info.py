@@ -86,6 +86,11 @@ CONN_FIELDS: dict[str, Any] = {
         "description": "Bearer token to use instead of the access key.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
+    "audit_secret_key": {
+        "label": "Audit key",
+        "description": "Secret with which publish groups sign what their audits have passed; none by default.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
 }
 
 SENSORS = ("actions", "branches", "commits", "imports", "merges", "objects", "pulls", "tags")

@@ -118,6 +118,7 @@ class Verdict:
         needed: whether the asset is on the run's branch, so that the check must have judged a commit or objects.
         complete: whether the commit has everything that the asset wrote.
         peeked: whether the check may have read uncommitted changes of the branch.
+        warned: whether the check failed with the severity WARN.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Verdict:
     needed: bool
     complete: bool
     peeked: bool = False
+    warned: bool = False
 
 
 def record(
@@ -327,15 +329,16 @@ class History:
         Args:
             key: the check.
         """
+        return any(each.severity == AssetCheckSeverity.ERROR for each in self._problems(key))
+
+    def _problems(self, key: AssetCheckKey) -> list[AssetCheckEvaluation]:
+        """Return the newest results of a check, one for each partition, that did not pass."""
         newest = self._newest(key)
         if newest is None:
-            return False
+            return []
         since = self._started(newest)
-        return any(
-            not _evaluation(event).passed and _evaluation(event).severity == AssetCheckSeverity.ERROR
-            for event in self._evaluations[key]
-            if event.step == newest.step and event.place >= since
-        )
+        results = (event for event in self._evaluations[key] if event.step == newest.step and event.place >= since)
+        return [_evaluation(event) for event in results if not _evaluation(event).passed]
 
     def verdict(self, key: AssetCheckKey, records: list[Record]) -> Verdict:
         """Return the newest result of a check that passed, with the commit or the objects that it judged.
@@ -350,6 +353,7 @@ class History:
         """
         result = self._newest(key)
         assert result is not None
+        warned = bool(self._problems(key))
         since, writers, changes = self._started(result), self._writers(key.asset_key), self._changes(key.asset_key)
         mine = [entry for entry in records if entry.step == result.step and since <= entry.place <= result.place]
         read = [entry.commit for entry in mine if entry.action == "read"]
@@ -368,9 +372,9 @@ class History:
             until = [entry for entry in unpublished(records) if entry.step == result.step or entry.place <= since]
             objects = objects or contents((entry for entry in until if entry.step in writers), "wrote")
             if objects:
-                return Verdict(name_of(key), None, objects, True, True)
+                return Verdict(name_of(key), None, objects, True, True, warned=warned)
         peeked = not read and any(entry.action == "peeked" for entry in mine)
-        return Verdict(name_of(key), commit, {}, needed or peeked, complete, peeked)
+        return Verdict(name_of(key), commit, {}, needed or peeked, complete, peeked, warned)
 
     @cached_property
     def _evaluations(self) -> dict[AssetCheckKey, list[Event]]:

@@ -10,6 +10,7 @@ import os
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -42,7 +43,7 @@ from dagster_resources.history import (
 from dagster_resources.metadata import branch_metadata, run_metadata
 from dagster_resources.snapshots import pinned, snapshot
 from lakefs_ops import errors
-from lakefs_ops.flows.checks import CHECKS
+from lakefs_ops.flows.checks import CHECKS, CheckResult
 from lakefs_ops.flows.ensure import delete_checked, ensure_branch
 from lakefs_ops.flows.history import differs
 from lakefs_ops.flows.publish import WriteAuditPublish
@@ -249,6 +250,9 @@ class RunBranch:
         severity WARN counts as passed. The newest result counts, if it is newer than the check's asset. Each step that
         used the branch must have succeeded.
 
+        If the client has an ``audit_key`` and a check exists, the commit to merge gets a certificate first (see
+        docs/enforced-audits.md).
+
         At least one check must have judged the commit that is merged. The others may have judged an earlier one, if
         later commits are of this run and do not change the objects that the run had changed until then. A check that
         judged objects (see `read_objects`) counts for the commit if it has them unchanged. Uncommitted changes are
@@ -271,7 +275,11 @@ class RunBranch:
                 Or an earlier publication was undone on the base.
         """
         history = self._history()
-        verdicts = self._verdicts(history)
+        try:
+            verdicts = self._verdicts(history)
+        except Failure:
+            self._withdraw()
+            raise
         records = history.records(self._address) if history else []
         try:
             head = self._head()
@@ -304,7 +312,9 @@ class RunBranch:
         if merged is None:
             self._record("merging", head)
             checked = {CHECKS: f"{len(verdicts)} passed", **(metadata or {})}
-            merged = self._merge(head, self._flow(message, checked, strategy=strategy))
+            flow = self._flow(message, checked, strategy=strategy)
+            self._certify(head, flow, verdicts)
+            merged = self._merge(head, flow)
         self._record("published", merged)
         self._close(head)
         return merged
@@ -465,6 +475,16 @@ class RunBranch:
                 allow_retries=False,
             )
 
+    def _certify(self, head: str, flow: WriteAuditPublish, verdicts: list[Verdict]) -> None:
+        """Sign that the checks have passed, if the client has a key."""
+        warning = ("the check failed with the severity WARN",)
+        try:
+            flow.certify((CheckResult(each.name, warnings=warning if each.warned else ()) for each in verdicts), head)
+        except errors.TRANSIENT:
+            raise
+        except errors.LakeFSError as refusal:  # a retry would be refused again
+            raise self._failure(str(refusal)) from refusal
+
     def _merge(self, head: str, flow: WriteAuditPublish) -> str:
         """Merge the commit, or return the base's head if it brings nothing new."""
         try:
@@ -490,6 +510,12 @@ class RunBranch:
             merged = flow.publish(head, if_nothing="succeed")
             self._require_in_force(before, head, merged)
             return merged
+
+    def _withdraw(self) -> None:
+        """Delete the certificate of the branch's head, if it has one, because its newest audit has failed."""
+        if self.client.config.audit_key is not None:
+            with suppress(errors.BranchNotFound):
+                self._flow("", None).withdraw(self._head())
 
     def _merged_before(self, head: str, records: list[Record]) -> str | None:
         """Return the merge commit of an earlier attempt that merged the same commit, if there was one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -125,6 +126,13 @@ class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
         default=None, description="Maximum total wait of a call between its retries, in seconds; 30 by default."
     )
     pool_size: Any = Field(default=None, description="Maximum number of connections; 32 by default.")
+    audit_key: str | None = Field(
+        default=None,
+        repr=False,
+        json_schema_extra={"dagster__is_secret": True},
+        description="The secret with which publications sign what their checks have passed, so that lakeFS can refuse"
+        " merges without a certificate; LAKEFS_OPS_AUDIT_KEY in the environment by default.",
+    )
     webserver_url: str | None = Field(
         default=None, description="The address of the Dagster UI, for links from commits back to their runs."
     )
@@ -233,7 +241,8 @@ class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
     def pipes_env(self) -> dict[str, str]:
         """Return environment variables for an external process; ``LakeFSClient()`` connects with them.
 
-        They contain the secrets, so pass them only to processes that may have these.
+        They contain the secrets, so pass them only to processes that may have these. The audit key is not among them,
+        because such a process writes data, and must not certify it.
 
         Examples:
             .. code-block:: python
@@ -245,7 +254,7 @@ class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
                     run = pipes.run(command=["python", "external.py"], context=context, extras={"branch": branch})
                     return run.get_materialize_result()
         """
-        return self.get_client().config.to_environment()
+        return replace(self.get_client().config, audit_key=None).to_environment()
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
         """Warn if the run ends without publishing what it wrote, and close the client's connections."""
@@ -292,7 +301,7 @@ class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
         retries = {"count": self._integer("retries"), "budget": self._number("retry_budget")}
         verify, certificate = self._boolean("verify"), self._resolved("client_certificate")
         key = self._resolved("client_key")
-        texts = ("endpoint", "access_key_id", "secret_access_key", "token", "proxy")
+        texts = ("endpoint", "access_key_id", "secret_access_key", "token", "proxy", "audit_key")
         return {
             **{name: self._resolved(name) for name in texts},
             "login": self._boolean("login"),

@@ -55,7 +55,8 @@ def read_config(connection: Connection, extra: object) -> Config:
                 **_numbers(extra, budget="retry_budget"),  # type: ignore[arg-type]
             ),
             **_integers(extra, pool_size="pool_size"),
-            sources=dict.fromkeys(extra, "extra"),
+            audit_key=extra.get("audit_secret_key") or None,
+            sources=dict.fromkeys(extra, "extra") | {"audit_key": "extra audit_secret_key"},
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"connection {connection.conn_id!r}: {error}") from None

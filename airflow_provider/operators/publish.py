@@ -159,7 +159,8 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
 
     The task reads the state and the result of each audit itself. An audit that failed, was skipped or did not run, that
     judged another commit, or that returned problems fails this task without further tries, and nothing is merged. So
-    does a branch that was changed after its commit was sealed.
+    does a branch that was changed after its commit was sealed. If the connection has an audit key, the task signs a
+    certificate of the sealed commit before the merge (see docs/enforced-audits.md).
 
     Delivery: exactly one merge of each sealed commit, even if requests or responses are lost, or the task is retried or
     cleared.
@@ -227,6 +228,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         context["ti"].xcom_push(key=CHECKS, value=to_json(results))
         log_results(self.log, results)
         if not all(result.passed for result in results):
+            self.flow(client, context).withdraw(sealed)
             raise AirflowFailException(refusal(results, f"commit {sealed}", self.into, compare))
         checked = {SUMMARY: summary(results)} if results else {}
         if approvers := [name for task_id in self.approvals if (name := _approver(context, task_id))]:
@@ -241,6 +243,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
             verify=self.verify,
             clean_up=self.clean_up,
         )
+        run.certify(results, sealed)
         published = run.publish(sealed, if_nothing=self.if_nothing)
         url = client.links.commit(self.repo, published)
         LakeFSCommitLink().push(context, url)
@@ -266,6 +269,9 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
 class LakeFSReviewRunOperator(LakeFSRunOperator):
     """Open a pull request for the branch of a publish group, so that people can review it in lakeFS.
 
+    If the connection has an audit key, the task reads the results of all audits as `LakeFSPublishRunOperator` does, and
+    signs a certificate, because the pull request is merged before ``publish`` runs.
+
     Delivery: one pull request for each sealed commit, even if requests or responses are lost, or the task is retried.
 
     XCom: the id of the pull request.
@@ -285,12 +291,21 @@ class LakeFSReviewRunOperator(LakeFSRunOperator):
         self.title = title
         self.description = description
         self.commit = commit
+        self.audits = Audits()
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Open the pull request and return its id."""
+        from airflow_provider.step import commit_metadata
         from lakefs_ops.flows.step import Step
 
-        run, sealed = self.flow(client, context), pull(context, self.commit)
+        sealed = pull(context, self.commit)
+        run = self.flow(client, context, metadata=commit_metadata(context))
+        if client.config.audit_key is not None:
+            results = self.audits.results(context, sealed)
+            if not all(result.passed for result in results):
+                run.withdraw(sealed)
+                raise AirflowFailException(refusal(results, f"commit {sealed}", self.into, None))
+            run.certify(results, sealed)
         step = Step(client, self.repo, f"{run.key}/review/{sealed}", retried=run.retried)
         pull_request = step.pull_request(
             run.branch, self.into, title=self.title, description=self.description or f"Commit {sealed}"

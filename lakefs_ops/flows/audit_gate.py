@@ -67,8 +67,8 @@ def action_file(protect: Iterable[str], *, max_age_hours: float, exact: bool, se
     branches = list(protect)
     if not branches:
         raise errors.InvalidArgument("protect needs at least one branch, such as 'main'")
-    if not max_age_hours > 0:
-        raise errors.InvalidArgument(f"max_age_hours must be above 0, got {max_age_hours!r}")
+    if not 0 < max_age_hours < float("inf"):
+        raise errors.InvalidArgument(f"max_age_hours must be a number above 0, got {max_age_hours!r}")
     if not _ALLOWED.fullmatch(secret_env):
         raise errors.InvalidArgument(
             f"secret_env must start with LAKEFSACTION_, because lakeFS passes no other variables to hooks,"

@@ -240,7 +240,7 @@ def _commit(client: LakeFSClient, repository: str, message: str) -> None:
     except errors.NoChanges:
         pass  # another caller's commit took the certificate along
     except errors.LakeFSError as error:
-        log.warning("the certificates on %r of %r are not committed yet: %s", BRANCH, repository, error.message)
+        log.info("the certificates on %r of %r are not committed yet: %s", BRANCH, repository, error.message)
 
 
 def _signature(payload: str, secret: str) -> str:

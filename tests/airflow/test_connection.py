@@ -93,7 +93,7 @@ def test_the_form_has_every_setting_of_the_client(tmp_path: Path) -> None:
     key.touch()
     config = by_uri(
         "lakefs://a:hush-hush@lakefs:8000?retries=2&retry_budget=5.5&pool_size=7&total_timeout=120&exchange_token=yes"
-        f"&client_certificate={certificate}&client_key={key}&proxy=http%3A%2F%2Fproxy%3A3128"
+        f"&client_certificate={certificate}&client_key={key}&proxy=http%3A%2F%2Fproxy%3A3128&audit_secret_key=the-key-of-the-gate"
     )
     assert config == Config(
         endpoint="http://lakefs:8000",
@@ -105,10 +105,11 @@ def test_the_form_has_every_setting_of_the_client(tmp_path: Path) -> None:
         timeouts=Timeouts(total=120),
         retries=Retries(count=2, budget=5.5),
         pool_size=7,
+        audit_key="the-key-of-the-gate",
     )
     settings = {field.name for field in dataclasses.fields(Config)}
     in_the_form = {"endpoint", "access_key_id", "secret_access_key", "token", "login", "verify", "client_certificate"}
-    assert settings == in_the_form | {"proxy", "timeouts", "retries", "pool_size", "sources"}
+    assert settings == in_the_form | {"proxy", "timeouts", "retries", "pool_size", "audit_key", "sources"}
 
 
 def test_a_proxy_of_the_environment_can_be_switched_off() -> None:
@@ -168,7 +169,7 @@ def test_token_instead_of_keys() -> None:
             {"host": "https://x", "extra": {"verify_tls": "hush-hush", "token": ""}},
             "its extra has the unknown field 'verify_tls'; the known fields are access_key_id, secret_access_key,"
             " verify_ssl, ca_bundle, client_certificate, client_key, proxy, connect_timeout, read_timeout,"
-            " total_timeout, retries, retry_budget, pool_size, exchange_token, token",
+            " total_timeout, retries, retry_budget, pool_size, exchange_token, token, audit_secret_key",
         ),
         (
             {"host": "https://x", "conn_type": "http", "extra": {"access_key": "a"}},
@@ -186,6 +187,10 @@ def test_token_instead_of_keys() -> None:
         ({"host": "https://x", "extra": {"retries": 1.5}}, "its extra retries must be an integer, got 1.5"),
         ({"host": "https://x", "extra": {"retries": -1}}, "count of the retries must not be negative, got -1"),
         ({"host": "https://x", "extra": {"retry_budget": "long"}}, "retry_budget must be a number of seconds"),
+        (
+            {"host": "https://x", "extra": {"audit_secret_key": "hush-hush"}},
+            "audit_key (extra audit_secret_key) must have at least 16 characters",
+        ),
         ({"host": "https://x", "extra": {"pool_size": 0}}, "pool_size (extra) must be at least 1, got 0"),
         ({"host": "https://x", "extra": {"total_timeout": 0}}, "the total timeout must be above 0 seconds"),
         ({"host": "https://x", "extra": {"token": "hush-hush"}}, "token and access_key_id are both set"),

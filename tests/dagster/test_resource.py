@@ -99,6 +99,7 @@ def test_every_setting_of_the_configuration_reaches_the_client(tmp_path, monkeyp
         "retries": "1",
         "retry_budget": "5",
         "pool_size": "7",
+        "audit_key": "the key of the audit gate",
     }
     for name, value in variables.items():
         monkeypatch.setenv(f"LAKE_{name}", value)
@@ -113,6 +114,7 @@ def test_every_setting_of_the_configuration_reaches_the_client(tmp_path, monkeyp
         timeouts=Timeouts(connect=1.5, read=2.5, total=3.5),
         retries=Retries(count=1, budget=5),
         pool_size=7,
+        audit_key="the key of the audit gate",
     )
     assert config == expected
     assert {field.name for field in dataclasses.fields(Config)} == {

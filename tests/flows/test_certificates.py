@@ -461,8 +461,9 @@ def test_the_command_installs_once(run, lakefs, lakefs_repository):
     ("arguments", "problem"),
     [
         (["--secret-env", "AUDIT_KEY"], "must start with LAKEFSACTION_"),
-        (["--max-age", "0"], "must be above 0"),
-        (["--max-age", "nan"], "must be above 0"),
+        (["--max-age", "0"], "must be a number above 0"),
+        (["--max-age", "nan"], "must be a number above 0"),
+        (["--max-age", "inf"], "must be a number above 0"),
     ],
 )
 def test_the_command_refuses_wrong_arguments(run, lakefs, lakefs_repository, arguments, problem):
