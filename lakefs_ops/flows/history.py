@@ -180,6 +180,24 @@ def count(number: int) -> str:
     return f"{number} or more" if number >= PAGE_SIZE else str(number)
 
 
+class Line:
+    """The own line of a branch, read as far back as needed."""
+
+    def __init__(self, client: LakeFSClient, repository: str, branch: str) -> None:
+        self._log = iter(client.refs.log(repository, branch, first_parent=True))
+        self._ids: set[str] = set()
+        self._generation: int | None = None
+
+    def has(self, commit: Commit) -> bool:
+        """Return whether a commit is on the line; generations decrease along it."""
+        while self._generation is None or self._generation > (commit.generation or 0):
+            if (older := next(self._log, None)) is None:
+                break
+            self._ids.add(older.id)
+            self._generation = older.generation or 0
+        return commit.id in self._ids
+
+
 def server_time(client: LakeFSClient) -> datetime:
     """Return the server's time, from the header ``Date`` of its health check.
 

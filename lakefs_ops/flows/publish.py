@@ -43,7 +43,7 @@ from lakefs_ops.flows.ensure import (
     ensure_tag,
     own_head,
 )
-from lakefs_ops.flows.history import differs, includes, is_undone, require_published, server_time
+from lakefs_ops.flows.history import Line, differs, includes, is_undone, require_published, server_time
 from lakefs_ops.flows.step import IfNothing, Step, undone
 from lakefs_ops.flows.verify import verify_merge
 from lakefs_ops.model import utc
@@ -51,7 +51,7 @@ from lakefs_ops.model import utc
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from lakefs_ops.api.common import Commit, Ref
+    from lakefs_ops.api.common import Ref
     from lakefs_ops.client import LakeFSClient
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,8 @@ BRANCH_PREFIX = "wap-"
 _TRANSACTION = re.compile("delta-tx-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TRANSACTION_MESSAGES = ("Delta commit {", "Delta file operations {")
 """The start of the messages of deltalake's commits on such a branch."""
+BACKFILL_PREFIX = "backfill-"
+"""The prefix of the branches of `lakefs_ops.flows.backfill`, which `sweep` never deletes."""
 
 _TAG = re.compile(r"(?!@$)(?!.*(\.\.|@\{))[^\s/^:?*\[\\\x00-\x1f\x7f]+(?<!\.)(?<!\.lock)")
 
@@ -424,7 +426,7 @@ class WriteAuditPublish:
             return False
         head = self.client.commits.get(self.repository, self.branch)
         created_again = (head.metadata or {}).get(BRANCH) == self.branch
-        if not created_again and not _Line(self.client, self.repository, self.into).has(head):
+        if not created_again and not Line(self.client, self.repository, self.into).has(head):
             return False
         return includes(self.client, self.repository, self.into, audited)
 
@@ -596,7 +598,8 @@ def sweep(
         repository: the repository's id.
         older_than: delete a branch if its last activity is longer ago than this.
         into: the branch that runs publish to; never deleted.
-        prefix: only branches whose names start with this, or with one of these.
+        prefix: only branches whose names start with this, or with one of these; never those of a backfill, which only
+            `lakefs_ops.flows.backfill.Backfill` deletes.
         dry_run: yield the names without deleting anything.
         discard: delete branches even if they have changes that are not published.
         is_alive: called with the name of a branch, and the key of its run if its first commit stores one; returns
@@ -607,7 +610,7 @@ def sweep(
         SweepIncomplete: at the end, if lakeFS refused to delete some branches.
     """
     horizon = server_time(client) - older_than
-    line = _Line(client, repository, into)
+    line = Line(client, repository, into)
     refused: dict[str, errors.LakeFSError] = {}
     prefixes = (prefix,) if isinstance(prefix, str) else prefix
     for branch, is_transaction in _candidates(client, repository, prefixes, transactions=transactions):
@@ -616,6 +619,9 @@ def sweep(
         try:
             active = _last_activity(client, repository, branch, None if is_transaction else line)
             if active is None or active > horizon:
+    for start in (prefix,) if isinstance(prefix, str) else tuple(prefix):
+        for branch in client.branches.list(repository, prefix=start):
+            if branch.id == into or branch.id.startswith(BACKFILL_PREFIX):
                 continue
             if (
                 is_alive is not None
@@ -679,6 +685,7 @@ class _Line:
 
 
 def _run_of(client: LakeFSClient, repository: str, branch: Ref, line: _Line) -> str | None:
+def _run_of(client: LakeFSClient, repository: str, branch: Ref, line: Line) -> str | None:
     """Return the key that the first commit of a run's branch stores, or None."""
     for commit in client.refs.log(repository, branch.commit_id, first_parent=True):
         if line.has(commit):
@@ -697,6 +704,7 @@ def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: _Li
         branch: the branch.
         line: the line of the branch to publish to; None for the branch of a Delta transaction.
     """
+def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: Line) -> datetime | None:
     times = []
     head = client.commits.get(repository, branch.commit_id)
     if line is None:
