@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from lakefs_ops import errors
-from lakefs_ops.flows import backfill as module
 from lakefs_ops.flows import attempts, claims
+from lakefs_ops.flows import backfill as module
 from lakefs_ops.flows.backfill import (
     MEMBER,
     PUBLISHED,
