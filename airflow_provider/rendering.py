@@ -154,6 +154,7 @@ FIELD_KINDS: Mapping[str, Callable[[str, object], object]] = {
     "branch_retention_days": as_mapping,
     "command": as_texts,
     "default_retention_days": as_number,
+    "expected": as_texts,
     "larger_than": as_number,
     "limit": as_number,
     "metadata": as_mapping,

@@ -8,6 +8,7 @@ from lakefs_ops.lazy import lazy_names
 
 if TYPE_CHECKING:
     from airflow_provider.operators.actions import LakeFSWaitForActionRunOperator
+    from airflow_provider.operators.backfills import LakeFSCancelBackfillOperator, LakeFSFinishBackfillOperator
     from airflow_provider.operators.branches import (
         LakeFSCreateBranchOperator,
         LakeFSDeleteBranchOperator,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "LakeFSCancelBackfillOperator",
     "LakeFSCherryPickOperator",
     "LakeFSCommitOperator",
     "LakeFSCopyObjectOperator",
@@ -70,6 +72,7 @@ __all__ = [
     "LakeFSDeleteTagOperator",
     "LakeFSDiffOperator",
     "LakeFSDownloadFilesOperator",
+    "LakeFSFinishBackfillOperator",
     "LakeFSGetCommitOperator",
     "LakeFSGetObjectOperator",
     "LakeFSHardResetBranchOperator",
@@ -92,6 +95,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "LakeFSCancelBackfillOperator": "backfills",
         "LakeFSCherryPickOperator": "reverts",
         "LakeFSCommitOperator": "commits",
         "LakeFSCopyObjectOperator": "objects",
@@ -106,6 +110,7 @@ __getattr__ = lazy_names(
         "LakeFSDeleteTagOperator": "tags",
         "LakeFSDiffOperator": "diffs",
         "LakeFSDownloadFilesOperator": "transfers",
+        "LakeFSFinishBackfillOperator": "backfills",
         "LakeFSGetCommitOperator": "commits",
         "LakeFSGetObjectOperator": "objects",
         "LakeFSHardResetBranchOperator": "branches",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from lakefs_ops.client import LakeFSClient
+    from lakefs_ops.flows.backfill import Backfill
     from lakefs_ops.flows.publish import CleanUp, WriteAuditPublish
     from lakefs_ops.flows.step import IfNothing
 
@@ -38,16 +39,30 @@ class LakeFSRunOperator(LakeFSOperator):
         repo: the repository's id (templated).
         into: the branch to publish to (templated).
         group: the id of the task group; with DAG and run, the key of the run's branch, commits and merge.
+        backfill: see `airflow_provider.taskgroups.LakeFSPublishTaskGroup` (templated).
+        partition: see `airflow_provider.taskgroups.LakeFSPublishTaskGroup` (templated).
         lakefs_conn_id: the id of the Airflow connection (templated).
     """
 
-    template_fields: tuple[str, ...] = (*LakeFSOperator.template_fields, "repo", "into")
+    template_fields: tuple[str, ...] = (*LakeFSOperator.template_fields, "repo", "into", "backfill", "partition")
+    optional_fields: tuple[str, ...] = ("backfill", "partition")
 
-    def __init__(self, *, repo: str, into: str = "main", group: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: str,
+        into: str = "main",
+        group: str,
+        backfill: str | None = None,
+        partition: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.repo = repo
         self.into = into
         self.group = group
+        self.backfill = backfill
+        self.partition = partition
 
     def flow(self, client: LakeFSClient, context: Context, **options: Any) -> WriteAuditPublish:
         """Return the run that all tasks of the group share."""
@@ -55,17 +70,17 @@ class LakeFSRunOperator(LakeFSOperator):
         from lakefs_ops.flows.publish import WriteAuditPublish
 
         ti = context["ti"]
-        return WriteAuditPublish(
-            client,
-            self.repo,
-            key=run_key(context) + self.group,
-            into=self.into,
-            branch=group_branch(ti.dag_id, ti.run_id, self.group),
-            prefix=GROUP_PREFIX,
+        options |= {
+            "key": run_key(context) + self.group,
+            "branch": group_branch(ti.dag_id, ti.run_id, self.group),
+            "prefix": GROUP_PREFIX,
             # Also after the task was cleared: the branch is the run's, whichever try created it.
-            retried=ti.try_number > 1,
-            **options,
-        )
+            "retried": ti.try_number > 1,
+        }
+        if self.backfill is None:
+            return WriteAuditPublish(client, self.repo, into=self.into, **options)
+        backfill = backfill_of(client, self.repo, self.into, ti.dag_id, self.group, self.backfill)
+        return backfill.member(self.partition or _partition(context), **options)
 
 
 class LakeFSOpenRunOperator(LakeFSRunOperator):
@@ -83,7 +98,7 @@ class LakeFSOpenRunOperator(LakeFSRunOperator):
     """
 
     template_fields = (*LakeFSRunOperator.template_fields, "source")
-    optional_fields = ("source",)
+    optional_fields = (*LakeFSRunOperator.optional_fields, "source")
     operator_extra_links = (LakeFSBranchLink(),)
 
     def __init__(self, *, source: str | None = None, reset_on_retry: bool = False, **kwargs: Any) -> None:
@@ -120,7 +135,7 @@ class LakeFSSealRunOperator(LakeFSRunOperator):
     """
 
     template_fields = (*LakeFSRunOperator.template_fields, "message", "metadata")
-    optional_fields = ("message", "metadata")
+    optional_fields = (*LakeFSRunOperator.optional_fields, "message", "metadata")
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012
     operator_extra_links = (LakeFSCommitLink(), LakeFSCompareLink())
 
@@ -180,7 +195,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
     """
 
     template_fields = (*LakeFSRunOperator.template_fields, "message", "metadata", "tag")
-    optional_fields = ("message", "metadata", "tag")
+    optional_fields = (*LakeFSRunOperator.optional_fields, "message", "metadata", "tag")
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012
     operator_extra_links = (LakeFSCommitLink(), LakeFSCompareLink())
 
@@ -245,6 +260,9 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         )
         run.certify(results, sealed)
         published = run.publish(sealed, if_nothing=self.if_nothing)
+        if self.backfill is not None:
+            # The destination is unchanged until the backfill is finished, and so are the assets.
+            self.into, self.outlets = run.into, []
         url = client.links.commit(self.repo, published)
         LakeFSCommitLink().push(context, url)
         record_commit(context, repository=self.repo, ref=self.into, commit_id=published, url=url)
@@ -283,7 +301,7 @@ class LakeFSReviewRunOperator(LakeFSRunOperator):
     """
 
     template_fields = (*LakeFSRunOperator.template_fields, "title", "description")
-    optional_fields = ("description",)
+    optional_fields = (*LakeFSRunOperator.optional_fields, "description")
     operator_extra_links = (LakeFSCompareLink(), LakeFSPullRequestLink())
 
     def __init__(self, *, title: str, description: str | None = None, commit: str, **kwargs: Any) -> None:
@@ -363,6 +381,35 @@ class LakeFSCloseRunOperator(LakeFSRunOperator):
         if state not in ("success", "skipped"):
             raise AirflowFailException(f"{refused}; branch {run.branch!r} of {self.repo!r} has nothing unpublished")
         self.log.info("branch %r of %r is %s", run.branch, self.repo, "deleted" if deleted else "gone, or kept")
+
+
+def backfill_of(
+    client: LakeFSClient, repo: str, into: str, dag_id: str, group: str, key: str, **options: Any
+) -> Backfill:
+    """Return the backfill of a publish group.
+
+    Args:
+        client: the client.
+        repo: the repository's id.
+        into: the branch to publish to.
+        dag_id: the id of the group's DAG.
+        group: the id of the group.
+        key: the key that the DAG author has given the backfill.
+        **options: further arguments of `lakefs_ops.flows.backfill.Backfill`.
+    """
+    from lakefs_ops.flows.backfill import Backfill
+
+    return Backfill(client, repo, f"{dag_id}/{group}/{key}", into=into, **options)
+
+
+def _partition(context: Context) -> str:
+    """Return the partition of a DAG run: its partition key, or the date or time that it is for, or its id."""
+    run = context["dag_run"]
+    if key := getattr(run, "partition_key", None):
+        return str(key)
+    if (date := run.logical_date) is None:
+        return str(run.run_id)
+    return str(date.date() if date.time() == time() and not date.utcoffset() else date.isoformat())
 
 
 def check_metadata(value: object) -> None:

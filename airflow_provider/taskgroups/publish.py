@@ -72,6 +72,12 @@ class LakeFSPublishTaskGroup(TaskGroup):
             delete branches of published runs that are older.
         reset_on_retry: discard the branch's unpublished changes when all write tasks of the run run again.
         allow_unaudited: allow a group without audits.
+        backfill: the key of a backfill, such as ``{{ params.backfill }}`` (templated). If it is not None after
+            rendering, the run publishes to the collecting branch of the backfill, and
+            `airflow_provider.operators.LakeFSFinishBackfillOperator` brings all runs with the same key to ``into`` with
+            one merge. Such a run creates no asset events. Otherwise the run publishes to ``into`` as usual.
+        partition: the name of the run's partition in the backfill (templated), by default the run's partition key, or
+            its logical date: as ``2015-01-31`` at midnight UTC, otherwise in ISO 8601.
         lakefs_conn_id: the id of the Airflow connection (templated).
         retries: the retries of the four tasks, by default those of ``default_args``.
         outlets: the assets that the publication changes; their events describe the merge commit (see
@@ -107,6 +113,8 @@ class LakeFSPublishTaskGroup(TaskGroup):
         clean_up: CleanUp = "success",
         reset_on_retry: bool = False,
         allow_unaudited: bool = False,
+        backfill: str | None = None,
+        partition: str | None = None,
         lakefs_conn_id: str | None = None,
         retries: int | None = None,
         outlets: Iterable[Any] = (),
@@ -125,7 +133,8 @@ class LakeFSPublishTaskGroup(TaskGroup):
         shared = _given(repo=repo, into=into, lakefs_conn_id=lakefs_conn_id, retries=retries)
         shared |= {"task_group": self, "dag": self.dag}
         self._shared = dict(shared)
-        shared["group"] = self.group_id
+        self._collects = backfill is not None
+        shared |= {"group": self.group_id, "backfill": backfill, "partition": partition}
         texts: dict[str, Any] = {"message": message, "metadata": metadata}
         callbacks = [LakeFSNotifier(notifier) for notifier in notifiers]
         self._open = LakeFSOpenRunOperator(task_id="open", source=source, reset_on_retry=reset_on_retry, **shared)
@@ -227,6 +236,11 @@ class LakeFSPublishTaskGroup(TaskGroup):
         """
         from airflow_provider.sensors import LakeFSPullRequestSensor
 
+        if self._collects:
+            raise InvalidArgument(
+                f"publish group {self.group_id!r} has a backfill, whose collecting branch takes only merges of runs:"
+                " ask for an approval instead of a review"
+            )
         opened = LakeFSReviewRunOperator(
             task_id="review",
             title=title or f"Publish {self.group_id}",

@@ -16,6 +16,7 @@ from airflow.sdk import DAG
 from airflow_provider import operators, sensors
 from lakefs_ops import LakeFSClient
 from lakefs_ops.errors import NotFound
+from lakefs_ops.flows.backfill import Backfill
 from lakefs_ops.local import LocalLakeFS
 
 Running = Callable[..., dict[str, Any]]
@@ -135,6 +136,12 @@ def with_hook(lake: Lake) -> dict[str, Any]:
     lake.put("main", "_lakefs_actions/checks.yaml", HOOK.encode())
     lake.commit("main", "hooked")
     return {"commit_id": lake.commits["hooked"], "event_type": "post-commit"}
+
+
+def backfill(lake: Lake) -> dict[str, Any]:
+    with Backfill(lake.client, lake.repo, "daily/g/fix").member("day-1") as run:
+        lake.put(run.branch, "day-1")
+    return {"backfill": "fix", "group": "g", "expected": ["day-1"]}
 
 
 CASES: dict[str, Case] = {
@@ -270,6 +277,14 @@ CASES: dict[str, Case] = {
     "LakeFSSweepOperator": (
         lambda lake: {"older_than": timedelta(0), "prefix": "de", "dry_run": True},
         lambda lake, found: found == [],  # the branch dev is not published
+    ),
+    "LakeFSFinishBackfillOperator": (
+        backfill,
+        lambda lake, found: lake.client.commits.get(lake.repo, "main").id == found and "day-1" in lake.paths(),
+    ),
+    "LakeFSCancelBackfillOperator": (
+        lambda lake: {"backfill": "fix", "group": "g"},
+        lambda lake, found: found is False,
     ),
     "LakeFSWaitForActionRunOperator": (
         with_hook,
