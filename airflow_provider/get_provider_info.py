@@ -110,6 +110,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             _modules(
                 "operators.actions",
+                "operators.backfills",
                 "operators.branches",
                 "operators.commits",
                 "operators.diffs",

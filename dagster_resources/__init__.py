@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lakefs_ops.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from dagster_resources.backfills import build_lakefs_backfill_sensor
     from dagster_resources.checks import build_lakefs_checks, lakefs_check
     from dagster_resources.io_manager import LakeFSIOManager
     from dagster_resources.partitions import LakeFSPartitions
@@ -36,6 +37,7 @@ __all__ = [
     "LakeFSPartitions",
     "LakeFSResource",
     "RunBranch",
+    "build_lakefs_backfill_sensor",
     "build_lakefs_checks",
     "build_lakefs_commit_sensor",
     "build_lakefs_object_sensor",
@@ -55,6 +57,7 @@ _HOME = {
     "LakeFSPartitions": "partitions",
     "LakeFSResource": "resource",
     "RunBranch": "publish",
+    "build_lakefs_backfill_sensor": "backfills",
     "build_lakefs_checks": "checks",
     "build_lakefs_commit_sensor": "sensors",
     "build_lakefs_object_sensor": "sensors",

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from dagster import (
@@ -25,6 +25,7 @@ from dagster import (
 )
 from dagster._core.errors import DagsterInvalidPropertyError, DagsterRunNotFoundError
 
+from dagster_resources.backfills import backfill_id, backfill_key, partitions_of
 from dagster_resources.history import (
     UNPUBLISHED,
     Action,
@@ -44,6 +45,8 @@ from dagster_resources.metadata import branch_metadata, run_metadata
 from dagster_resources.snapshots import pinned, snapshot
 from lakefs_ops import errors
 from lakefs_ops.flows.checks import CHECKS, CheckResult
+from lakefs_ops.flows.backfill import Backfill, BackfillClosed
+from lakefs_ops.flows.checks import CHECKS
 from lakefs_ops.flows.ensure import delete_checked, ensure_branch
 from lakefs_ops.flows.history import differs
 from lakefs_ops.flows.publish import WriteAuditPublish
@@ -93,11 +96,14 @@ class RunBranch:
         repository: the repository's id.
         base: the branch that the run starts from and publishes to.
         webserver_url: the address of the Dagster UI, for links from commits back to the run.
+        collect_backfills: let the runs of a Dagster backfill start from its collecting branch, and publish to it (see
+            `dagster_resources.backfills`).
 
     Attributes:
         client: the client.
         repository: the repository's id.
-        base: the branch that the run starts from and publishes to.
+        base: the branch that the run starts from and publishes to; in a backfill that is collected, its branch.
+        backfill: the backfill that collects the run, or None.
     """
 
     def __init__(
@@ -108,6 +114,7 @@ class RunBranch:
         *,
         base: str = "main",
         webserver_url: str | None = None,
+        collect_backfills: bool = False,
     ) -> None:
         self._op = context if isinstance(context, OpExecutionContext) else context.op_execution_context
         self.client = client
@@ -118,6 +125,10 @@ class RunBranch:
         self._address = f"lakefs://{repository}/{self._name}"
         self._metadata = run_metadata(self._run, webserver_url=webserver_url) if self._run else {}
         self._changes: dict[str, Contents] = {}
+        self.backfill: Backfill | None = None
+        if collect_backfills and self._run and (id_ := backfill_id(self._op.instance, self._run)) is not None:
+            self.backfill = Backfill(client, repository, backfill_key(id_), into=base)
+            self.base = self.backfill.branch
         self._judges = isinstance(context, AssetCheckExecutionContext)
 
     @property
@@ -163,11 +174,12 @@ class RunBranch:
         if self._run is None:
             return self.client.branches.get(self.repository, self.base).commit_id
         instance = self._op.instance
-        if pinned(instance, self._run, self.repository, self.base) is None:
+        if pinned(instance, self._run, self.repository, self.base, self._name) is None:
             self._require_new()
             if self._exists():  # another step created it just now
                 return self._name
-        return snapshot(self.client, instance, self._run, self._step_key, self.repository, self.base)
+            self._open_backfill()
+        return snapshot(self.client, instance, self._run, self._step_key, self.repository, self.base, self._name)
 
     def commit(self, message: str, *, metadata: Mapping[str, str] | None = None) -> str:
         """Commit the uncommitted changes, and return the commit's id.
@@ -204,6 +216,7 @@ class RunBranch:
             head = self._head()
         except errors.BranchNotFound:
             self._require_new()
+            self._open_backfill()
             return self.client.branches.get(self.repository, self.base).commit_id
         self._record("read", head)
         if self._uncommitted() is None:
@@ -281,6 +294,8 @@ class RunBranch:
             self._withdraw()
             raise
         records = history.records(self._address) if history else []
+        if self.backfill is not None and not self.backfill.exists():
+            self.base = self.backfill.into  # which has what was collected, if the backfill is published
         try:
             head = self._head()
         except errors.BranchNotFound:
@@ -433,8 +448,21 @@ class RunBranch:
 
     def _start(self) -> str:
         """Return the ref to create the branch from: what the run has read until now."""
-        pin = pinned(self._op.instance, self._run, self.repository, self.base) if self._run else None
+        self._open_backfill()
+        pin = pinned(self._op.instance, self._run, self.repository, self.base, self._name) if self._run else None
         return pin or self.base
+
+    def _open_backfill(self) -> None:
+        """Create the collecting branch of the run's backfill, if it does not exist.
+
+        Raises:
+            Failure: the backfill is published, or is being published.
+        """
+        if self.backfill is not None:
+            try:
+                self.backfill.open()
+            except BackfillClosed as closed:
+                raise Failure(str(closed), allow_retries=False) from closed
 
     def _uncommitted(self) -> Diff | None:
         return self.client.branches.diff(self.repository, self._name, limit=1).first()
@@ -577,18 +605,18 @@ class RunBranch:
         self, message: str, metadata: Mapping[str, str] | None, *, strategy: str | None = None
     ) -> WriteAuditPublish:
         """Return the flow of one commit or merge; each has its own key, because a step may have several."""
-        return WriteAuditPublish(
-            self.client,
-            self.repository,
-            key=f"dagster/{self._root}/{self._step_key}/{uuid.uuid4().hex}",
-            into=self.base,
-            branch=self._name,
-            named_by_key=True,
-            message=message,
-            metadata={**self._metadata, **(metadata or {})},
-            strategy=strategy,
-            clean_up="never",
-        )
+        options: dict[str, Any] = {
+            "key": f"dagster/{self._root}/{self._step_key}/{uuid.uuid4().hex}",
+            "branch": self._name,
+            "named_by_key": True,
+            "message": message,
+            "metadata": {**self._metadata, **(metadata or {})},
+            "strategy": strategy,
+            "clean_up": "never",
+        }
+        if self.backfill is not None:
+            return self.backfill.member(*partitions_of(self._op), **options)
+        return WriteAuditPublish(self.client, self.repository, into=self.base, **options)
 
     def _history(self) -> History | None:
         """Return the events of the run and its re-executions, after the results of the checks that are running."""

@@ -128,12 +128,13 @@ def build_lakefs_publish_asset(
             context.log.warning(str(nothing))
             return
         unchanged = [key for key in keys if key not in written]
+        target = branch.base if branch.backfill else into
         for text, found in (("published to", written), ("not written by this run, so unchanged on", unchanged)):
             if found:
-                context.log.info(f"{text} {into!r}: {_names(found)}")
+                context.log.info(f"{text} {target!r}: {_names(found)}")
         yield MaterializeResult(
             metadata=publication_metadata(
-                branch.client, repository, into, merge, written=_names(written), unchanged=_names(unchanged)
+                branch.client, repository, target, merge, written=_names(written), unchanged=_names(unchanged)
             ),
             data_version=DataVersion(merge),
         )

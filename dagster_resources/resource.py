@@ -136,6 +136,11 @@ class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
     webserver_url: str | None = Field(
         default=None, description="The address of the Dagster UI, for links from commits back to their runs."
     )
+    collect_backfills: Any = Field(
+        default=None,
+        description="Whether the runs of a backfill publish to its collecting branch, which"
+        " build_lakefs_backfill_sensor publishes with one merge; false by default.",
+    )
 
     _client: LakeFSClient | None = PrivateAttr(default=None)
     _created: set[tuple[str, str]] = PrivateAttr(default_factory=set)
@@ -205,6 +210,7 @@ class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
             repository,
             base=self.branch(base, repository=repository),
             webserver_url=self._resolved("webserver_url"),
+            collect_backfills=bool(self._boolean("collect_backfills")),
         )
 
     def _storage_config(self) -> Config:

@@ -24,7 +24,13 @@ _ADDRESS, _ACTION = "lakefs/run_branch", "lakefs/action"
 
 
 def snapshot(
-    client: LakeFSClient, instance: DagsterInstance, run: DagsterRun, step_key: str, repository: str, base: str
+    client: LakeFSClient,
+    instance: DagsterInstance,
+    run: DagsterRun,
+    step_key: str,
+    repository: str,
+    base: str,
+    branch: str,
 ) -> str:
     """Return the id of the commit that a run reads, and pin it if no step has done so.
 
@@ -35,8 +41,9 @@ def snapshot(
         step_key: the key of the step that reads.
         repository: the repository's id.
         base: the branch to read.
+        branch: the name of the run's branch.
     """
-    found = pinned(instance, run, repository, base)
+    found = pinned(instance, run, repository, base, branch)
     if found is None:
         head = client.branches.get(repository, base).commit_id
         address = f"lakefs://{repository}/{base}"
@@ -45,13 +52,13 @@ def snapshot(
             f"lakeFS: the run reads {address} at {head[:12]}", run, EngineEventData(metadata), step_key=step_key
         )
         # Another step may have been first.
-        found = pinned(instance, run, repository, base) or head
+        found = pinned(instance, run, repository, base, branch) or head
         if found == head:
             instance.add_run_tags(run.run_id, {f"{TAG_PREFIX}{repository}/{base}": head})
     return found
 
 
-def pinned(instance: DagsterInstance, run: DagsterRun, repository: str, base: str) -> str | None:
+def pinned(instance: DagsterInstance, run: DagsterRun, repository: str, base: str, branch: str) -> str | None:
     """Return the id of the commit that a run has pinned, or published since; None if it has neither, or a branch.
 
     Args:
@@ -59,9 +66,9 @@ def pinned(instance: DagsterInstance, run: DagsterRun, repository: str, base: st
         run: the run.
         repository: the repository's id.
         base: the branch that the run reads and publishes to.
+        branch: the name of the run's branch.
     """
-    address = f"lakefs://{repository}/{base}"
-    own = f"lakefs://{repository}/dagster-{run.root_run_id or run.run_id}" + ("" if base == "main" else f"-{base}")
+    address, own = f"lakefs://{repository}/{base}", f"lakefs://{repository}/{branch}"
     found: str | None = None
     for event in instance.all_logs(run.run_id, of_type={DagsterEventType.ENGINE_EVENT}):
         data = event.get_dagster_event().event_specific_data

@@ -25,7 +25,7 @@ PROGRESS = "progress"
 """The key of the XCom with the progress of a backfill."""
 
 
-class LakeFSBackfillOperator(LakeFSOperator):
+class _BackfillOperator(LakeFSOperator):
     """The base class of the operators for backfills.
 
     Args:
@@ -63,7 +63,7 @@ class LakeFSBackfillOperator(LakeFSOperator):
         return backfill_of(client, self.repo, self.into, dag_id, self.group, self.backfill, **options)
 
 
-class LakeFSFinishBackfillOperator(LakeFSBackfillOperator):
+class LakeFSFinishBackfillOperator(_BackfillOperator):
     """Publish a backfill: merge what the runs of a publish group have collected, with one commit.
 
     If partitions are missing, the policy decides: ``all`` fails the task and keeps everything, so that another try
@@ -109,8 +109,8 @@ class LakeFSFinishBackfillOperator(LakeFSBackfillOperator):
                 )
     """
 
-    template_fields = (*LakeFSBackfillOperator.template_fields, "expected", "message", "metadata")
-    optional_fields = (*LakeFSBackfillOperator.optional_fields, "message", "metadata")
+    template_fields = (*_BackfillOperator.template_fields, "expected", "message", "metadata")
+    optional_fields = (*_BackfillOperator.optional_fields, "message", "metadata")
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012
     operator_extra_links = (LakeFSCommitLink(), LakeFSCompareLink())
 
@@ -179,7 +179,7 @@ class LakeFSFinishBackfillOperator(LakeFSBackfillOperator):
             )
 
 
-class LakeFSCancelBackfillOperator(LakeFSBackfillOperator):
+class LakeFSCancelBackfillOperator(_BackfillOperator):
     """Cancel a backfill: delete its collecting branch without publishing anything.
 
     Without ``discard``, a branch that has collected partitions is kept, and the task fails. A backfill that is

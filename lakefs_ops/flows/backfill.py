@@ -192,6 +192,14 @@ class Backfill:
         """The page that compares the collecting branch with the destination."""
         return self.client.links.compare(self.repository, self.into, self.branch)
 
+    def exists(self) -> bool:
+        """Return whether the collecting branch exists."""
+        try:
+            self.client.branches.get(self.repository, self.branch)
+        except errors.BranchNotFound:
+            return False
+        return True
+
     def open(self) -> str:
         """Create the collecting branch, or find it; return the id of the commit it points to.
 
@@ -251,8 +259,7 @@ class Backfill:
             Undone: the backfill was published, and a later commit has undone it.
         """
         names = tuple(dict.fromkeys(expected))
-        if policy not in POLICIES:
-            raise errors.InvalidArgument(f"policy must be one of {', '.join(map(repr, POLICIES))}, got {policy!r}")
+        check_policy(policy)
         if not names and policy != "passed":
             raise errors.InvalidArgument(f"expected must name the partitions of backfill {self.key!r}; it is empty")
         published = self._published()
@@ -323,13 +330,13 @@ class Backfill:
         return merged
 
     def _find_member(self, run_key: str, audited: str) -> str | None:
-        """Return the commit by which a run was published with the backfill, or None."""
+        """Return the commit by which a run is published with the backfill, or None."""
         published = self._publication()
         if published is None or is_undone(self.client, self.repository, published, self.into):
             return None
-        keys = (f"{run_key}/publish", f"{run_key}/collect")
         for commit in self._commits(published.parents[-1]):
-            if (commit.metadata or {}).get(KEY) in keys and includes(self.client, self.repository, commit.id, audited):
+            empty = (commit.metadata or {}).get(KEY) == f"{run_key}/collect"
+            if audited in commit.parents[1:] or (empty and includes(self.client, self.repository, commit.id, audited)):
                 return commit.id
         return None
 
@@ -420,7 +427,7 @@ class Backfill:
         state: Literal["absent", "open", "closed", "published"] = "open" if found.closed is None else "closed"
         if published is not None:
             state = "published"
-        elif not found.commits and not self._exists():
+        elif not found.commits and not self.exists():
             state = "absent"
         collected = found.partitions
         return BackfillProgress(
@@ -430,13 +437,6 @@ class Backfill:
             published=published.id if published else None,
             url=self.client.links.commit(self.repository, published.id) if published else self.url,
         )
-
-    def _exists(self) -> bool:
-        try:
-            self.client.branches.get(self.repository, self.branch)
-        except errors.BranchNotFound:
-            return False
-        return True
 
     def _mark(self, message: str, metadata: Mapping[str, str]) -> str:
         """Create an empty commit on the collecting branch; two of them mean the same as one."""
@@ -602,7 +602,7 @@ class BackfillMember(WriteAuditPublish):
                 raise
             return backfill._confirm(merged, self, audited)
         except errors.RefNotFound:
-            if backfill._exists():
+            if backfill.exists():
                 raise
             published = backfill._find_member(self.key, audited)
             if published is None:
@@ -610,7 +610,7 @@ class BackfillMember(WriteAuditPublish):
             return published
 
     def _confirm(self, published: str, audited: str) -> None:
-        if self.backfill._exists():
+        if self.backfill.exists():
             super()._confirm(published, audited)
 
     def close(self, *, discard: bool = False, keep: bool = False) -> bool:
@@ -620,11 +620,21 @@ class BackfillMember(WriteAuditPublish):
         """
         into = self.into
         try:
-            if not self.backfill._exists():
+            if not self.backfill.exists():
                 self.into = self.backfill.into
             return super().close(discard=discard, keep=keep)
         finally:
             self.into = into
+
+
+def check_policy(value: object) -> None:
+    """Check the argument ``policy``.
+
+    Raises:
+        InvalidArgument: the value is not a policy.
+    """
+    if value not in POLICIES:
+        raise errors.InvalidArgument(f"policy must be one of {', '.join(map(repr, POLICIES))}, got {value!r}")
 
 
 def shorten(names: Iterable[str]) -> str:

@@ -347,6 +347,7 @@ def test_a_dag_with_every_operator_survives_serialization() -> None:
     lake: Any = Lake(None, "lake", Path("/"), Path("/"), dict.fromkeys(("one", "two", "hooked"), "0" * 64))
     values = {
         "LakeFSDeleteRepositoryOperator": {"repo": "x", "confirm": "x"},
+        "LakeFSFinishBackfillOperator": {"backfill": "fix", "group": "g", "expected": ["day-1"]},
         "LakeFSDeleteTagOperator": {"tag": "v1", "ref": "main"},
         "LakeFSResetBranchOperator": {"branch": "dev", "prefix": "x/"},
         "LakeFSCommitOperator": {"branch": "dev", "msg": "three", "metadata": {"by": "7"}},
@@ -408,6 +409,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "reaction without a number": (
         "LakeFSDiffOperator", {"left_ref": "a", "right_ref": "b", "if_larger": "fail"}, "need larger_than",
+    ),
+    "unknown policy": (
+        "LakeFSFinishBackfillOperator",
+        {"backfill": "fix", "group": "g", "expected": ["a"], "policy": "some"},
+        "policy must be one of 'all', 'passed', 'nothing'",
     ),
     "nothing to import": ("LakeFSImportOperator", {"branch": "b", "sources": [], "msg": "m"}, "sources is empty"),
     "import without an address": (
@@ -475,6 +481,8 @@ def test_a_missing_repository_name_is_refused_before_anything_is_sent(
         "LakeFSDownloadFilesOperator": {"path": "x"},
         "LakeFSImportOperator": {"sources": []},
         "LakeFSSetBranchProtectionOperator": {"patterns": []},
+        "LakeFSCancelBackfillOperator": {"group": "g"},
+        "LakeFSFinishBackfillOperator": {"group": "g", "expected": []},
         "LakeFSSweepOperator": {"older_than": timedelta(0)},
         "LakeFSTransformOperator": {"command": []},
         "LakeFSUploadOperator": {"content": b""},

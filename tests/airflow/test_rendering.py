@@ -71,6 +71,8 @@ def arguments(cls: Any, **changed: Any) -> dict[str, Any]:
         fixed["content"] = b""
     if cls.__name__ == "LakeFSSweepOperator":
         fixed["older_than"] = timedelta(hours=1)
+    if "Backfill" in cls.__name__:
+        fixed["group"] = "g"
     if cls.__name__ == "LakeFSTransformOperator":
         fixed["command"] = ["a"]
     if cls.__name__ == "LakeFSCommitMatchSensor":
