@@ -44,9 +44,8 @@ from dagster_resources.history import (
 from dagster_resources.metadata import branch_metadata, run_metadata
 from dagster_resources.snapshots import pinned, snapshot
 from lakefs_ops import errors
-from lakefs_ops.flows.checks import CHECKS, CheckResult
 from lakefs_ops.flows.backfill import Backfill, BackfillClosed
-from lakefs_ops.flows.checks import CHECKS
+from lakefs_ops.flows.checks import CHECKS, CheckResult
 from lakefs_ops.flows.ensure import delete_checked, ensure_branch
 from lakefs_ops.flows.history import differs
 from lakefs_ops.flows.publish import WriteAuditPublish

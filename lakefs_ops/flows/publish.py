@@ -67,6 +67,7 @@ BRANCH_PREFIX = "wap-"
 _TRANSACTION = re.compile("delta-tx-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TRANSACTION_MESSAGES = ("Delta commit {", "Delta file operations {")
 """The start of the messages of deltalake's commits on such a branch."""
+
 BACKFILL_PREFIX = "backfill-"
 """The prefix of the branches of `lakefs_ops.flows.backfill`, which `sweep` never deletes."""
 
@@ -614,14 +615,11 @@ def sweep(
     refused: dict[str, errors.LakeFSError] = {}
     prefixes = (prefix,) if isinstance(prefix, str) else prefix
     for branch, is_transaction in _candidates(client, repository, prefixes, transactions=transactions):
-        if branch.id == into:
+        if branch.id == into or branch.id.startswith(BACKFILL_PREFIX):
             continue
         try:
             active = _last_activity(client, repository, branch, None if is_transaction else line)
             if active is None or active > horizon:
-    for start in (prefix,) if isinstance(prefix, str) else tuple(prefix):
-        for branch in client.branches.list(repository, prefix=start):
-            if branch.id == into or branch.id.startswith(BACKFILL_PREFIX):
                 continue
             if (
                 is_alive is not None
@@ -666,25 +664,6 @@ def _candidates(
                 yield branch, True
 
 
-class _Line:
-    """The own line of a branch, read as far back as needed."""
-
-    def __init__(self, client: LakeFSClient, repository: str, branch: str) -> None:
-        self._log = iter(client.refs.log(repository, branch, first_parent=True))
-        self._ids: set[str] = set()
-        self._generation: int | None = None
-
-    def has(self, commit: Commit) -> bool:
-        """Return whether a commit is on the line; generations decrease along it."""
-        while self._generation is None or self._generation > (commit.generation or 0):
-            if (older := next(self._log, None)) is None:
-                break
-            self._ids.add(older.id)
-            self._generation = older.generation or 0
-        return commit.id in self._ids
-
-
-def _run_of(client: LakeFSClient, repository: str, branch: Ref, line: _Line) -> str | None:
 def _run_of(client: LakeFSClient, repository: str, branch: Ref, line: Line) -> str | None:
     """Return the key that the first commit of a run's branch stores, or None."""
     for commit in client.refs.log(repository, branch.commit_id, first_parent=True):
@@ -695,7 +674,7 @@ def _run_of(client: LakeFSClient, repository: str, branch: Ref, line: Line) -> s
     return None
 
 
-def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: _Line | None) -> datetime | None:
+def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: Line | None) -> datetime | None:
     """Return the time of a branch's newest own commit or uncommitted object.
 
     Args:
@@ -704,7 +683,6 @@ def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: _Li
         branch: the branch.
         line: the line of the branch to publish to; None for the branch of a Delta transaction.
     """
-def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: Line) -> datetime | None:
     times = []
     head = client.commits.get(repository, branch.commit_id)
     if line is None:
