@@ -58,6 +58,10 @@ SNIFFED_TYPE = "text/xml; charset=utf-8"
 """The content type of an answer that lakeFS leaves to its HTTP library."""
 
 
+SHORT_WRITES = frozenset({"s3:DeleteObject", "s3:PutObject"})
+"""Operations fast enough for the event loop if they need not wait for another writer."""
+
+
 class Gateway:
     """The S3 gateway of a server.
 
@@ -179,6 +183,10 @@ class Gateway:
         handler = HANDLERS[call.operation]
         if call.operation in INLINE:
             return handler(call)
+        if call.operation in SHORT_WRITES:
+            with self._server.lake.database.unless_busy() as free:
+                if free:
+                    return handler(call)
         return await asyncio.get_running_loop().run_in_executor(self._server.pool, handler, call)
 
     async def _receive(self, call: Call, signed: Signed, chunks: Scope | None, receive: Receive) -> None:

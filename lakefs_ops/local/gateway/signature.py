@@ -279,8 +279,9 @@ def _moment(stamp: str) -> datetime | None:
     """Return the moment of a date as signatures of version 4 write it; None for another text."""
     if not _V4_DATE.fullmatch(stamp):
         return None
+    day, clock = (int(stamp[:4]), int(stamp[4:6]), int(stamp[6:8])), (int(stamp[9:11]), int(stamp[11:13]))
     try:
-        return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return datetime(*day, *clock, int(stamp[13:15]), tzinfo=UTC)
     except ValueError:
         return None
 

@@ -153,6 +153,16 @@ class Database:
                 raise
             connection.execute("COMMIT")
 
+    @contextmanager
+    def unless_busy(self) -> Iterator[bool]:
+        """Keep other threads from writing, unless one does already; yield whether this thread may write at once."""
+        free = self._writer.acquire(blocking=False)
+        try:
+            yield free
+        finally:
+            if free:
+                self._writer.release()
+
     def row(self, statement: str, *values: Any) -> Any:
         """Return the first row, or None."""
         return self.connection.execute(statement, values).fetchone()
