@@ -49,6 +49,7 @@ lint: install  ## ruff, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases tests/*/sample_usage.py example_dags/dagster
 
 format: install  ## format the code with ruff
 	$(BIN)/ruff check --fix .
