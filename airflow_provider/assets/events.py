@@ -10,6 +10,8 @@ from airflow.sdk.definitions.asset import Asset, AssetAlias, AssetRef
 from airflow_provider.assets.lakefs import asset_uri
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.providers.common.compat.sdk import Context
 
 
@@ -71,7 +73,7 @@ def record_commit(
             events.add_partitions(keys)
 
 
-def triggering_commits(context: Context) -> list[dict[str, Any]]:
+def triggering_commits(context: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the commits whose asset events started the DAG run, oldest first.
 
     It does not matter whether a task reported the commit or an `AssetWatcher` with

@@ -164,18 +164,18 @@ class LakeFSPublishTaskGroup(TaskGroup):
         )
 
     @property
-    def branch(self) -> XComArg:
-        """The name of the run's branch, for write tasks."""
+    def branch(self) -> Any:
+        """The name of the run's branch, an ``XComArg`` for write tasks, whatever the type of their parameter."""
         return self._open.output
 
     @property
-    def ref(self) -> XComArg:
-        """The id of the sealed commit, for audits."""
+    def ref(self) -> Any:
+        """The id of the sealed commit, an ``XComArg`` for audits."""
         return self._commit.output
 
     @property
-    def published(self) -> XComArg:
-        """The id of the merge commit, for tasks after the group."""
+    def published(self) -> Any:
+        """The id of the merge commit, an ``XComArg`` for tasks after the group."""
         return self._publish.output
 
     @property

@@ -43,7 +43,7 @@ def every_day_present(ref: str) -> Iterator[str]:
             yield "daily.csv is empty"
 
 
-@dag(schedule=None, on_failure_callback=LakeFSNotifier(repo="lake"))
+@dag(schedule=None, on_failure_callback=LakeFSNotifier(print))
 def daily() -> None:
     with LakeFSPublishTaskGroup("publish", repo="lake", into="main", metadata={"team": "weather"}) as run:
         assert_type(run, LakeFSPublishTaskGroup)
@@ -61,16 +61,21 @@ def react(**context: Any) -> None:
         assert_type(list(conflict.paths), list[str])
 
 
-with DAG("operators", schedule=[raw], default_args={"repo": "lake", "branch": "{{ run_id }}"}) as operators:
-    arrived = LakeFSFileSensor(task_id="arrived", path="inbox/daily.csv", deferrable=True)
-    quiet = LakeFSPrefixUnchangedSensor(task_id="quiet", prefix="inbox/", quiet_for=timedelta(minutes=5))
-    create = LakeFSCreateBranchOperator(task_id="create", source_branch="main")
-    upload = LakeFSUploadOperator(task_id="upload", path="daily.csv", content="day\n")
-    commit = LakeFSCommitOperator(task_id="commit", msg="Land", metadata={"k": "v"}, if_nothing="succeed")
-    merge = LakeFSMergeOperator(task_id="merge", source_ref=commit.output, destination_branch="main")
-    delete = LakeFSDeleteBranchOperator(task_id="delete")
-    sweep = LakeFSSweepOperator(task_id="sweep", older_than=timedelta(days=7))
-    merged = LakeFSCommitMatchSensor(task_id="merged", branch="main", message="Land")
+HERE: dict[str, Any] = {"repo": "lake", "branch": "{{ run_id }}"}
+COMMIT = "{{ ti.xcom_pull('commit') }}"
+
+with DAG("operators", schedule=[raw]) as operators:
+    arrived = LakeFSFileSensor(task_id="arrived", path="inbox/daily.csv", deferrable=True, repo="lake", branch="main")
+    quiet = LakeFSPrefixUnchangedSensor(
+        task_id="quiet", prefix="inbox/", quiet_for=timedelta(minutes=5), repo="lake", branch="main"
+    )
+    create = LakeFSCreateBranchOperator(task_id="create", source_branch="main", **HERE)
+    upload = LakeFSUploadOperator(task_id="upload", path="daily.csv", content="day\n", **HERE)
+    commit = LakeFSCommitOperator(task_id="commit", msg="Land", metadata={"k": "v"}, if_nothing="succeed", **HERE)
+    merge = LakeFSMergeOperator(task_id="merge", source_ref=COMMIT, destination_branch="main", repo="lake")
+    delete = LakeFSDeleteBranchOperator(task_id="delete", **HERE)
+    sweep = LakeFSSweepOperator(task_id="sweep", older_than=timedelta(days=7), repo="lake")
+    merged = LakeFSCommitMatchSensor(task_id="merged", branch="main", message="Land", repo="lake")
     [arrived, quiet] >> create >> upload >> commit >> merge >> delete >> sweep >> merged >> react()
 
 daily()

@@ -1,4 +1,4 @@
-"""A user's file that uses everything that the package offers; mypy --strict proves that the types arrive as documented."""
+"""A user's file that uses the whole package; mypy --strict proves that the types arrive as documented."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -127,7 +127,7 @@ sensors = [
     build_lakefs_commit_sensor(
         name="new_months", repository="lake", prefix="raw/", partitions=MONTHS, target=[daily], request=request
     ),
-    build_lakefs_object_sensor(name="new_objects", repository="lake", prefix="inbox/", target=[by_hand]),
+    build_lakefs_object_sensor(name="new_objects", repository="lake", path="inbox/new.csv", target=[by_hand]),
     build_lakefs_tag_sensor(name="new_tags", repository="lake", target=nightly, minimum_interval_seconds=60),
     build_lakefs_pull_request_sensor(name="merged", repository="lake", target=nightly),
     build_lakefs_unpublished_sensor(on_unpublished=report),
