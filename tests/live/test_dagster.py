@@ -26,9 +26,11 @@ def test_a_backfill_publishes_each_partition_once(dagster, lake) -> None:
     days = [f"2026-01-{day:02}" for day in range(1, 6)]
     for day in days:
         deliver(dagster, day)
-    backfill = dagster.backfill(ASSETS, days)
-    tag = {"dagster/backfill": backfill}
-    dagster.wait_until(lambda: len(dagster.runs(**tag)) == len(days), "the runs of the backfill", timeout=120)
+    merges = lake.server.faults.add(Fault("mergeIntoBranch", action="delay", seconds=300, times=2))
+    tag = {"dagster/backfill": dagster.backfill(ASSETS, days)}
+    dagster.wait_until(lambda: len(dagster.runs(**tag)) == len(days), "the runs of the backfill")
+    assert merges.wait(300, times=2), dagster.runs(**tag)  # two runs publish at the same time
+    lake.server.faults.clear()
     states = {run: dagster.finish(run, timeout=300) for run in dagster.runs(**tag)}
     assert set(states.values()) == {"SUCCESS"}, states
     assert {dagster.materialized(run, "on_main")["dagster/data_version"] for run in states} == set(lake.merges())

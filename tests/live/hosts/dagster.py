@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +90,18 @@ class LiveDagster:
                 start_new_session=True,
             )
         self.session = requests.Session()
-        wait_until(self._is_ready, f"Dagster; see {self.home}/dagster.log", timeout=180)
+        wait_until(self._is_ready, f"Dagster; see {self.home}/dagster.log", timeout=300)
 
     def stop(self) -> None:
         stop_group(self.process, signal.SIGINT, timeout=30)
 
-    wait_until = staticmethod(wait_until)
+    wait_until = staticmethod(partial(wait_until, timeout=180.0))
 
     # GraphQL ----------------------------------------------------------------------------------------------------------
 
     def query(self, text: str, **variables: Any) -> Any:
         """Return the value of the only field of a query or a mutation."""
-        response = self.session.post(f"{self.url}/graphql", json={"query": text, "variables": variables}, timeout=60)
+        response = self.session.post(f"{self.url}/graphql", json={"query": text, "variables": variables}, timeout=120)
         answer = response.json()
         assert "errors" not in answer, answer["errors"]
         (value,) = answer["data"].values()
@@ -224,7 +225,7 @@ class LiveDagster:
             "loadStatus",
             repositoryLocationName=("String!", LOCATION),
         )
-        wait_until(self._is_loaded, "the code location")
+        self.wait_until(self._is_loaded, "the code location")
 
     def assets(self) -> set[str]:
         return {node["assetKey"]["path"][-1] for node in self.query("{ assetNodes { assetKey { path } } }")}
