@@ -22,7 +22,7 @@ tool          use of the options                                address
 ============  ================================================  ===========================
 
 The options contain the secret access key, so do not log them or pass them through XCom. See docs/data-tools.md for the
-limits of each tool.
+limits of each tool. The import of this module is fast, because Airflow's scheduler imports it with the hook.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 from urllib.parse import urlsplit
 
-from lakefs_ops.config import normalize_endpoint
 from lakefs_ops.errors import ConfigurationError, InvalidArgument
-from lakefs_ops.uri import LakeFSURI
 
 if TYPE_CHECKING:
     from lakefs_ops.config import Config
@@ -183,8 +181,6 @@ def _http_options(gateway: Gateway) -> dict[str, Any]:
         options["allow_http"] = True
     if gateway.config.verify is False:
         options["allow_invalid_certificates"] = True
-    if gateway.ca_bundle and Path(gateway.ca_bundle).is_file():
-        options["root_certificate"] = Path(gateway.ca_bundle).read_text()
     if gateway.config.proxy:
         options["proxy_url"] = gateway.config.proxy
     return options
@@ -214,6 +210,8 @@ def _obstore(gateway: Gateway) -> dict[str, Any]:
         "virtual_hosted_style_request": False,
         "client_options": _http_options(gateway),
     }
+    if gateway.ca_bundle and Path(gateway.ca_bundle).is_file():
+        options["client_options"]["root_certificate"] = Path(gateway.ca_bundle).read_text()
     if os.environ.get("AWS_SESSION_TOKEN"):
         options["session_token"] = ""
     return options
@@ -406,6 +404,9 @@ def storage_options(
         ConfigurationError: the login is a token, which the tool cannot use, or no login is configured; or the endpoint
             has a path.
     """
+    from lakefs_ops.config import normalize_endpoint
+    from lakefs_ops.uri import LakeFSURI
+
     row = _row(tool)
     if repository is not None:
         LakeFSURI(repository)
@@ -443,6 +444,8 @@ def storage_uri(tool: str, repository: str, ref: str, path: str = "") -> str:
         >>> storage_uri("spark", "lake", "main", "daily/")
         's3a://lake/main/daily/'
     """
+    from lakefs_ops.uri import LakeFSURI
+
     row = _row(tool)
     if not ref:
         raise InvalidArgument(f"an address for {tool} needs a ref, such as a branch")

@@ -54,7 +54,7 @@ def test_the_options_are_those_of_the_connection(connect: Callable[..., None], t
     options = hook.storage_options("polars")
     assert options["aws_endpoint_url"] == KEYS["host"]
     assert (options["aws_access_key_id"], options["aws_secret_access_key"]) == (KEYS["login"], SECRET)
-    assert options["root_certificate"] == "PEM"
+    assert hook.storage_options("pyarrow")["tls_ca_file_path"] == str(bundle)
     assert hook.storage_uri("polars", "lake", "dev", "a") == "s3://lake/dev/a"
     with pytest.raises(InvalidArgument, match="unknown tool 'excel'"):
         LakeFSHook("no_such_connection").storage_options("excel")  # type: ignore[call-overload]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from lakefs_ops import pytest_plugin
@@ -32,3 +35,18 @@ def client(lakefs: LakeFS) -> LakeFSClient:
 def branch(client: LakeFSClient, lakefs_repository: str) -> str:
     client.branches.create(lakefs_repository, name="dev", source="main")
     return "dev"
+
+
+@pytest.fixture
+def duck() -> Any:
+    """A connection with the extension for S3, from its package: DuckDB would download it."""
+    connection = duckdb.connect()
+    spec = find_spec("duckdb_extension_httpfs")
+    (extension,) = [
+        path
+        for path in Path(str(spec and spec.origin)).parent.rglob("httpfs.duckdb_extension")
+        if f"v{duckdb.__version__}" in path.parts
+    ]
+    connection.execute(f"LOAD '{extension}'")
+    yield connection
+    connection.close()

@@ -104,8 +104,8 @@ def test_the_settings_of_tls_and_the_proxy_are_carried_over(tmp_path: Path) -> N
     assert storage_options(set_up, "s3fs")["config_kwargs"]["proxies"]["https"] == proxy
     arrow = storage_options(set_up, "pyarrow")
     assert (arrow["tls_ca_file_path"], arrow["proxy_options"]) == (str(bundle), proxy)
-    polars = storage_options(set_up, "polars")
-    assert (polars["root_certificate"], polars["proxy_url"]) == ("PEM", proxy)
+    assert storage_options(set_up, "polars")["proxy_url"] == proxy
+    assert storage_options(set_up, "obstore")["client_options"] == {"proxy_url": proxy, "root_certificate": "PEM"}
     assert storage_options(set_up, "spark", repository="lake")["spark.hadoop.fs.s3a.bucket.lake.proxy.port"] == "3128"
 
     unverified = config(verify=False, proxy="")

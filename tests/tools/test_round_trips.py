@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -183,20 +182,6 @@ def test_deltalake_by_lakefs(client, lakefs_repository, branch) -> None:
     assert not list(client.branches.diff(lakefs_repository, branch))  # committed already
     names = [found.id for found in client.branches.list(lakefs_repository, show_hidden=True)]
     assert sorted(names) == sorted(["main", branch])
-
-
-@pytest.fixture
-def duck() -> Any:
-    connection = duckdb.connect()
-    spec = find_spec("duckdb_extension_httpfs")
-    (extension,) = [
-        path
-        for path in Path(str(spec and spec.origin)).parent.rglob("httpfs.duckdb_extension")
-        if f"v{duckdb.__version__}" in path.parts
-    ]
-    connection.execute(f"LOAD '{extension}'")
-    yield connection
-    connection.close()
 
 
 @pytest.mark.parametrize("scoped", [False, True])
