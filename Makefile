@@ -8,7 +8,7 @@ SEEDS  ?= 2000
 OLDER  := .venv-airflow-$(AIRFLOW)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-live test-airflow conservation lint format bench bench-dags bench-io bench-server bench-waiting clean
+.PHONY: help install demo test test-live test-airflow conservation lint format bench bench-backfill bench-dags bench-io bench-server bench-waiting clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ bench-io: install  ## the IO manager next to dagster-polars and dagster-aws; wri
 
 bench-waiting: install  ## the cost of ten thousand waiting conditions; writes benchmarks/WAITING.md
 	@$(BIN)/python benchmarks/waiting.py
+
+bench-backfill: install  ## a backfill with eight workers and with one; writes benchmarks/BACKFILL.md
+	@$(BIN)/python benchmarks/backfill.py
 
 bench-dags: install  ## the import of every operator and sensor, compared with stock ones
 	@$(BIN)/python benchmarks/dag_file.py

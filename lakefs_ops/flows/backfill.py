@@ -248,7 +248,7 @@ class Backfill:
         example because of a conflict, nothing is published, and the backfill stays open.
 
         Args:
-            expected: the partitions that the backfill is to have.
+            expected: the partitions that the backfill is to have. Others that were collected are published as well.
             policy: see `Policy`.
 
         Raises:
@@ -475,7 +475,7 @@ class Backfill:
         return published.id
 
     def _require(self, policy: Policy, progress: BackfillProgress) -> None:
-        if not progress.collected or (progress.missing and policy != "passed"):
+        if len(progress.missing) == len(progress.expected) or (progress.missing and policy != "passed"):
             kept = "everything that was collected is discarded" if policy == "nothing" else "everything is kept"
             raise BackfillIncomplete(
                 f"backfill {self.key!r} of {self.repository!r} is not published to {self.into!r}, and {kept}:"
@@ -490,11 +490,13 @@ class Backfill:
             found = self._read(closed)
             if found.foreign is not None:
                 raise self._not_audited(*found.foreign)
+            collected = found.partitions
             progress = BackfillProgress(
-                expected=names, collected=found.partitions, state="closed", published=None, url=self.url
-            )
+                expected=names or tuple(sorted(collected)), collected=collected, state="closed", published=None,
+                url=self.url,
+            )  # fmt: skip
             self._require(policy, progress)
-            merged = self._merge(closed, found.partitions)
+            merged = self._merge(closed, collected)
         except (OutcomeUnknown, *errors.TRANSIENT):
             raise  # The merge may have taken effect; the next attempt decides.
         except errors.LakeFSError:

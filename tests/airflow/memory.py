@@ -42,6 +42,9 @@ class TaskInstance:
         assert map_indexes is NOTSET or map_indexes in (None, -1)
         return self.run.tis[task_ids].xcoms.get(key)
 
+    def get_dr_count(self, *, dag_id: str, states: Collection[str]) -> int:
+        return int(dag_id == self.dag_id)
+
     def get_task_states(self, *, dag_id: str, task_ids: Collection[str], run_ids: Collection[str]) -> dict[str, Any]:
         assert (dag_id, run_ids) == (self.dag_id, [self.run_id])
         return {self.run_id: {task_id: self.run.tis[task_id].state for task_id in task_ids}}
@@ -50,8 +53,8 @@ class TaskInstance:
 class Run:
     """A run of a DAG without mapped tasks."""
 
-    def __init__(self, dag: DAG, run_id: str = "manual__1") -> None:
-        self.dag, self.run_id = dag, run_id
+    def __init__(self, dag: DAG, run_id: str = "manual__1", params: dict[str, Any] | None = None) -> None:
+        self.dag, self.run_id, self.params = dag, run_id, params or {}
         assert not any(isinstance(task, MappedOperator) for task in dag.tasks)
         dag.validate()
         self.tis = {task.task_id: TaskInstance(self, task) for task in dag.topological_sort()}
@@ -131,7 +134,7 @@ class Run:
         dag_run = SimpleNamespace(run_id=self.run_id, run_type="manual", logical_date=noon)
         context: Any = {
             "ti": ti, "task_instance": ti, "task": ti.task, "dag": self.dag, "dag_run": dag_run,
-            "run_id": self.run_id, "outlet_events": {}, "params": {},
+            "run_id": self.run_id, "logical_date": noon, "outlet_events": {}, "params": self.params,
         }  # fmt: skip
         task = ti.task.prepare_for_execution()
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -193,6 +195,24 @@ def test_no_review_by_a_pull_request(lab: Lab) -> None:
         LakeFSPublishTaskGroup("g", repo="lake", backfill="fix") as group,
     ):
         group.review()
+
+
+def test_the_page(lab: Lab) -> None:
+    page = Path(__file__).parents[2] / "docs" / "backfills.md"
+    (source,) = (code for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL) if "DAG(" in code)
+    names: dict[str, Any] = {}
+    exec(source.replace("my-repo", lab.repository), names)
+    daily, publish = names["daily"], names["publish"]
+    for key, commits in (("fix-2015", 0), (None, 1)):
+        run = Run(daily, params={"backfill": key})
+        assert run.execute() == "success", run.errors()
+        assert len(lab.merges()) == commits
+    run = Run(publish, params=publish.params.dump())
+    assert run.execute() == "failed"
+    assert "missing: 2015-01-01" in run.errors()["finish"]
+    run = Run(publish, params=publish.params.dump() | {"days": ["2026-01-02T12:00:00+00:00"]})
+    assert run.execute() == "success", run.errors()
+    assert len(lab.merges()) == 2
 
 
 # in a real Airflow ----------------------------------------------------------------------------------------------------

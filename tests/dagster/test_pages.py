@@ -39,6 +39,35 @@ def test_publication_and_checks(run_page, lakefs, lakefs_repository, instance):
 
 
 @pytest.mark.filterwarnings("ignore:Property `OpDefinition.version`")  # of Dagster itself
+def test_backfills(lakefs, lakefs_repository, monkeypatch, instance):
+    """The snippets on the flow and on Dagster; `tests/airflow/test_backfills.py` runs the one on Airflow."""
+    for name in ("endpoint", "access_key_id", "secret_access_key"):
+        monkeypatch.setenv(f"LAKEFS_{name.upper()}", getattr(lakefs, name))
+    text = (DOCS / "backfills.md").read_text().replace("my-repo", lakefs_repository)
+    flow, _, assets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (create,) = re.findall(r"client.repositories.create.*\n", flow)
+    names = {}
+    exec(compile(flow.replace(create, ""), "backfills.md", "exec", dont_inherit=True), names)
+    assert list(lakefs.client.objects.list(lakefs_repository, "main")) == []
+    undo, merge, _ = lakefs.client.refs.log(lakefs_repository, "main", first_parent=True)
+    assert (merge.id, merge.message) == (names["published"], "Publish backfill fix-2015 (3 partitions)")
+
+    exec(compile(assets, "backfills.md", "exec", dont_inherit=True), names)
+    defs = names["defs"]
+    for day in names["days"]:
+        run = dg.materialize(
+            [names["weather"], names["on_main"], names["no_day_is_empty"]], instance=instance, partition_key=day,
+            resources=defs.resources, tags={"dagster/backfill": "abcd1234"},
+        )  # fmt: skip
+        assert run.success
+    assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == undo.id
+    with dg.build_sensor_context(
+        instance=instance, resources=defs.resources, repository_def=defs.get_repository_def()
+    ) as context:
+        text = names["backfills"].evaluate_tick(context).skip_message
+    assert "backfill abcd1234 is not known to this Dagster instance" in text
+
+
 def test_the_entry_page(run_page, monkeypatch, instance):
     monkeypatch.setenv("DATA_ENVIRONMENT", "pr-17")
     names = run_page("dagster.md")

@@ -141,6 +141,14 @@ def test_nothing_is_published_if_nothing_passed(lab, policy):
     assert lab.merges() == []
 
 
+def test_passed_publishes_everything_that_was_collected_but_not_without_any_expected_partition(lab):
+    lab.run("day-0")
+    with pytest.raises(BackfillIncomplete, match="0 of 1 partitions are collected; missing: day-1"):
+        lab.backfill.finish(["day-1"], policy="passed")
+    lab.backfill.finish([], policy="passed")
+    assert lab.objects() == ["before", "day-0"]
+
+
 def test_a_run_that_brings_nothing_new_counts(lab):
     lab.run("day-0")
     for options in ({"if_nothing": "succeed"}, {"if_nothing": "skip", "key": "another"}):
