@@ -256,6 +256,7 @@ class Backfill:
             BackfillIncomplete: partitions are missing; with the policy ``passed``, all of them.
             NotAudited: the collecting branch has changes that no run of the backfill has published there.
             MergeConflict: the destination changed the same objects.
+            MergeIncomplete: the merge lost objects, see `lakefs_ops.flows.verify`; it is kept, and so is the branch.
             Undone: the backfill was published, and a later commit has undone it.
         """
         names = tuple(dict.fromkeys(expected))
@@ -274,6 +275,7 @@ class Backfill:
                 if policy == "nothing":
                     self.cancel(discard=True)
                 raise
+        self._verify(published)
         self._clean_up(published)
         return published
 
@@ -484,7 +486,6 @@ class Backfill:
             )
 
     def _finish(self, names: tuple[str, ...], policy: Policy) -> str:
-        self._require_clean()
         closed = self._close()
         try:
             found = self._read(closed)
@@ -502,17 +503,20 @@ class Backfill:
         except errors.LakeFSError:
             self._mark(f"Reopen backfill {self.key}", {STATE: _REOPENED})
             raise
+        return merged
+
+    def _verify(self, merged: str) -> None:
         if self.verify is not False:
             limit = None if self.verify else VERIFIED_CHANGES
             verify_merge(
                 self.client, self.repository, merged, source=f"{merged}^2", strategy=self.strategy, limit=limit
             )
-        return merged
 
     def _close(self) -> str:
         """Close the backfill if it is open; return the id of the commit that closed it."""
         found = self._read(self.branch)
         if found.closed is None:
+            self._require_clean()
             self._mark(f"Close backfill {self.key}", {STATE: _CLOSED})
             found = self._read(self.branch)
         assert found.closed is not None

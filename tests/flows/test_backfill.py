@@ -20,6 +20,7 @@ from lakefs_ops.flows.backfill import (
 )
 from lakefs_ops.flows.publish import AuditFailed, NotAudited, sweep
 from lakefs_ops.flows.step import Step
+from lakefs_ops.flows.verify import MergeIncomplete
 from lakefs_ops.local.faults import Fault
 
 DAYS = [f"day-{number}" for number in range(5)]
@@ -209,6 +210,28 @@ def test_a_run_between_closing_and_publication_is_refused(lab):
     assert lab.client.commits.get(lab.repository, merged).parents[1] == closed
     assert lab.objects() == ["before", "day-0"]
     assert {*lab.branches()} == {lab.backfill.branch, late.branch}
+
+
+def test_what_is_staged_after_the_closing_does_not_matter(lab):
+    lab.run("day-0")
+    lab.backfill._close()
+    lab.client.objects.upload(lab.repository, lab.backfill.branch, "late", b"1")
+    lab.backfill.finish(["day-0"])
+    assert lab.objects() == ["before", "day-0"]
+    assert lab.backfill.branch in lab.branches(), "somebody's work is kept"
+
+
+def test_an_incomplete_merge_is_reported_each_time(lab, monkeypatch):
+    lab.run("day-0")
+    with monkeypatch.context() as patch:
+        patch.setattr("lakefs_ops.flows.verify.lost_in_merge", lambda *args, **options: ("day-0",))
+        for _ in range(2):
+            with pytest.raises(MergeIncomplete):
+                lab.backfill.finish(["day-0"])
+            assert lab.backfill.branch in lab.branches()
+    assert len(lab.merges()) == 1
+    lab.backfill.finish(["day-0"])
+    assert lab.branches() == []
 
 
 def test_a_refused_merge_opens_the_backfill_again(lab):
