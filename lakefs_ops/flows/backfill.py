@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, describe, step_metadata
+from lakefs_ops.flows.certificates import certify
+from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.claims import exclusively
 from lakefs_ops.flows.ensure import BRANCH, delete_branch_if_exists, delete_checked, ensure_branch, record_commit
 from lakefs_ops.flows.history import Line, differs, includes, is_undone
@@ -530,6 +532,11 @@ class Backfill:
             "metadata": {**self.metadata, PUBLISHED: f"{len(names)}: {shorten(names)}"},
             "strategy": self.strategy,
         }
+        if self.client.config.audit_key is not None:
+            certify(
+                self.client, self.repository, closed, [CheckResult(f"the audits of {len(names)} partitions")],
+                into=self.into, secret=self.client.config.audit_key, key=self.key, strategy=self.strategy,
+            )  # fmt: skip
         try:
             return step.merge(closed, self.into, **options)
         except errors.NoChanges:

@@ -11,6 +11,7 @@ from lakefs_ops import Config, LakeFSClient, errors
 from lakefs_ops.cli import main
 from lakefs_ops.flows import certificates
 from lakefs_ops.flows.audit_gate import install_audit_gate
+from lakefs_ops.flows.backfill import Backfill
 from lakefs_ops.flows.certificates import BRANCH, Certificate, InvalidCertificate, find_certificate, path_of
 from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish
@@ -105,6 +106,20 @@ def test_a_run_without_a_key_is_refused_and_kept(lakefs, gated):
         lakefs.client.objects.upload(gated, run.branch, "new.csv", b"1")
         run.audit(no_object_is_empty)
     assert lakefs.client.objects.get(gated, run.branch, "new.csv") == b"1"
+
+
+def test_a_backfill_of_audited_partitions_is_signed(signing, gated):
+    backfill = Backfill(signing, gated, key="fix-2015")
+    for name in ("2015-01", "2015-02"):
+        with backfill.member(name) as run:
+            signing.objects.upload(gated, run.branch, f"{name}.csv", b"1")
+            run.audit(no_object_is_empty)
+    published = backfill.finish(["2015-01", "2015-02"])
+    source = signing.commits.get(gated, published).parents[1]
+    found = find_certificate(signing, gated, source, into="main", secret=SECRET)
+    assert (found.key, found.checks) == (
+        "fix-2015", [{"name": "the audits of 2 partitions", "verdict": "passed"}],
+    )  # fmt: skip
 
 
 def test_another_client_may_merge_a_certified_branch(lakefs, gated, commit):
