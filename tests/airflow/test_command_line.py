@@ -8,17 +8,12 @@ from pathlib import Path
 import pytest
 
 IMPORTS = """
-import time
-from airflow.sdk import DAG
-began = time.perf_counter()
-from airflow_provider.operators import (
-    LakeFSCommitOperator, LakeFSCreateBranchOperator, LakeFSCreateSymlinkOperator, LakeFSDeleteBranchOperator,
-    LakeFSGetCommitOperator, LakeFSGetObjectOperator, LakeFSMergeOperator, LakeFSUploadOperator,
-)
-from airflow_provider.sensors import LakeFSCommitSensor, LakeFSFileSensor
-print(time.perf_counter() - began)
 import sys
-print(*sorted(sys.modules))
+from airflow_provider import operators, sensors
+for module in (operators, sensors):
+    for name in module.__all__:
+        getattr(module, name)
+print(*sys.modules)
 """
 
 
@@ -50,12 +45,7 @@ def test_providers_and_connections(lakefs, airflow, monkeypatch: pytest.MonkeyPa
     assert "check the access key and the secret" in airflow("connections", "test", "lakefs_wrong", check=False)
 
 
-def test_importing_every_operator_costs_little() -> None:
-    """Compared with a bare DAG file, in a fresh process: the goal is 50 ms; the limit of 100 ms allows for load."""
-    costs, loaded = [], ""
-    for _ in range(2):
-        output = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True).stdout
-        cost, loaded = output.splitlines()[-2:]
-        costs.append(float(cost))
-    assert min(costs) < 0.1
-    assert not {"requests", "lakefs_ops.wire.transport", "lakefs_ops.flows.step"} & set(loaded.split())
+def test_importing_every_operator_loads_nothing_heavy() -> None:
+    """In a fresh process; `make bench-dags` measures the time."""
+    output = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True).stdout
+    assert not {"requests", "lakefs_ops.wire.transport", "lakefs_ops.flows.step"} & set(output.split())
