@@ -82,12 +82,14 @@ class Place:
         ref: the reference, empty for the repository itself.
         path: the path of the object, empty for the reference itself.
         host: whether the host is the gateway's domain or a bucket below it.
+        virtual: whether the bucket is in the host.
     """
 
     repository: str = ""
     ref: str = ""
     path: str = ""
     host: bool = False
+    virtual: bool = False
 
 
 def claims(headers: Mapping[str, str], query: bytes) -> bool:
@@ -126,7 +128,7 @@ def place(headers: Mapping[str, str], path: str) -> Place:
     rest = path.removeprefix("/")
     if host.endswith(f".{DOMAIN}"):
         ref, _, key = rest.partition("/")
-        return Place(host.removesuffix(f".{DOMAIN}"), ref, key, host=True)
+        return Place(host.removesuffix(f".{DOMAIN}"), ref, key, host=True, virtual=True)
     repository, _, rest = rest.partition("/")
     ref, _, key = rest.partition("/")
     return Place(repository, ref, key, host=host == DOMAIN)

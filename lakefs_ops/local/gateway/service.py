@@ -199,14 +199,20 @@ class Gateway:
         else:
             return
         body = decoder(destination, signed.payload, signed.headers, chunks)
-        if not await receive_body(receive, body.feed, self._server.pool):
+        try:
+            complete = await receive_body(receive, body.feed, self._server.pool)
+            body.finish()
+        except S3Error:
+            if call.operation == "s3:DeleteObjects":  # lakeFS does not distinguish a wrong body from wrong XML
+                raise S3Error(errors.BAD_REQUEST) from None
+            raise
+        if not complete:
             raise S3Error(errors.INCOMPLETE_BODY)
-        body.finish()
 
 
 def _v2_path(at: Place, raw: str) -> str:
     """Return the path that a signature of version 2 covers: with the bucket, if that is in the host."""
-    return f"/{at.repository}{raw}" if at.host and at.repository and not raw.startswith(f"/{at.repository}") else raw
+    return f"/{at.repository}{raw}" if at.virtual else raw
 
 
 def _joined(scope: MutableMapping[str, Any]) -> dict[str, str]:
@@ -244,6 +250,7 @@ def _no_operation(call: Call, request_id: str) -> Answer:
     if call.operation == UNKNOWN:
         return Answer(404)
     if call.operation == routing.UNSUPPORTED_POST:
+        call.check_read_only()
         return Answer(405)
     if call.operation in (routing.UNSUPPORTED_DELETE, routing.UNSUPPORTED_TAGGING):
         if call.operation == routing.UNSUPPORTED_TAGGING:
