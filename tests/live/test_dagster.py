@@ -11,7 +11,16 @@ from lakefs_ops.local.faults import Fault
 
 pytestmark = pytest.mark.live
 
+PATIENCE = 600.0
+"""Seconds; a process of Dagster takes seconds to start, and minutes on a busy machine."""
+
 ASSETS = ("readings", "means", "on_main")
+
+
+@pytest.fixture(autouse=True)
+def without_faults(lake):
+    yield
+    lake.server.faults.clear()
 
 
 def deliver(dagster, day: str, celsius: float = -3.5) -> None:
@@ -26,12 +35,12 @@ def test_a_backfill_publishes_each_partition_once(dagster, lake) -> None:
     days = [f"2026-01-{day:02}" for day in range(1, 6)]
     for day in days:
         deliver(dagster, day)
-    merges = lake.server.faults.add(Fault("mergeIntoBranch", action="delay", seconds=300, times=2))
+    merges = lake.server.faults.add(Fault("mergeIntoBranch", action="delay", seconds=PATIENCE, times=2))
     tag = {"dagster/backfill": dagster.backfill(ASSETS, days)}
     dagster.wait_until(lambda: len(dagster.runs(**tag)) == len(days), "the runs of the backfill")
-    assert merges.wait(300, times=2), dagster.runs(**tag)  # two runs publish at the same time
+    assert merges.wait(PATIENCE, times=2), dagster.runs(**tag)  # two runs publish at the same time
     lake.server.faults.clear()
-    states = {run: dagster.finish(run, timeout=300) for run in dagster.runs(**tag)}
+    states = {run: dagster.finish(run) for run in dagster.runs(**tag)}
     assert set(states.values()) == {"SUCCESS"}, states
     assert {dagster.materialized(run, "on_main")["dagster/data_version"] for run in states} == set(lake.merges())
     assert len(lake.merges()) == len(days)
@@ -79,9 +88,9 @@ def test_a_failed_audit_then_a_correction_at_the_source(dagster, lake, day, cels
 def test_a_process_that_is_killed_while_it_merges(dagster, lake, day: str, config) -> None:
     before = len(lake.merges())
     deliver(dagster, day)
-    merge = lake.server.faults.add(Fault("mergeIntoBranch", when="after", action="delay", seconds=300))
+    merge = lake.server.faults.add(Fault("mergeIntoBranch", when="after", action="delay", seconds=PATIENCE))
     run = dagster.launch(*ASSETS, partition=day, config=config)
-    assert merge.wait(180), dagster.log(run)
+    assert merge.wait(PATIENCE), dagster.log(run)
     assert len(lake.merges()) == before + 1
     os.kill(pid(dagster, run), signal.SIGKILL)
     lake.server.faults.clear()
@@ -105,9 +114,9 @@ def pid(dagster, run: str) -> int:
 def test_a_run_that_is_canceled_while_it_writes(dagster, lake) -> None:
     day, before = "2026-01-14", lake.merges()
     deliver(dagster, day)
-    upload = lake.server.faults.add(Fault("uploadObject", when="after", action="delay", seconds=300))
+    upload = lake.server.faults.add(Fault("uploadObject", when="after", action="delay", seconds=PATIENCE))
     run = dagster.launch(*ASSETS, partition=day)
-    assert upload.wait(180), dagster.log(run)
+    assert upload.wait(PATIENCE), dagster.log(run)
     dagster.terminate(run)
     assert dagster.finish(run) == "CANCELED"
     lake.server.faults.clear()

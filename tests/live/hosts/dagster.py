@@ -95,7 +95,7 @@ class LiveDagster:
     def stop(self) -> None:
         stop_group(self.process, signal.SIGINT, timeout=30)
 
-    wait_until = staticmethod(partial(wait_until, timeout=180.0))
+    wait_until = staticmethod(partial(wait_until, timeout=600.0))
 
     # GraphQL ----------------------------------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class LiveDagster:
         query = "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
         return self.query(query, run=run_id)["status"]
 
-    def finish(self, run_id: str, *, timeout: float = 180.0) -> str:
+    def finish(self, run_id: str, *, timeout: float = 600.0) -> str:
         """Wait for the end of a run; return its state."""
         try:
             return wait_until(lambda: (state := self.state(run_id)) in ENDS and state, run_id, timeout=timeout)
