@@ -35,7 +35,7 @@ def measure(client: LakeFSClient, secret: str, partitions: int, workers: int, co
     settings = {
         "endpoint": client.config.endpoint, "access_key_id": client.config.access_key_id, "secret_access_key": secret,
         "repository": repository, "partitions": partitions, "workers": workers, "kills": 0, "compute": compute,
-        "seed": 1,
+        "seed": 1, "early": False,
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, WORKERS, json.dumps(settings)], stdout=subprocess.PIPE, text=True, check=True

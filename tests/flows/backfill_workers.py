@@ -1,8 +1,9 @@
 """Worker processes of a backfill, which get SIGKILL at random moments and start again where their journal ends.
 
 ``python backfill_workers.py SETTINGS`` with a JSON object: the connection, the repository, the number of partitions,
-workers and kills, the seconds that each partition takes to compute, and a seed. It prints a JSON object with the
-partitions that ended green, the numbers of kills and of failed attempts, and the published commit.
+workers and kills, the seconds that each partition takes to compute, a seed, and whether to publish ``early``: what is
+there when half of the partitions are. It prints a JSON object with the partitions that ended green or were refused, the
+numbers of kills and of failed attempts, and the published commit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.flows import attempts, backfill, claims
-from lakefs_ops.flows.backfill import Backfill
+from lakefs_ops.flows.backfill import Backfill, BackfillClosed
 
 KEY = "fix-2015"
 TRIES = 20
@@ -66,6 +67,12 @@ class Worker:
                     audited = run.audited
                     self.journal.write("audited", partition, str(audited))
                 run.publish(audited)
+            except BackfillClosed as closed:
+                if closed.published is None:  # a scheduler tries again
+                    time.sleep(0.2)
+                    continue
+                self.journal.write("refused", partition)
+                return
             except errors.TRANSIENT as error:
                 self.journal.write("failed", partition, type(error).__name__)
                 continue
@@ -73,10 +80,10 @@ class Worker:
             return
         raise RuntimeError(f"{partition} failed {TRIES} times")
 
-    def finish(self, partitions: list[str]) -> None:
+    def finish(self, *partitions: str) -> None:
         for _ in range(TRIES):
             try:
-                self.journal.write("published", self.backfill.finish(partitions))
+                self.journal.write("published", self.backfill.finish(partitions, policy="passed"))
                 return
             except errors.TRANSIENT as error:
                 self.journal.write("failed", "finish", type(error).__name__)
@@ -92,14 +99,17 @@ class Manager:
     def words(self, first: str) -> list[str]:
         return [line[1] for line in self.journal.read() if line[0] == first]
 
-    def fork(self, method: str, *args: Any) -> int:
+    def fork(self, method: str, partitions: list[str]) -> int:
         if child := os.fork():
             return child
         status = 1
         try:
             worker = Worker(self.settings, self.journal)
-            for arg in args[0] if method == "run" else args:
-                getattr(worker, method)(arg)
+            if method == "finish":
+                worker.finish(*partitions)
+            else:
+                for partition in partitions:
+                    worker.run(partition)
             status = 0
         finally:
             sys.stderr.flush()
@@ -110,13 +120,19 @@ class Manager:
         workers = self.settings["workers"]
         slices = {number: self.partitions[number::workers] for number in range(workers)}
         children = {self.fork("run", part): number for number, part in slices.items()}
+        early = self.settings["early"]
         while children:
+            if early and len(self.words("green")) >= len(self.partitions) // 2:
+                early, finisher = False, self.fork("finish", self.partitions)
+                slices[-1], children[finisher] = self.partitions, -1
             child, status = os.waitpid(-1, os.WNOHANG)
             if child:
                 number = children.pop(child)
                 if os.WIFSIGNALED(status):
-                    green = {*self.words("green")}
-                    children[self.fork("run", [name for name in slices[number] if name not in green])] = number
+                    done = {*self.words("green"), *self.words("refused")}
+                    left = [name for name in slices[number] if name not in done]
+                    child = self.fork("finish", slices[number]) if number == -1 else self.fork("run", left)
+                    children[child] = number
                 elif status:
                     raise RuntimeError(f"a worker ended with {status}")
             elif self.kills < self.settings["kills"]:
@@ -149,6 +165,8 @@ def main(settings: dict[str, Any]) -> None:
         manager.finish()
         result = {
             "green": manager.words("green"),
+            "audited": manager.words("audited"),
+            "refused": manager.words("refused"),
             "failed": [" ".join(line[1:]) for line in manager.journal.read() if line[0] == "failed"],
             "kills": manager.kills,
             "published": manager.words("published"),
