@@ -1,9 +1,9 @@
 """Demo: write, audit, publish through Airflow and through Dagster, on an embedded lakeFS.
 
 Run ``make demo``, or ``python -m example_dags.demo``. Each host publishes a month of real weather data, then refuses a
-spoiled one. Then a task is killed after its merge took effect but before it received the response, and is retried. The
-demo ends with the outcome of each run, the commits of `main`, and links to both. The exit status is 0 only if every
-outcome is as expected.
+spoiled one. Then a task is killed after its merge took effect but before it received the response, and is retried. At
+last, lakeFS itself refuses a merge by hand that no audit has passed. The demo ends with the outcome of each run, the
+commits of `main`, and links to both. The exit status is 0 only if every outcome is as expected.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from types import FrameType
 from typing import IO
 
 from example_dags import weather
+from example_dags.enforced import run_gate
 from example_dags.reporting import Outcome, read_events
 from lakefs_ops import LakeFSClient
 from lakefs_ops.api.common import Commit
@@ -335,15 +336,22 @@ def show(data: Path, *, serve: bool) -> bool:
                     outcomes[host] = run_host(host, batches, repository, server, logs / host.lower(), progress.say)
             with Progress(f"{KILLED} by a task that is killed and retried") as progress:
                 outcomes[RETRIED] = run_killed(repository, server, local.faults, logs, progress.say)
+            with Progress("a merge by hand, before and after the audit"):
+                refused, merged = run_gate(server, f"enforced-{run}")
             for host, results in outcomes.items():
                 for outcome in results:
                     show_outcome(host, outcome, client, repository)
+            print(f"\n  {paint('By hand', 'bold')}")
+            print(f"    {paint('before the audit', 'red')}  lakeFS refuses the merge: {refused}")
+            print(f"    {paint('after the audit', 'green')}   {merged}")
             print(f"\n  {paint('main', 'bold')} of {repository}")
             for line in graph(client, repository):
                 print(f"    {line}")
             print(f"\n    commits  {client.links.commits(repository, 'main')}")
             print(f"    objects  {client.links.objects(repository, 'main')}")
             wrong = list(problems(client, repository, history, outcomes))
+            if not refused or not merged:
+                wrong.append("lakeFS must refuse a merge by hand before the audit, and accept it afterwards")
             show_end(wrong, data, logs, local.endpoint)
             if serve and not wrong:
                 print(f"\n  lakeFS is running at {local.endpoint}; press Ctrl-C to stop it")

@@ -65,6 +65,7 @@ def test_the_demo_shows_that_everything_came_out_as_it_must(data):
     assert output.count("compare http://127.0.0.1:") == 1
     assert output.count("changes http://127.0.0.1:") == 1
     assert output.count("|\\") == 3
+    assert "lakeFS refuses the merge: audit gate: commit" in output
     assert "its response is lost, and the task is killed" in output
     assert re.search(r"lakefs-ops local --data .*lakefs --port \d+", output)
 
