@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from lakefs_ops.flows.backfill import Backfill
 from lakefs_ops.flows.certificates import BRANCH, Certificate, InvalidCertificate, find_certificate, path_of
 from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish
+from lakefs_ops.local.faults import Fault
 
 # The variables of a real server are those of its own environment.
 SECRET = os.environ.get("LAKEFS_OPS_TEST_AUDIT_KEY", "the key of the audit gate")
@@ -365,6 +367,50 @@ def test_failed_or_missing_results_are_not_signed(lakefs, gated, commit):
     for results, problem in (((), "no check has run"), ((CheckResult("days", ("late",)),), "the checks days failed")):
         with pytest.raises(errors.InvalidArgument, match=problem):
             certificates.certify(lakefs.client, gated, commit_id, results, into="main", secret=SECRET)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("uploadObject", when="before", action="reset"),
+        Fault("uploadObject", when="after", action="reset"),
+        Fault("commit", when="before", status=500),
+        Fault("commit", when="after", action="reset"),
+        Fault("getCommit", status=503),
+    ],
+    ids=str,
+)
+def test_a_lost_request_or_reply_costs_no_certificate(lakefs, gated, commit, fault):
+    commit_id = commit()
+    lakefs.faults.add(fault)
+    certify(lakefs.client, gated, commit_id)
+    lakefs.faults.clear()
+    assert lakefs.client.refs.merge(gated, "work", "main").reference
+
+
+def test_a_signature_that_fails_leaves_nothing_to_publish(lakefs, signing, gated):
+    run = WriteAuditPublish(signing, gated, key="daily/1")
+    run.open()
+    signing.objects.upload(gated, run.branch, "new.csv", b"1")
+    run.seal()
+    lakefs.faults.add(Fault("uploadObject", status=403, times=None))
+    with pytest.raises(errors.PermissionDenied):
+        run.audit(no_object_is_empty)
+    lakefs.faults.clear()
+    assert run.audited is None
+    refused(signing, gated, run.branch, "has no audit certificate")
+
+
+def test_many_runs_that_sign_at_once(signing, gated):
+    def publish(number):
+        with WriteAuditPublish(signing, gated, key=f"daily/{number}") as run:
+            signing.objects.upload(gated, run.branch, f"{number}.csv", b"1")
+            run.audit(no_object_is_empty)
+        return run.published
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len({*pool.map(publish, range(6))}) == 6
+    assert len(list(signing.objects.list(gated, BRANCH))) == 6
 
 
 def test_without_a_key_nothing_changes(lakefs, lakefs_repository):
