@@ -7,6 +7,7 @@ import http.client
 import os
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,15 +92,20 @@ class FaultProxy(LocalLakeFS):
         if path.startswith(f"{API}/"):  # other paths are pages
             operation, parts = self._application._match(scope["method"], path.removeprefix(f"{API}/"))
             rules = self.faults.call(operation.name, read_names(path, parts)[0])
+        if not path.startswith(f"{API}/"):  # the S3 gateway: its signatures contain the host
+            run = asyncio.get_running_loop().run_in_executor
+            return await run(self._application.pool, self._send, scope, path, body, {b"host"}), False
+        operation, parts = self._application._match(scope["method"], path.removeprefix(f"{API}/"))
+        rules = self.faults.call(operation.name, read_names(path, parts)[0])
         if (answer := await strike(rules, "before")) is None:
             pool = self._application.pool
             answer = await asyncio.get_running_loop().run_in_executor(pool, self._send, scope, path, body)
             answer = await strike(rules, "after", answer)
         return answer, False
 
-    def _send(self, scope: Any, path: str, body: bytes) -> Answer:
-        host = {b"host", b"connection", b"expect", b"transfer-encoding", b"content-length"}
-        headers = {key.decode(): value.decode() for key, value in scope["headers"] if key not in host}
+    def _send(self, scope: Any, path: str, body: bytes, kept: Set[bytes] = frozenset()) -> Answer:
+        own = {b"host", b"connection", b"expect", b"transfer-encoding", b"content-length"} - kept
+        headers = {key.decode(): value.decode() for key, value in scope["headers"] if key not in own}
         headers["Content-Length"] = str(len(body))
         connection = http.client.HTTPConnection(self._upstream, timeout=600)
         try:
@@ -107,8 +113,8 @@ class FaultProxy(LocalLakeFS):
             connection.request(scope["method"], f"{path}?{query}" if query else path, body, headers)
             response = connection.getresponse()
             names = ("connection", "transfer-encoding", "date", "server")
-            kept = {name.title(): value for name, value in response.headers.items() if name.lower() not in names}
-            return Answer(response.status, response.read(), kept)
+            found = {name.title(): value for name, value in response.headers.items() if name.lower() not in names}
+            return Answer(response.status, response.read(), found)
         finally:
             connection.close()
 

@@ -12,11 +12,6 @@ pytest.importorskip("deltalake")
 
 import polars as pl
 
-from lakefs_ops import pytest_plugin
-
-# The proxy that injects faults into a real lakeFS knows only the API.
-lakefs, lakefs_repository_factory = pytest_plugin.lakefs, pytest_plugin.lakefs_repository_factory
-
 DATA = Path(__file__).parents[2] / "example_dags" / "data"
 
 

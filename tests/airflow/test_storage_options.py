@@ -12,7 +12,6 @@ from airflow.sdk import DAG, task
 
 from airflow_provider.hooks import LakeFSHook
 from airflow_provider.taskgroups import LakeFSPublishTaskGroup, audit
-from lakefs_ops import pytest_plugin
 from lakefs_ops.errors import ConfigurationError, InvalidArgument
 
 pytest.importorskip("airflow.providers.amazon")
@@ -26,9 +25,6 @@ from airflow.providers.amazon.aws.operators.s3 import (
 )
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.providers.amazon.aws.transfers.local_to_s3 import LocalFilesystemToS3Operator
-
-# The proxy that injects faults into a real lakeFS knows only the API.
-lakefs, lakefs_repository_factory = pytest_plugin.lakefs, pytest_plugin.lakefs_repository_factory
 
 SECRET = "secret-of-the-connection"
 KEYS = {"host": "https://lakefs.example.com", "login": "AKIAEXAMPLE", "password": SECRET}

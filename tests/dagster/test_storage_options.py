@@ -9,11 +9,7 @@ import pyarrow as pa
 import pytest
 
 from dagster_resources import LakeFSResource, build_lakefs_publish_asset
-from lakefs_ops import pytest_plugin
 from lakefs_ops.errors import ConfigurationError, InvalidArgument
-
-# The proxy that injects faults into a real lakeFS knows only the API.
-lakefs, lakefs_repository_factory = pytest_plugin.lakefs, pytest_plugin.lakefs_repository_factory
 
 SECRET = "secret-of-the-resource"
 COMMIT = "0" * 64

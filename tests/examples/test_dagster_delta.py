@@ -9,10 +9,6 @@ import pytest
 from dagster_resources import LakeFSResource, build_lakefs_publish_asset
 from example_dags import weather
 from example_dags.dagster import weather_delta
-from lakefs_ops import pytest_plugin
-
-# The proxy that injects faults into a real lakeFS knows only the API.
-lakefs, lakefs_repository_factory = pytest_plugin.lakefs, pytest_plugin.lakefs_repository_factory
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 import pytest
 
-from lakefs_ops import pytest_plugin
 from lakefs_ops.client import LakeFSClient
 from lakefs_ops.pytest_plugin import LakeFS
 

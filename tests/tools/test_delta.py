@@ -137,6 +137,11 @@ def test_two_writers_at_once_of_which_one_is_killed(table: Table, start: Callabl
         assert killed.stdout.readline()  # so that not both create the table
         other = start(address, "other", 10)
         for _ in range(2):
+        # Of two writers that both create the table, one would fail.
+        first = pa.table({"writer": ["first"] * 10, "number": [0] * 10})
+        deltalake.write_deltalake(address, first, storage_options=table.options)
+        killed, other = start(address, "killed", 1000), start(address, "other", 10)
+        for _ in range(3):
             assert killed.stdout.readline()
         killed.send_signal(signal.SIGKILL)
         assert other.wait() == 0
@@ -144,7 +149,7 @@ def test_two_writers_at_once_of_which_one_is_killed(table: Table, start: Callabl
     rows = deltalake.DeltaTable(table.address("main"), storage_options=table.options).to_pyarrow_table()
     counts = rows.group_by(["writer", "number"]).aggregate([([], "count_all")])
     assert set(counts["count_all"].to_pylist()) == {10}  # each append is there once and as a whole
-    numbers: dict[str, list[int]] = {"killed": [], "other": []}
+    numbers: dict[str, list[int]] = {"first": [], "killed": [], "other": []}
     for row in counts.to_pylist():
         numbers[row["writer"]].append(row["number"])
     assert sorted(numbers["other"]) == list(range(10))
