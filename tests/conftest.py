@@ -6,8 +6,7 @@ import asyncio
 import http.client
 import os
 import time
-from collections.abc import Callable, Iterator
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 from lakefs_ops import Config, LakeFSClient
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 from lakefs_ops.local.app import API
-from lakefs_ops.local.faults import Faults, Rule, strike
+from lakefs_ops.local.faults import Faults, strike
 from lakefs_ops.local.http import Answer
 from lakefs_ops.local.specification import read_names
 from lakefs_ops.pytest_plugin import EMBEDDED, LakeFS
@@ -88,10 +87,6 @@ class FaultProxy(LocalLakeFS):
                 return Answer(499), False
             body, more = body + message.get("body", b""), message.get("more_body", False)
         path = scope["raw_path"].partition(b"?")[0].decode()
-        rules: tuple[Rule, ...] = ()
-        if path.startswith(f"{API}/"):  # other paths are pages
-            operation, parts = self._application._match(scope["method"], path.removeprefix(f"{API}/"))
-            rules = self.faults.call(operation.name, read_names(path, parts)[0])
         if not path.startswith(f"{API}/"):  # the S3 gateway: its signatures contain the host
             run = asyncio.get_running_loop().run_in_executor
             return await run(self._application.pool, self._send, scope, path, body, {b"host"}), False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,6 @@ import pytest
 
 from lakefs_ops.client import LakeFSClient
 from lakefs_ops.pytest_plugin import LakeFS
-
-if "LAKEFS_OPS_SERVER" in os.environ:
-    # The proxy that injects faults into a real lakeFS knows only the API.
-    lakefs = pytest_plugin.lakefs
 
 
 @pytest.fixture(autouse=True)
