@@ -7,6 +7,7 @@ import http.client
 import os
 import time
 from collections.abc import Callable, Iterator, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,9 @@ class FaultProxy(LocalLakeFS):
         if not path.startswith(f"{API}/"):  # the S3 gateway: its signatures contain the host
             run = asyncio.get_running_loop().run_in_executor
             return await run(self._application.pool, self._send, scope, path, body, {b"host"}), False
+        if not path.startswith(f"{API}/"):  # the S3 gateway, whose signatures cover the host
+            pool = self._application.pool
+            return await asyncio.get_running_loop().run_in_executor(pool, self._send, scope, path, body, set()), False
         operation, parts = self._application._match(scope["method"], path.removeprefix(f"{API}/"))
         rules = self.faults.call(operation.name, read_names(path, parts)[0])
         if (answer := await strike(rules, "before")) is None:
@@ -101,6 +105,9 @@ class FaultProxy(LocalLakeFS):
     def _send(self, scope: Any, path: str, body: bytes, kept: Set[bytes] = frozenset()) -> Answer:
         own = {b"host", b"connection", b"expect", b"transfer-encoding", b"content-length"} - kept
         headers = {key.decode(): value.decode() for key, value in scope["headers"] if key not in own}
+    def _send(self, scope: Any, path: str, body: bytes, dropped: Set[bytes] = frozenset({b"host"})) -> Answer:
+        dropped = {*dropped, b"connection", b"expect", b"transfer-encoding", b"content-length"}
+        headers = {key.decode(): value.decode("latin-1") for key, value in scope["headers"] if key not in dropped}
         headers["Content-Length"] = str(len(body))
         connection = http.client.HTTPConnection(self._upstream, timeout=600)
         try:
