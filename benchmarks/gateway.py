@@ -75,9 +75,8 @@ class S3Bench:
     def __init__(self, url, key, secret, namespace, pid=None):
         self.url, self.key, self.secret, self.pid = url, key, secret, pid
         self.repository = f"bench-{uuid.uuid4().hex[:8]}"
-        self.call = embedded.Caller(url, key, secret)
         value = {"name": self.repository, "storage_namespace": f"{namespace.rstrip('/')}/{self.repository}"}
-        self.call("POST", "/repositories", value)
+        embedded.Caller(url, key, secret)("POST", "/repositories", value)
         self.boto = boto3.client(
             "s3", endpoint_url=url, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1",
             config=botocore.config.Config(
@@ -92,7 +91,7 @@ class S3Bench:
         client.close()
 
     def close(self):
-        self.call("DELETE", f"/repositories/{self.repository}")
+        embedded.Caller(self.url, self.key, self.secret)("DELETE", f"/repositories/{self.repository}")
 
     def connection(self):
         return self.module.S3Client(self.url, self.key, self.secret)
