@@ -76,6 +76,7 @@ class LiveDagster:
     def start(self) -> None:
         (self.home / "dagster.yaml").write_text(INSTANCE)
         own = {"DAGSTER_HOME": str(self.home), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONWARNINGS": "ignore"}
+        own |= {"DAGSTER_GRPC_TIMEOUT_SECONDS": "600"}  # otherwise a run fails if its process needs a minute to start
         own |= {"LIVE_INBOX": str(self.inbox), "LIVE_WEBSERVER": self.url}
         self.inbox.mkdir()
         command = [sys.executable, "-m", "dagster", "dev", "--python-file", str(self.code)]
