@@ -38,6 +38,8 @@ conservation: install  ## random programs, faults and kills, for hours: SEEDS=20
 	LAKEFS_OPS_SEEDS=$(SEEDS) LAKEFS_OPS_ROUNDS=500 LAKEFS_OPS_FUZZ=10000 $(BIN)/python -m pytest -n 2 \
 	  $(wildcard tests/*/test_conservation.py) tests/faults/test_schedules.py tests/local/test_durability.py \
 	  tests/local/test_gateway_fuzz.py
+	LAKEFS_OPS_SEEDS=$(SEEDS) LAKEFS_OPS_ROUNDS=500 LAKEFS_OPS_PARTITIONS=200 $(BIN)/python -m pytest -n 2 \
+	  tests/flows/test_backfill_kills.py $(wildcard tests/*/test_conservation.py) tests/faults/test_schedules.py tests/local/test_durability.py
 
 $(OLDER)/.installed: pyproject.toml constraints.txt tests/airflow/constraints-$(AIRFLOW).txt
 	$(PYTHON) -m venv $(OLDER)

@@ -397,6 +397,25 @@ def test_what_is_staged_while_the_backfill_is_closed_is_refused(lab, monkeypatch
     assert lab.objects() == ["before"]
 
 
+def test_what_is_closed_is_judged_again(lab, monkeypatch):
+    lab.run("day-0")
+    before = lab.client.branches.get(lab.repository, lab.backfill.branch).commit_id
+    lab.run("day-1")
+    close = Backfill._close
+
+    def reset(self):
+        lab.client.branches.hard_reset(lab.repository, self.branch, ref=before)
+        return close(self)
+
+    with monkeypatch.context() as patch, pytest.raises(BackfillIncomplete, match="missing: day-1"):
+        patch.setattr(Backfill, "_close", reset)
+        lab.backfill.finish(["day-0", "day-1"])
+    assert lab.objects() == ["before"]
+    lab.run("day-1", key="again")
+    lab.backfill.finish(["day-0", "day-1"])
+    assert lab.objects() == ["before", "day-0", "day-1"]
+
+
 def test_a_sweep_never_deletes_the_collecting_branch(lab):
     lab.run("day-0")
     options = {"older_than": timedelta(seconds=-5), "prefix": ["backfill-", "wap-"], "discard": True}
