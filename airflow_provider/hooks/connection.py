@@ -112,7 +112,7 @@ def _from_aws(extra: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _endpoint(connection: Connection, extra: Mapping[str, Any]) -> str:
     """Join host, port and schema, into which Airflow splits the URI of a connection."""
-    if connection.conn_type == AWS_CONNECTION_TYPE:
+    if connection.conn_type == AWS_CONNECTION_TYPE and not connection.host:
         if not (url := extra.get("endpoint_url")):
             raise ConfigurationError(
                 "its extra has no endpoint_url; enter the lakeFS endpoint, such as https://lakefs.example.com"

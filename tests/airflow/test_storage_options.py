@@ -113,6 +113,11 @@ def test_an_aws_connection_without_an_endpoint_is_refused(connect: Callable[...,
     assert SECRET not in str(raised.value)
 
 
+def test_the_host_of_an_aws_connection_comes_first(connect: Callable[..., None]) -> None:
+    connect(conn_type="aws", **KEYS, extra={"endpoint_url": "https://s3.example.com"})
+    assert LakeFSHook().read_config().endpoint == KEYS["host"]
+
+
 def test_the_hook_of_the_amazon_provider(aws_lakefs: str, lakefs: Any, lakefs_repository: str) -> None:
     lakefs.client.branches.create(lakefs_repository, name="dev", source="main")
     s3 = S3Hook(aws_conn_id=aws_lakefs)
