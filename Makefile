@@ -35,11 +35,9 @@ test-airflow: $(OLDER)/.installed  ## the tests of the Airflow provider on anoth
 	$(OLDER)/bin/python -m pytest -n 2 tests/airflow tests/examples/test_airflow_example.py
 
 conservation: install  ## random programs, faults and kills, for hours: SEEDS=2000 for each test
-	LAKEFS_OPS_SEEDS=$(SEEDS) LAKEFS_OPS_ROUNDS=500 LAKEFS_OPS_FUZZ=10000 $(BIN)/python -m pytest -n 2 \
-	  $(wildcard tests/*/test_conservation.py) tests/faults/test_schedules.py tests/local/test_durability.py \
-	  tests/local/test_gateway_fuzz.py
-	LAKEFS_OPS_SEEDS=$(SEEDS) LAKEFS_OPS_ROUNDS=500 LAKEFS_OPS_PARTITIONS=200 $(BIN)/python -m pytest -n 2 \
-	  tests/flows/test_backfill_kills.py $(wildcard tests/*/test_conservation.py) tests/faults/test_schedules.py tests/local/test_durability.py
+	LAKEFS_OPS_SEEDS=$(SEEDS) LAKEFS_OPS_ROUNDS=500 LAKEFS_OPS_PARTITIONS=200 LAKEFS_OPS_FUZZ=10000 \
+	  $(BIN)/python -m pytest -n 2 $(wildcard tests/*/test_conservation.py) tests/flows/test_backfill_kills.py \
+	  tests/faults/test_schedules.py tests/local/test_durability.py tests/local/test_gateway_fuzz.py
 
 $(OLDER)/.installed: pyproject.toml constraints.txt tests/airflow/constraints-$(AIRFLOW).txt
 	$(PYTHON) -m venv $(OLDER)

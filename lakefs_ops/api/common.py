@@ -243,8 +243,6 @@ def _conflict_advice(paths: Sequence[str], destination_branch: str) -> str:
     return (
         f"both wrote to the Delta table {', '.join(tables[:MAX_PATHS_SHOWN])}: repeat the write on a new branch from"
         f" {destination_branch!r}, and publish a table from one run at a time; a strategy loses the rows of one side"
-        f"both wrote to the Delta table {', '.join(tables[:MAX_PATHS_SHOWN])}, and a strategy would lose the rows of one"
-        f" side: repeat the write on a new branch from {destination_branch!r}, and publish a table from one run at a time"
     )
 
 
