@@ -94,7 +94,7 @@ class LiveDagster:
         wait_until(self._is_ready, f"Dagster; see {self.home}/dagster.log", timeout=300)
 
     def stop(self) -> None:
-        stop_group(self.process, signal.SIGINT, timeout=30)
+        stop_group(self.process, signal.SIGINT, timeout=10)
 
     wait_until = staticmethod(partial(wait_until, timeout=600.0))
 
