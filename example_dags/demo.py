@@ -1,8 +1,9 @@
 """Demo: write, audit, publish through Airflow and through Dagster, on an embedded lakeFS.
 
 Run ``make demo``, or ``python -m example_dags.demo``. Each host publishes a month of real weather data, then refuses a
-spoiled one. Then a task is killed after its merge took effect but before it received the response, and is retried. At
-last, lakeFS itself refuses a merge by hand that no audit has passed. The demo ends with the outcome of each run, the
+spoiled one. Then a task is killed after its merge took effect but before it received the response, and is retried. A
+backfill of a year is published with one merge, and a commit that spoils it is found and undone. At last, lakeFS itself
+refuses a merge by hand that no audit has passed. The demo ends with the outcome of each run, the
 commits of `main`, and links to both. The exit status is 0 only if every outcome is as expected.
 """
 
@@ -24,6 +25,7 @@ from types import FrameType
 from typing import IO
 
 from example_dags import weather
+from example_dags.backfill import MONTHS, run_backfill
 from example_dags.enforced import run_gate
 from example_dags.reporting import Outcome, read_events
 from lakefs_ops import LakeFSClient
@@ -336,11 +338,19 @@ def show(data: Path, *, serve: bool) -> bool:
                     outcomes[host] = run_host(host, batches, repository, server, logs / host.lower(), progress.say)
             with Progress(f"{KILLED} by a task that is killed and retried") as progress:
                 outcomes[RETRIED] = run_killed(repository, server, local.faults, logs, progress.say)
+            with Progress("a backfill of 2013 as one merge; a commit that breaks it") as progress:
+                backfilled = run_backfill(server, f"backfill-{run}", progress.say)
             with Progress("a merge by hand, before and after the audit"):
                 refused, merged = run_gate(server, f"enforced-{run}")
             for host, results in outcomes.items():
                 for outcome in results:
                     show_outcome(host, outcome, client, repository)
+            print(f"\n  {paint('Backfill', 'bold')}  {backfilled.collected} months, {backfilled.merges} merge")
+            print(f"    {paint('merge', 'green')}   {backfilled.url}")
+            print(
+                f"    {paint('bisect', 'yellow')}  {backfilled.audits} audits found the bad commit"
+                f" {backfilled.first_bad[:10]} by hand, which is undone"
+            )
             print(f"\n  {paint('By hand', 'bold')}")
             print(f"    {paint('before the audit', 'red')}  lakeFS refuses the merge: {refused}")
             print(f"    {paint('after the audit', 'green')}   {merged}")
@@ -350,6 +360,10 @@ def show(data: Path, *, serve: bool) -> bool:
             print(f"\n    commits  {client.links.commits(repository, 'main')}")
             print(f"    objects  {client.links.objects(repository, 'main')}")
             wrong = list(problems(client, repository, history, outcomes))
+            if (backfilled.merges, backfilled.collected) != (1, len(MONTHS)):
+                wrong.append("the backfill must bring its months to main with one merge")
+            if backfilled.first_bad != backfilled.by_hand or not backfilled.restored:
+                wrong.append("the commit by hand must be found and undone")
             if not refused or not merged:
                 wrong.append("lakeFS must refuse a merge by hand before the audit, and accept it afterwards")
             show_end(wrong, data, logs, local.endpoint)
