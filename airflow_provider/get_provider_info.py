@@ -93,6 +93,36 @@ CONN_FIELDS: dict[str, Any] = {
     },
 }
 
+CONFIG: dict[str, Any] = {
+    "lakefs": {
+        "description": "Webhooks of lakeFS, which become asset events.",
+        "options": {
+            "webhook_secret": {
+                "description": "Shared secret of POST /lakefs/webhook, at least 16 characters; off by default.",
+                "version_added": None,
+                "type": "string",
+                "sensitive": True,
+                "example": None,
+                "default": None,
+            },
+            "webhook_conn_id": {
+                "description": "The connection with which the API server reads the commits.",
+                "version_added": None,
+                "type": "string",
+                "example": None,
+                "default": "lakefs_default",
+            },
+            "poll_interval": {
+                "description": "Seconds between two polls for commits whose webhook was lost; 0 for no polls.",
+                "version_added": None,
+                "type": "float",
+                "example": None,
+                "default": "600",
+            },
+        },
+    }
+}
+
 SENSORS = ("actions", "branches", "commits", "imports", "merges", "objects", "pulls", "tags")
 
 
@@ -144,6 +174,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": CONN_FIELDS,
             }
         ],
+        "config": CONFIG,
         "notifications": ["airflow_provider.notifications.lakefs.LakeFSNotifier"],
         "plugins": [{"name": "lakefs", "plugin-class": "airflow_provider.plugin.LakeFSPlugin"}],
         "extra-links": [

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.definitions.asset import Asset, AssetAlias, AssetRef
 
-from airflow_provider.assets.lakefs import asset_uri
+from airflow_provider.assets.lakefs import PARTITIONS, asset_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import Context
+
+    from lakefs_ops.client import LakeFSClient
 
 
 def record_commit(
@@ -24,6 +26,7 @@ def record_commit(
     path: str = "",
     url: str | None = None,
     partition_keys: Iterable[str] = (),
+    client: LakeFSClient | None = None,
 ) -> None:
     """Describe a commit in the asset events of the running task's outlets.
 
@@ -42,6 +45,8 @@ def record_commit(
         path: the changed object or prefix, if the commit changed no other.
         url: the commit's page in the lakeFS UI.
         partition_keys: publish one event for each of these partitions (Airflow 3.3; not for an `AssetAlias`).
+        client: the client that finds the changed partitions of outlets that `create_asset` returned with
+            ``partitions``, if ``partition_keys`` are not given.
 
     Example:
         In a task of your own::
@@ -69,8 +74,29 @@ def record_commit(
             events.add(Asset(uri=asset_uri(repository, ref, path)), extra=extra)
             continue
         events.extra = {**events.extra, **extra}
-        if keys and hasattr(events, "add_partitions"):
-            events.add_partitions(keys)
+        if not hasattr(events, "add_partitions"):
+            continue  # Airflow 3.1 and 3.2
+        template = None if keys or client is None else getattr(outlet, "extra", {}).get(PARTITIONS)
+        changed = _keys_of_commit(client, repository, template, commit_id) if client and template else keys
+        if changed:
+            events.add_partitions(changed)
+
+
+def partition_key(keys: Mapping[str, str]) -> str:
+    """Return Airflow's key of a partition: the keys of its dimensions, separated by ``|``.
+
+    Args:
+        keys: the key of each field of the template, in the template's order.
+    """
+    return "|".join(keys.values())
+
+
+def _keys_of_commit(client: LakeFSClient, repository: str, template: str, commit_id: str) -> list[str]:
+    from lakefs_ops.flows.partitions import PathTemplate, changed_partitions
+
+    parent = (*client.commits.get(repository, commit_id).parents, None)[0]
+    changed = changed_partitions(client, repository, PathTemplate(template), parent, commit_id)
+    return [partition_key(each.keys) for each in changed]
 
 
 def triggering_commits(context: Mapping[str, Any]) -> list[dict[str, Any]]:

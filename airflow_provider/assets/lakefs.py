@@ -7,6 +7,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from airflow.providers.common.compat.sdk import Asset
 
+PARTITIONS = "lakefs_partitions"
+"""The key of an asset's ``extra`` with the template of its partitions' paths."""
+
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
@@ -33,19 +36,36 @@ def asset_uri(repository: str, ref: str = "", path: str = "") -> str:
     return f"lakefs://{repository}/{quote('/'.join(part for part in (ref, path) if part))}".rstrip("/")
 
 
-def create_asset(*, repository: str, ref: str = "", path: str = "", extra: dict[str, Any] | None = None) -> Asset:
+def create_asset(
+    *,
+    repository: str,
+    ref: str = "",
+    path: str = "",
+    partitions: str | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Asset:
     """Return the asset for a repository, a ref, or a path at a ref.
 
     Args:
         repository: the repository's id.
         ref: a branch, tag, commit id or ref expression.
         path: an object's path, or a prefix.
+        partitions: the template of the paths of the asset's partitions, see
+            `lakefs_ops.flows.partitions.PathTemplate`. Then a commit is one asset event for each partition that it
+            changed, with the partition's key (Airflow 3.3).
         extra: further information that Airflow stores with the asset.
+
+    Raises:
+        InvalidArgument: ``partitions`` is not a template.
 
     Example:
         >>> create_asset(repository="lake", ref="main", path="daily").uri  # doctest: +SKIP
         'lakefs://lake/main/daily'
     """
+    if partitions is not None:
+        from lakefs_ops.flows.partitions import PathTemplate
+
+        extra = {**(extra or {}), PARTITIONS: str(PathTemplate(partitions))}
     return Asset(uri=asset_uri(repository, ref, path), extra=extra)
 
 

@@ -118,7 +118,7 @@ class LakeFSOperator(TemplateFields, BaseOperator):
 
         url = client.links.commit(self.repo, commit_id)
         LakeFSCommitLink().push(context, url)
-        record_commit(context, repository=self.repo, ref=ref, commit_id=commit_id, url=url)
+        record_commit(context, repository=self.repo, ref=ref, commit_id=commit_id, url=url, client=client)
         self.note_output(self.repo, ref, commit_id=commit_id)
         return commit_id
 

@@ -265,7 +265,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
             self.into, self.outlets = run.into, []
         url = client.links.commit(self.repo, published)
         LakeFSCommitLink().push(context, url)
-        record_commit(context, repository=self.repo, ref=self.into, commit_id=published, url=url)
+        record_commit(context, repository=self.repo, ref=self.into, commit_id=published, url=url, client=client)
         self.note_input(self.repo, run.branch, commit_id=sealed)
         self.note_output(self.repo, self.into, commit_id=published)
         self.log.info("branch %r of %r has commit %s, by commit %s", self.into, self.repo, sealed, published)

@@ -70,8 +70,46 @@ def _install_audit_gate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_webhooks(parser: argparse.ArgumentParser) -> None:
+    from lakefs_ops.flows.webhooks import NAME, VARIABLE
+
+    parser.add_argument("--url", required=True, help="the receiver, such as https://airflow.example.com/lakefs/webhook")
+    parser.add_argument(
+        "--branch", action="append", metavar="BRANCH", help="a branch to watch, or a glob (default: that of the URI)"
+    )
+    parser.add_argument(
+        "--secret-env",
+        default=VARIABLE,
+        metavar="NAME",
+        help=f"the environment variable of the lakeFS server with the secret (default: {VARIABLE})",
+    )
+    parser.add_argument("--name", default=NAME, help=f"the action's name, one for each receiver (default: {NAME})")
+    parser.set_defaults(run=_install_webhooks)
+
+
+def _install_webhooks(arguments: argparse.Namespace) -> int:
+    from lakefs_ops.flows.webhooks import install_webhook
+
+    uri = branch_uri(arguments.uri)
+    with LakeFSClient() as client:
+        installed = install_webhook(
+            client,
+            uri.repository,
+            uri.ref,
+            url=arguments.url,
+            watch=arguments.branch or [uri.ref],
+            secret_env=arguments.secret_env,
+            name=arguments.name,
+            dry_run=arguments.dry_run,
+        )
+        without = list(branches_without(client, uri.repository, installed.path))
+    report(arguments, uri, installed, [name for name in without if name != uri.ref])
+    return 0
+
+
 KINDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "audit-gate": ("refuse merges whose source has no valid audit certificate", _add_audit_gate),
+    "webhooks": ("send new commits and tags to Airflow or Dagster", _add_webhooks),
 }
 """The kinds of hooks: the help text, and the function that adds the arguments."""
 

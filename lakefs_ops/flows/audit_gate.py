@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
 from lakefs_ops.flows.certificates import BRANCH, ensure_registry
-from lakefs_ops.flows.hooks import InstalledAction, install_action
+from lakefs_ops.flows.hooks import InstalledAction, install_action, secret_reference
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
@@ -22,7 +21,6 @@ VARIABLE = "LAKEFSACTION_AUDIT_KEY"
 """The environment variable of the lakeFS server that has the key, by default."""
 
 _SCRIPT = Path(__file__).with_suffix(".lua")
-_ALLOWED = re.compile("LAKEFSACTION_[A-Za-z0-9_]+")
 
 
 def install_audit_gate(
@@ -69,11 +67,7 @@ def action_file(protect: Iterable[str], *, max_age_hours: float, exact: bool, se
         raise errors.InvalidArgument("protect needs at least one branch, such as 'main'")
     if not 0 < max_age_hours < float("inf"):
         raise errors.InvalidArgument(f"max_age_hours must be a number above 0, got {max_age_hours!r}")
-    if not _ALLOWED.fullmatch(secret_env):
-        raise errors.InvalidArgument(
-            f"secret_env must start with LAKEFSACTION_, because lakeFS passes no other variables to hooks,"
-            f" got {secret_env!r}"
-        )
+    key = secret_reference(secret_env)
     script = "".join(f"        {line}".rstrip() + "\n" for line in _SCRIPT.read_text().splitlines())
     events = ("pre-merge", "pre-cherry-pick", "post-merge")
     on = "".join(f"  {event}:\n    branches: {json.dumps(branches)}\n" for event in events)
@@ -87,7 +81,7 @@ def action_file(protect: Iterable[str], *, max_age_hours: float, exact: bool, se
         "    type: lua\n"
         "    properties:\n"
         "      args:\n"
-        f'        key: "{{{{ ENV.{secret_env} }}}}"\n'
+        f'        key: "{key}"\n'
         f"        certificates: {BRANCH}\n"
         f"        max_age_hours: {max_age_hours:g}\n"
         f"        exact: {json.dumps(exact)}\n"

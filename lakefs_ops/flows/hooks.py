@@ -7,6 +7,7 @@ its source, so a hook applies to the branches that have its file: those that are
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 FOLDER = "_lakefs_actions/"
 """The prefix of the paths of action files."""
+
+_ALLOWED = re.compile("LAKEFSACTION_[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,23 @@ def install_action(
     return InstalledAction(
         path, branch, done, step.commit(branch, message=f"Install the hook {name}", if_nothing="succeed")
     )
+
+
+def secret_reference(variable: str) -> str:
+    """Return the text for an action file that lakeFS replaces by an environment variable of its server.
+
+    Args:
+        variable: the name of the variable.
+
+    Raises:
+        InvalidArgument: lakeFS does not pass the variable to hooks.
+    """
+    if not _ALLOWED.fullmatch(variable):
+        raise errors.InvalidArgument(
+            f"secret_env must start with LAKEFSACTION_, because lakeFS passes no other variables to hooks,"
+            f" got {variable!r}"
+        )
+    return f"{{{{ ENV.{variable} }}}}"
 
 
 def branches_without(client: LakeFSClient, repository: str, path: str) -> Iterator[str]:

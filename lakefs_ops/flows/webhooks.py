@@ -1,0 +1,96 @@
+"""The action file of a webhook, with which lakeFS sends new commits and tags to a host."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lakefs_ops import errors
+from lakefs_ops.flows.hooks import InstalledAction, install_action, secret_reference
+
+if TYPE_CHECKING:
+    from lakefs_ops.client import LakeFSClient
+
+NAME = "lakefs-ops-webhook"
+"""The name of the action by default; its file is ``_lakefs_actions/lakefs-ops-webhook.yaml``."""
+
+SECRET_HEADER = "X-LakeFS-Webhook-Secret"  # noqa: S105 - a name
+"""The header with the secret that lakeFS and the receiver share."""
+
+VARIABLE = "LAKEFSACTION_WEBHOOK_SECRET"
+"""The environment variable of the lakeFS server that has the secret, by default."""
+
+BRANCH_EVENTS = ("post-commit", "post-merge", "post-revert", "post-cherry-pick")
+"""The events of a branch that bring a commit."""
+
+_NAME = re.compile(r"\w[\w\-.]+", re.ASCII)
+
+
+def install_webhook(
+    client: LakeFSClient,
+    repository: str,
+    branch: str,
+    *,
+    url: str,
+    watch: Iterable[str],
+    secret_env: str = VARIABLE,
+    name: str = NAME,
+    dry_run: bool = False,
+) -> InstalledAction:
+    """Commit the action file of a webhook to a branch, unless the branch has it.
+
+    From then on, lakeFS sends a POST request to the URL after each commit on the watched branches, and after each new
+    tag. The request has the secret in the header `SECRET_HEADER`; the action file only has the name of the variable.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch to commit to. lakeFS reads the file from the branch that is committed to, merged or tagged.
+        url: the receiver, such as ``https://airflow.example.com/lakefs/webhook``.
+        watch: the branches whose commits are sent: names or globs.
+        secret_env: the environment variable of the lakeFS server that has the secret.
+        name: the action's name, and the file's; another name for each receiver.
+        dry_run: only compare the content.
+
+    Raises:
+        InvalidArgument: no branch, an invalid URL or name, or a variable that lakeFS does not pass to hooks.
+        DirtyBranch: the branch has uncommitted changes.
+        ProtectedBranch: a protection rule forbids commits; nothing was written.
+    """
+    text = action_file(url, watch, secret_env=secret_env, name=name)
+    return install_action(client, repository, branch, f"{name}.yaml", text, dry_run=dry_run)
+
+
+def action_file(url: str, watch: Iterable[str], *, secret_env: str = VARIABLE, name: str = NAME) -> str:
+    """Return the action file of a webhook; the arguments are those of `install_webhook`."""
+    branches = list(watch)
+    if not branches:
+        raise errors.InvalidArgument("watch needs at least one branch, such as 'main'")
+    if not _NAME.fullmatch(name):
+        raise errors.InvalidArgument(f"name may have letters, digits, '_', '-' and '.', got {name!r}")
+    parsed = urlsplit(url)
+    if parsed.scheme not in ("http", "https") or not parsed.hostname:
+        raise errors.InvalidArgument(f"url must be an address such as https://host/lakefs/webhook, got {url!r}")
+    if parsed.username or parsed.password or parsed.query:
+        raise errors.InvalidArgument(
+            "url must not have credentials or a query, because it is committed; the secret is sent in a header"
+        )
+    on = "".join(f"  {event}:\n    branches: {json.dumps(branches)}\n" for event in BRANCH_EVENTS)
+    return (
+        "# Written by `lakefs-ops hooks install webhooks`.\n"
+        f"name: {name}\n"
+        "description: send new commits and tags\n"
+        f"on:\n{on}"
+        "  post-create-tag: {}\n"
+        "hooks:\n"
+        "  - id: send_event\n"
+        "    type: webhook\n"
+        "    properties:\n"
+        f"      url: {json.dumps(url)}\n"
+        "      timeout: 30s\n"
+        "      headers:\n"
+        f"        {SECRET_HEADER}: {json.dumps(secret_reference(secret_env))}\n"
+    )
