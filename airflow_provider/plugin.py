@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
@@ -14,16 +13,11 @@ class _WebhookApps:
     """The applications for the API server, created there only: other processes do not read the attribute."""
 
     def __get__(self, instance: object, owner: type) -> list[dict[str, Any]]:
-        return _webhook_apps()
+        from airflow_provider.webhooks import create_app, webhook_secret
 
-
-@cache
-def _webhook_apps() -> list[dict[str, Any]]:
-    from airflow_provider.webhooks import create_app, webhook_secret
-
-    if (secret := webhook_secret()) is None:
-        return []
-    return [{"name": "lakefs", "url_prefix": "/lakefs", "app": create_app(secret)}]
+        if (secret := webhook_secret()) is None:
+            return []
+        return [{"name": "lakefs", "url_prefix": "/lakefs", "app": create_app(secret)}]
 
 
 class LakeFSPlugin(AirflowPlugin):
