@@ -147,6 +147,7 @@ def get_provider_info() -> dict[str, Any]:
                 "operators.imports",
                 "operators.merges",
                 "operators.objects",
+                "operators.partitions",
                 "operators.pull_requests",
                 "operators.repositories",
                 "operators.reverts",

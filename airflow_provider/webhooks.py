@@ -7,19 +7,18 @@ docs/events.md.
 from __future__ import annotations
 
 import asyncio
-import hmac
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import conf
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 
 from airflow_provider.hooks.lakefs import LakeFSHook
-from lakefs_ops.flows.webhooks import SECRET_HEADER
+from lakefs_ops.errors import InvalidArgument
+from lakefs_ops.flows.webhooks import MAX_BODY, SECRET_HEADER, check_secret, is_authorized, parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,25 +30,18 @@ log = logging.getLogger(__name__)
 SECTION = "lakefs"
 """The section of Airflow's configuration."""
 
-MAX_BODY = 1 << 20
-"""The maximum size of a webhook's body, in bytes; lakeFS limits the metadata of a commit to less."""
-
 POLL_INTERVAL = 600.0
 """Default of the option ``poll_interval``, in seconds."""
-
-_MIN_SECRET = 16
 
 
 def webhook_secret() -> str | None:
     """Return the shared secret, or None if webhooks are off.
 
     Raises:
-        ValueError: the secret is too short.
+        InvalidArgument: the secret is too short.
     """
     secret: str | None = conf.get(SECTION, "webhook_secret", fallback=None)
-    if secret and len(secret) < _MIN_SECRET:
-        raise ValueError(f"[{SECTION}] webhook_secret must have at least {_MIN_SECRET} characters")
-    return secret or None
+    return check_secret(secret) if secret else None
 
 
 def create_app(secret: str, *, lakefs_conn_id: str | None = None, poll_interval: float | None = None) -> FastAPI:
@@ -78,13 +70,13 @@ def create_app(secret: str, *, lakefs_conn_id: str | None = None, poll_interval:
 
     @app.post("/webhook")
     async def receive(request: Request) -> dict[str, int]:
-        given = request.headers.get(SECRET_HEADER, "")
-        if not hmac.compare_digest(given.encode(), secret.encode()):
+        if not is_authorized(request.headers.get(SECRET_HEADER), secret):
             raise HTTPException(401, f"the header {SECRET_HEADER} does not have the shared secret")
-        event = _parse(await _read(request))
-        repository, ref = event["repository_id"], event.get("branch_id") or event.get("tag_id")
-        if not ref:
-            raise HTTPException(400, "the event has neither a branch nor a tag")
+        try:
+            event = parse_event(await _read(request))
+        except InvalidArgument as error:
+            raise HTTPException(400, str(error)) from None
+        repository, ref = event.repository, event.ref
         try:
             count = await run_in_threadpool(_register, conn_id, repository, ref)
         except Exception as error:
@@ -102,19 +94,6 @@ async def _read(request: Request) -> bytes:
         if len(body) > MAX_BODY:
             raise HTTPException(413, f"the body has more than {MAX_BODY} bytes")
     return body
-
-
-def _parse(body: bytes) -> dict[str, Any]:
-    try:
-        event = json.loads(body)
-    except ValueError:
-        event = None
-    names = ("repository_id", "branch_id", "tag_id")
-    if not isinstance(event, dict) or not all(isinstance(event.get(name, ""), str) for name in names):
-        raise HTTPException(400, "the body is not an event of lakeFS")
-    if not event.get("repository_id"):
-        raise HTTPException(400, "the event has no repository_id")
-    return event
 
 
 def _register(conn_id: str, repository: str, ref: str) -> int:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from dagster_resources.sources import build_lakefs_observable_source
     from dagster_resources.sweep import build_lakefs_sweeper
+    from dagster_resources.webhooks import LakeFSWebhooks
 
 __all__ = [
     "LakeFSChange",

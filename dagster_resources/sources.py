@@ -25,11 +25,15 @@ from lakefs_ops import errors
 from lakefs_ops.flows.partitions import partition_versions
 
 if TYPE_CHECKING:
-    from dagster import AutomationCondition
+    from dagster import AutomationCondition, DagsterInstance
 
     from dagster_resources.partitions import LakeFSPartitions
     from dagster_resources.resource import LakeFSResource
     from lakefs_ops.client import LakeFSClient
+
+REPOSITORY = "lakefs/repository"
+BRANCH = "lakefs/branch"
+"""The metadata of a source: its repository and branch."""
 
 REMOVED = "removed"
 """The data version of a partition that was observed before and has no objects any more."""
@@ -96,7 +100,7 @@ def build_lakefs_observable_source(
             automation_condition=automation_condition,
             group_name=group_name,
             description=description or f"Objects of the lakeFS repository {repository!r}, written by others.",
-            metadata={"lakefs/repository": repository},
+            metadata={REPOSITORY: repository, BRANCH: branch},
             tags=tags,
         )
 
@@ -108,16 +112,16 @@ def build_lakefs_observable_source(
             for event in _observations(context, asset_key, client, repository, commit_id, partitions):
                 context.log_event(event)
             return DataVersionsByPartition({})
-        version = _unchanged_since(client, repository, _last_version(context, asset_key), commit_id, prefix)
+        version = _unchanged_since(client, repository, last_version(context.instance, asset_key), commit_id, prefix)
         metadata = commit_metadata(client, repository, commit_id) | object_metadata(client, repository, name, prefix)
         return ObserveResult(data_version=DataVersion(version), metadata=metadata)
 
     return decorator(source)
 
 
-def _last_version(context: OpExecutionContext, key: AssetKey) -> str | None:
+def last_version(instance: DagsterInstance, key: AssetKey) -> str | None:
     """Return the data version of the asset's newest observation."""
-    records = context.instance.fetch_observations(key, limit=1).records
+    records = instance.fetch_observations(key, limit=1).records
     observation = records[0].asset_observation if records else None
     return (observation.tags or {}).get(DATA_VERSION_TAG) if observation else None
 

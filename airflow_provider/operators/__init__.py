@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         LakeFSListObjectsOperator,
         LakeFSUploadOperator,
     )
+    from airflow_provider.operators.partitions import LakeFSChangedPartitionsOperator
     from airflow_provider.operators.pull_requests import (
         LakeFSCreatePullRequestOperator,
         LakeFSMergePullRequestOperator,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LakeFSCancelBackfillOperator",
+    "LakeFSChangedPartitionsOperator",
     "LakeFSCherryPickOperator",
     "LakeFSCommitOperator",
     "LakeFSCopyObjectOperator",
@@ -96,6 +98,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "LakeFSCancelBackfillOperator": "backfills",
+        "LakeFSChangedPartitionsOperator": "partitions",
         "LakeFSCherryPickOperator": "reverts",
         "LakeFSCommitOperator": "commits",
         "LakeFSCopyObjectOperator": "objects",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -26,7 +28,67 @@ VARIABLE = "LAKEFSACTION_WEBHOOK_SECRET"
 BRANCH_EVENTS = ("post-commit", "post-merge", "post-revert", "post-cherry-pick")
 """The events of a branch that bring a commit."""
 
+MIN_SECRET = 16
+"""The minimum length of a secret, in characters."""
+
 _NAME = re.compile(r"\w[\w\-.]+", re.ASCII)
+
+
+MAX_BODY = 1 << 20
+"""The maximum size of an event, in bytes; lakeFS limits the metadata of a commit to less."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """An event that lakeFS sent.
+
+    Attributes:
+        repository: the repository's id.
+        ref: the branch that has a new commit, or the new tag.
+    """
+
+    repository: str
+    ref: str
+
+
+def check_secret(secret: str) -> str:
+    """Return a shared secret.
+
+    Raises:
+        InvalidArgument: it is too short.
+    """
+    if len(secret) < MIN_SECRET:
+        raise errors.InvalidArgument(f"the secret of the webhooks must have at least {MIN_SECRET} characters")
+    return secret
+
+
+def is_authorized(given: str | None, secret: str) -> bool:
+    """Whether the value of the header `SECRET_HEADER` is the shared secret; takes the same time for any value.
+
+    Args:
+        given: the value of the header, if the request has it.
+        secret: the shared secret.
+    """
+    return hmac.compare_digest((given or "").encode(), secret.encode())
+
+
+def parse_event(body: bytes) -> WebhookEvent:
+    """Return the event in the body of a webhook.
+
+    Raises:
+        InvalidArgument: the body is not an event of a branch or tag.
+    """
+    try:
+        event = json.loads(body)
+    except ValueError:
+        event = None
+    names = ("repository_id", "branch_id", "tag_id")
+    if not isinstance(event, dict) or not all(isinstance(event.get(name, ""), str) for name in names):
+        raise errors.InvalidArgument("the body is not an event of lakeFS")
+    repository, ref = event.get("repository_id"), event.get("branch_id") or event.get("tag_id")
+    if not repository or not ref:
+        raise errors.InvalidArgument("the event has no repository_id, or neither a branch_id nor a tag_id")
+    return WebhookEvent(repository, ref)
 
 
 def install_webhook(
