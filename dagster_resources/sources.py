@@ -111,7 +111,8 @@ def build_lakefs_observable_source(
         if partitions is not None:
             for event in _observations(context, asset_key, client, repository, commit_id, partitions):
                 context.log_event(event)
-            return DataVersionsByPartition({})
+            with disable_dagster_warnings():  # the class is in beta
+                return DataVersionsByPartition({})
         version = _unchanged_since(client, repository, last_version(context.instance, asset_key), commit_id, prefix)
         metadata = commit_metadata(client, repository, commit_id) | object_metadata(client, repository, name, prefix)
         return ObserveResult(data_version=DataVersion(version), metadata=metadata)

@@ -219,6 +219,10 @@ CASES: dict[str, Case] = {
             }
         ),
     ),
+    "LakeFSChangedPartitionsOperator": (
+        lambda lake: {"partitions": "{name}.csv", "ref": "dev", "since": "main"},
+        lambda lake, found: found == [{"name": "dev"}],
+    ),
     "LakeFSImportOperator": (
         lambda lake: {
             "branch": "main",
@@ -414,6 +418,9 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "LakeFSFinishBackfillOperator",
         {"backfill": "fix", "group": "g", "expected": ["a"], "policy": "some"},
         "policy must be one of 'all', 'passed', 'nothing'",
+    "template of partitions": ("LakeFSChangedPartitionsOperator", {"partitions": "x"}, "is not a path template"),
+    "range without its end": (
+        "LakeFSChangedPartitionsOperator", {"partitions": "{a}", "since": "b"}, "since needs ref",
     ),
     "nothing to import": ("LakeFSImportOperator", {"branch": "b", "sources": [], "msg": "m"}, "sources is empty"),
     "import without an address": (
@@ -477,6 +484,7 @@ def test_a_missing_repository_name_is_refused_before_anything_is_sent(
     connect(host=UNREACHABLE, login="a", password="b")
     cls = getattr(operators, name)
     more: dict[str, Any] = {
+        "LakeFSChangedPartitionsOperator": {"partitions": "{day}.csv"},
         "LakeFSDeleteObjectsOperator": {"prefix": "x"},
         "LakeFSDownloadFilesOperator": {"path": "x"},
         "LakeFSImportOperator": {"sources": []},

@@ -69,6 +69,8 @@ def arguments(cls: Any, **changed: Any) -> dict[str, Any]:
             fixed[field] = value.format(field) if isinstance(value, str) else value
     if cls.__name__ == "LakeFSUploadOperator":
         fixed["content"] = b""
+    if cls.__name__ == "LakeFSChangedPartitionsOperator":
+        fixed |= {"partitions": "{day}.csv", "ref": "a"}
     if cls.__name__ == "LakeFSSweepOperator":
         fixed["older_than"] = timedelta(hours=1)
     if "Backfill" in cls.__name__:
@@ -143,6 +145,7 @@ def test_a_name_without_a_text_is_refused(cls: Any, native: bool) -> None:
 
 
 NARROWING = {
+    "LakeFSChangedPartitionsOperator": {"ref", "since"},
     "LakeFSCopyObjectOperator": {"source_ref"},
     "LakeFSDeleteObjectsOperator": {"paths", "prefix"},
     "LakeFSDeleteTagOperator": {"ref"},
