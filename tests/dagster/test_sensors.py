@@ -242,6 +242,19 @@ def test_one_run_for_each_partition_that_changed_and_a_revert_runs_exactly_these
     assert tick.partitions() == ["2015-01-03", "2015-01-04"]
 
 
+def test_365_days_and_a_commit_of_3_are_3_runs_and_a_revert_too(days, commit, lakefs, lakefs_repository):
+    year = [f"d/{day}.csv" for day in DAYS.get_partition_keys()[:365]]
+    commit(*year)
+    tick = days()
+    tick()
+    three = ["2015-01-17", "2015-04-10", "2015-12-31"]
+    made = commit("readme.md", *(f"d/{day}.csv" for day in three))
+    assert tick.partitions() == three
+    lakefs.client.branches.revert(lakefs_repository, "main", ref=made, parent_number=1)
+    assert tick.partitions() == three
+    assert tick.partitions() == []
+
+
 def test_removed_partitions_can_be_left_out(days, commit):
     tick = days(run_removed=False)
     commit("d/2015-01-01.csv", "d/2015-01-02.csv")

@@ -81,6 +81,8 @@ def test_lakefs_sends_each_change_to_dagster(
     assert observed(other) == []
 
 
+# By Dagster's own test helper.
+@pytest.mark.filterwarnings("ignore:Parameter `include_sources`", "ignore:Property `OpDefinition.version`")
 def test_365_days_and_a_commit_of_3_are_3_runs_and_a_revert_too(
     resource, instance, observed, commit_to_main, lakefs, lakefs_repository
 ):
@@ -91,7 +93,7 @@ def test_365_days_and_a_commit_of_3_are_3_runs_and_a_revert_too(
     @dg.asset(deps=[days], partitions_def=YEAR, automation_condition=condition)
     def from_days() -> None: ...
 
-    definitions = dg.Definitions([days, from_days])
+    definitions = dg.Definitions([days, from_days], resources={"lakefs": resource})
     app = LakeFSWebhooks([days], lakefs=resource, secret=SECRET, instance=instance)
     commit_to_main({f"d/{day}.csv": b"1" for day in YEAR.get_partition_keys()})
     cursor = None
