@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import airflow.sdk
 from airflow.sdk import DAG
 
 README = Path(__file__).parents[2] / "README.md"
@@ -43,8 +44,10 @@ def test_the_dag_of_the_docs(
 def test_the_dags_of_the_page_on_events(store_dag: Callable[[DAG], Any]) -> None:
     page = README.parent / "docs" / "events.md"
     sources = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert len(sources) == 3
+    assert len(sources) == 6
     for source in sources:
+        if "PartitionedAssetTimetable" in source and not hasattr(airflow.sdk, "PartitionedAssetTimetable"):
+            continue  # came with Airflow 3.2
         names: dict[str, Any] = {}
         exec(source, names)
         store_dag(names["dag"])

@@ -88,7 +88,7 @@ def test_365_days_and_a_commit_of_3_are_3_runs_and_a_revert_too(
 ):
     partitions = LakeFSPartitions(YEAR, "d/{day}.csv")
     days = build_lakefs_observable_source(key="pushed_days", repository=lakefs_repository, partitions=partitions)
-    condition = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
+    condition = dg.AutomationCondition.any_deps_updated()
 
     @dg.asset(deps=[days], partitions_def=YEAR, automation_condition=condition)
     def from_days() -> None: ...
