@@ -49,7 +49,7 @@ def test_the_command_installs_once(run, lakefs, lakefs_repository, monkeypatch):
     action = yaml.safe_load(client.objects.get(lakefs_repository, "main", FILE))
     on = action[True]  # YAML's name for `on`
     assert {event: details.get("branches") for event, details in on.items()} == {
-        **dict.fromkeys(("post-commit", "post-merge", "post-revert", "post-cherry-pick"), ["main", "release-*"]),
+        **{f"post-{what}": ["main", "release-*"] for what in ("commit", "merge", "revert", "cherry-pick")},
         "post-create-tag": None,
     }
     assert action["hooks"][0]["properties"] == {
@@ -92,7 +92,7 @@ def test_events_and_secrets():
     assert parse_event(json.dumps(event).encode()) == WebhookEvent("lake", "main")
     assert parse_event(b'{"repository_id": "lake", "tag_id": "v1"}') == WebhookEvent("lake", "v1")
     for body in (b"", b"\xff", b"[]", b'{"repository_id": "lake"}', b'{"branch_id": "main"}', b'{"tag_id": 1}'):
-        with pytest.raises(errors.InvalidArgument, match="the body is not|the event has no"):
+        with pytest.raises(errors.InvalidArgument, match=r"the body is not|the event has no"):
             parse_event(body)
     secret = check_secret("a secret of enough characters")
     assert is_authorized(secret, secret)

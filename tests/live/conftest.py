@@ -15,6 +15,8 @@ from hosts.dagster import LiveDagster, live_dagster
 from hosts.lake import Lake
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
+WEBHOOK_SECRET = "a secret of enough characters"
+
 
 @pytest.fixture(scope="module")
 def lake() -> Iterator[Lake]:
@@ -31,7 +33,9 @@ def airflow(lake: Lake) -> Iterator[LiveAirflow]:
     connection |= {"login": ACCESS_KEY_ID, "password": SECRET_ACCESS_KEY, "extra": {"retries": 2}}
     home = Path(tempfile.mkdtemp(prefix="lakefs-ops-live-airflow-"))
     shutil.copytree(Path(__file__).with_name("dags"), home / "dags")
-    with live_airflow(home, {"AIRFLOW_CONN_LAKEFS_DEFAULT": json.dumps(connection)}) as airflow:
+    environment = {"AIRFLOW_CONN_LAKEFS_DEFAULT": json.dumps(connection)}
+    environment |= {"AIRFLOW__LAKEFS__WEBHOOK_SECRET": WEBHOOK_SECRET}
+    with live_airflow(home, environment) as airflow:
         airflow.wait_for_dag("live_publish")
         yield airflow
     shutil.rmtree(home, ignore_errors=True)

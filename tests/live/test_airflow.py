@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+from conftest import WEBHOOK_SECRET
+from lakefs_ops.flows.webhooks import VARIABLE, install_webhook
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from lakefs_ops.local.faults import Fault
 
@@ -79,6 +81,26 @@ def test_a_commit_of_somebody_else_starts_a_dag(airflow, lake) -> None:
     commit = lake.commit("inbox/1.csv")
     (run,) = airflow.wait_until(runs, "a run for the commit", timeout=90)
     assert airflow.xcom("live_reacting", run, "commits") == [commit]
+
+
+def test_each_commit_is_pushed_once_also_if_the_api_server_was_killed(airflow, lake, monkeypatch) -> None:
+    monkeypatch.setenv(VARIABLE, WEBHOOK_SECRET)
+    airflow.wait_for_dag("live_pushed")
+
+    def commits() -> list[str]:
+        found = airflow.call("GET", "assets/events?order_by=id&limit=100")["asset_events"]
+        return [event["extra"]["commit_id"] for event in found if event["uri"] == "lakefs://lake/main/pushed"]
+
+    install_webhook(lake.client, "lake", "main", url=f"{airflow.url}/lakefs/webhook", watch=["main"])
+    made = [lake.commit("pushed/1.csv")]
+    airflow.wait_until(lambda: commits() == made, "the event of a webhook")
+    airflow.stop_component("api-server", signal.SIGKILL)
+    made.append(lake.commit("pushed/2.csv"))
+    airflow.start_component("api-server")
+    airflow.wait_until(lambda: airflow.call("GET", "version", ok=False), "Airflow's API", timeout=120)
+    airflow.wait_until(lambda: commits() == made, "the event of a lost webhook")
+    made.append(lake.commit("pushed/3.csv"))
+    airflow.wait_until(lambda: commits() == made, "the event of a webhook")
 
 
 @pytest.mark.parametrize(("answer", "state"), [("Approve", "success"), ("Reject", "failed")])
