@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hosts.airflow import LiveAirflow, live_airflow
+from hosts.airflow import WEBHOOK_SECRET, LiveAirflow, live_airflow
 from hosts.dagster import LiveDagster, live_dagster
 from hosts.lake import Lake
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY
-
-WEBHOOK_SECRET = "a secret of enough characters"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from conftest import WEBHOOK_SECRET
+from hosts.airflow import WEBHOOK_SECRET
 from lakefs_ops.flows.webhooks import VARIABLE, install_webhook
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from lakefs_ops.local.faults import Fault
@@ -88,7 +88,7 @@ def test_each_commit_is_pushed_once_also_if_the_api_server_was_killed(airflow, l
     airflow.wait_for_dag("live_pushed")
 
     def commits() -> list[str]:
-        found = airflow.call("GET", "assets/events?order_by=id&limit=100")["asset_events"]
+        found = airflow.call("GET", "assets/events?order_by=timestamp&limit=100")["asset_events"]
         return [event["extra"]["commit_id"] for event in found if event["uri"] == "lakefs://lake/main/pushed"]
 
     install_webhook(lake.client, "lake", "main", url=f"{airflow.url}/lakefs/webhook", watch=["main"])

@@ -25,6 +25,7 @@ from hosts import free_port, stop_group, wait_until
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 AIRFLOW = [sys.executable, "-m", "airflow"]
 AUTH_MANAGER = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+WEBHOOK_SECRET = "a secret of enough characters"
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
