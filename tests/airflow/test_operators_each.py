@@ -418,6 +418,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "LakeFSFinishBackfillOperator",
         {"backfill": "fix", "group": "g", "expected": ["a"], "policy": "some"},
         "policy must be one of 'all', 'passed', 'nothing'",
+    ),
     "template of partitions": ("LakeFSChangedPartitionsOperator", {"partitions": "x"}, "is not a path template"),
     "range without its end": (
         "LakeFSChangedPartitionsOperator", {"partitions": "{a}", "since": "b"}, "since needs ref",
