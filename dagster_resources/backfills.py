@@ -32,7 +32,7 @@ from dagster import (
     SensorResult,
     SkipReason,
 )
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.execution.backfill import (
     BULK_ACTION_TERMINAL_STATUSES,
@@ -217,8 +217,9 @@ def _tend(
         return f"{incomplete}" + (f"; failed runs: {shorten(failed)}" if failed else ""), []
     collected = backfill.progress(expected).collected
     details = publication_metadata(backfill.client, backfill.repository, backfill.into, published)
+    version = {DATA_VERSION_TAG: published, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
     events = [
-        AssetMaterialization(key, partition=name, metadata=details, tags={DATA_VERSION_TAG: published})
+        AssetMaterialization(key, partition=name, metadata=details, tags=version)
         for name in expected
         if name in collected
     ]
