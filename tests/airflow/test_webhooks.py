@@ -15,7 +15,6 @@ import uvicorn
 from airflow.models import asset as asset_models
 from airflow.models.asset import AssetDagRunQueue, AssetEvent, AssetModel
 from airflow.models.variable import Variable
-from airflow.plugins_manager import get_fastapi_plugins
 from airflow.sdk import DAG, Asset, AssetWatcher
 from airflow.utils.session import create_session
 from fastapi import FastAPI
@@ -327,13 +326,16 @@ def test_the_plugin_has_the_route_only_with_a_secret(monkeypatch: pytest.MonkeyP
 def test_airflows_own_api_server_serves_the_route(
     lakefs: Any, lakefs_repository: str, watch: Any, events: Any, commit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from airflow import plugins_manager
     from airflow.api_fastapi.app import create_app as create_airflow
 
+    if not hasattr(plugins_manager, "get_fastapi_plugins"):
+        pytest.skip("Airflow 3.1 keeps the plugins that it has loaded first")
     asset = f"lakefs://{lakefs_repository}/main"
     watch(Asset(asset))
     begin(lakefs, lakefs_repository)
     monkeypatch.setenv("AIRFLOW__LAKEFS__WEBHOOK_SECRET", SECRET)
-    get_fastapi_plugins.cache_clear()
+    plugins_manager.get_fastapi_plugins.cache_clear()
     try:
         made = [commit("a")]
         with serving(create_airflow(apps="core")) as port:
@@ -346,4 +348,4 @@ def test_airflows_own_api_server_serves_the_route(
             assert answer.json() == {"events": 1}
         assert events(asset) == made
     finally:
-        get_fastapi_plugins.cache_clear()
+        plugins_manager.get_fastapi_plugins.cache_clear()
