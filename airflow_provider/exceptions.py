@@ -32,6 +32,9 @@ NotFoundException = errors.NotFound
 
 if TYPE_CHECKING:
     from lakefs_ops.flows.attempts import OutcomeUnknown as OutcomeUnknown
+    from lakefs_ops.flows.backfill import BackfillClosed as BackfillClosed
+    from lakefs_ops.flows.backfill import BackfillIncomplete as BackfillIncomplete
+    from lakefs_ops.flows.certificates import InvalidCertificate as InvalidCertificate
     from lakefs_ops.flows.publish import AuditFailed as AuditFailed
     from lakefs_ops.flows.publish import NotAudited as NotAudited
     from lakefs_ops.flows.publish import SweepIncomplete as SweepIncomplete
@@ -46,10 +49,13 @@ if TYPE_CHECKING:
 else:
     _LAZY = {
         "AuditFailed": "flows.publish",
+        "BackfillClosed": "flows.backfill",
+        "BackfillIncomplete": "flows.backfill",
         "Cancelled": "transfer.progress",
         "ChecksumMismatch": "transfer.checksums",
         "ConditionFailed": "flows.waiting",
         "DeleteFailed": "transfer.deletes",
+        "InvalidCertificate": "flows.certificates",
         "MergeIncomplete": "flows.verify",
         "NotAudited": "flows.publish",
         "OutcomeUnknown": "flows.attempts",

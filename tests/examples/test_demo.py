@@ -57,7 +57,7 @@ def test_an_interrupt_leaves_nothing_running(data):
 
 def test_the_demo_shows_that_everything_came_out_as_it_must(data):
     process = start(data)  # where the interrupted one kept its data
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert "As expected:" in output
     assert output.count("PUBLISHED") == 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +15,7 @@ from lakefs_ops.local import LocalLakeFS
 
 
 @pytest.fixture(scope="session")
-def matrix() -> Iterator[ModuleType]:
+def matrix() -> ModuleType:
     """The module with the verbs, which also runs as a program."""
     spec = importlib.util.spec_from_file_location("lakefs_fault_verbs", Path(__file__).with_name("verbs.py"))
     assert spec is not None
@@ -24,10 +23,13 @@ def matrix() -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(spec)
     sys.modules["lakefs_fault_verbs"] = module
     spec.loader.exec_module(module)
-    with pytest.MonkeyPatch.context() as patch:
-        # No fault of the matrix takes effect between a broken connection and the search; tests/flows has such faults.
-        patch.setattr(attempts, "SETTLE", 0.1)
-        yield module
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    # No fault of the matrix takes effect between a broken connection and the search; tests/flows has such faults.
+    monkeypatch.setattr(attempts, "SETTLE", 0.1)
 
 
 @pytest.fixture(scope="session")

@@ -233,6 +233,7 @@ def _listed(call: Call, upload: Upload) -> list[Part]:
     except Unordered:
         raise S3Error(errors.INVALID_PART_ORDER) from None
     except LookupError:
+        _upload(call)  # another completion may have ended the upload just now
         raise S3Error(errors.INVALID_PART) from None
     if call.server.presign and any(part.size < MIN_PART for part in parts[:-1]):
         raise S3Error(errors.ENTITY_TOO_SMALL)
