@@ -19,7 +19,7 @@ import pytest
 from lakefs_ops.flows.backfill import MEMBER, PUBLISHED
 from lakefs_ops.local.faults import Fault
 
-PARTITIONS = int(os.environ.get("LAKEFS_OPS_PARTITIONS", "24"))
+PARTITIONS = int(os.environ.get("LAKEFS_OPS_PARTITIONS", "40"))
 WORKERS = 8
 SCRIPT = Path(__file__).with_name("backfill_workers.py")
 CALLS = ["mergeIntoBranch", "commit", "createBranch", "deleteBranch", "uploadObject", "logCommits", "diffRefs"]
