@@ -136,7 +136,7 @@ class Manager:
                 elif status:
                     raise RuntimeError(f"a worker ended with {status}")
             elif self.kills < self.settings["kills"]:
-                time.sleep(self.dice.uniform(0.02, 0.3))
+                time.sleep(self.dice.uniform(0.01, 0.1))
                 os.kill(self.dice.choice([*children]), signal.SIGKILL)
                 self.kills += 1
             else:
