@@ -106,7 +106,7 @@ def watched_assets(repository: str | None = None, ref: str | None = None) -> lis
         repository: only assets of this repository.
         ref: only assets of this branch or tag.
     """
-    from airflow.models.asset import AssetModel, AssetWatcherModel
+    from airflow.models.asset import AssetModel
     from airflow.models.variable import Variable
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -118,7 +118,8 @@ def watched_assets(repository: str | None = None, ref: str | None = None) -> lis
         .where(AssetModel.uri.startswith(start, autoescape=True), AssetModel.active.has())
         .options(
             selectinload(AssetModel.producing_tasks),
-            selectinload(AssetModel.watchers).selectinload(AssetWatcherModel.trigger),
+            # `triggers` is a proxy of the watchers since Airflow 3.2.
+            selectinload(AssetModel.watchers if hasattr(AssetModel, "watchers") else AssetModel.triggers),
         )
         .order_by(AssetModel.id)
     )
@@ -129,7 +130,7 @@ def watched_assets(repository: str | None = None, ref: str | None = None) -> lis
             own_ref, _, path = unquote(parsed.path.strip("/")).partition("/")
             if not own_ref or (repository or parsed.netloc, ref or own_ref) != (parsed.netloc, own_ref):
                 continue
-            if any(watcher.trigger.classpath == WATCHER for watcher in model.watchers):
+            if any(trigger.classpath == WATCHER for trigger in model.triggers):
                 continue
             stored = session.scalar(select(Variable).where(Variable.key == _watermark_key(model.id)))
             first = {"after": None, "missing_since": model.created_at.timestamp()}

@@ -18,7 +18,6 @@ from airflow.models.variable import Variable
 from airflow.sdk import DAG, Asset, AssetWatcher
 from airflow.utils.session import create_session
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from airflow_provider.assets import commits as registry
 from airflow_provider.assets.lakefs import PARTITIONS, create_asset
@@ -306,8 +305,9 @@ def test_what_the_route_refuses(
     connect: Any, airflow_database: Any, headers: Any, body: str, status: int, detail: str
 ) -> None:
     connect(host="http://127.0.0.1:1", login="wrong")
-    client = TestClient(create_app(SECRET, poll_interval=0))
-    response = client.post("/webhook", headers={name: text.encode() for name, text in headers.items()}, content=body)
+    encoded = {name: text.encode() for name, text in headers.items()}
+    with serving(create_app(SECRET, poll_interval=0)) as port:
+        response = requests.post(f"http://127.0.0.1:{port}/webhook", headers=encoded, data=body.encode(), timeout=60)
     assert response.status_code == status
     assert detail in response.json()["detail"]
     assert SECRET not in response.text
