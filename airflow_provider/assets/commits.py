@@ -113,13 +113,14 @@ def watched_assets(repository: str | None = None, ref: str | None = None) -> lis
     from sqlalchemy.orm import selectinload
 
     start = asset_uri(repository, ref or "") if repository else "lakefs://"
+    # In Airflow 3.3, `triggers` is a proxy of the watchers.
+    watchers: Any = getattr(AssetModel, "watchers", AssetModel.triggers)
     query = (
         select(AssetModel)
         .where(AssetModel.uri.startswith(start, autoescape=True), AssetModel.active.has())
         .options(
             selectinload(AssetModel.producing_tasks),
-            # `triggers` is a proxy of the watchers since Airflow 3.2.
-            selectinload(AssetModel.watchers if hasattr(AssetModel, "watchers") else AssetModel.triggers),
+            selectinload(watchers),
         )
         .order_by(AssetModel.id)
     )
