@@ -103,6 +103,7 @@ def test_a_range_that_dies_continues_where_it_ended(
     (work,) = work_branches(step)
     done = log(step, work)
     retried = replace(step, retried=True)
+    monkeypatch.setattr(reverts, "ABANDONED_AFTER", -2.0)  # the claim of the dead attempt is not waited for
     merged = revert(retried, "main", history["four"], since=history["one"])
     assert step.client.commits.get(step.repository, merged).parents[1] != merged
     assert log(step, merged)[1 : len(done) + 1] == done
