@@ -54,9 +54,7 @@ def _airflow(home: Path, lake: Any, page: Any) -> None:
         _run_dags(airflow, lake)
         airflow.call("POST", "connections", connection_id="lakefs_default", **connection)
         paths = {
-            "grid": "dags/live_publish",
-            "refused": "dags/live_publish/runs/2026-01-02/tasks/station.publish",
-            "links": "dags/live_publish/runs/2026-01-03/tasks/station.publish",
+            "links": "dags/live_publish/runs/2026-01-03/tasks/station.publish/details",
             "asset": "dags/live_reacting",
             "approval": "dags/live_approval/runs/2026-01-04/tasks/station.approval/required_actions",
         }
