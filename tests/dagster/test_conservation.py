@@ -78,6 +78,7 @@ class Group:
         pending: the content of each object that the server has received from the runs, since the last publication.
         foreign: what others wrote to the branch.
         published: the objects of the last publication.
+        dropped: the objects of publications that a reset of main took out of its history.
         verdicts: for each check, what it has read and passed; None if it did not pass or is at work.
         seen: for each check that passed, each object of the commit that it read.
         discarded: whether somebody has deleted the branch.
@@ -88,6 +89,7 @@ class Group:
     pending: dict[str, str] = field(default_factory=dict)
     foreign: dict[str, str] = field(default_factory=dict)
     published: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
     verdicts: dict[str, dict[str, str] | None] = field(default_factory=dict)
     seen: dict[str, dict[str, str]] = field(default_factory=dict)
     discarded: bool = False
@@ -257,6 +259,8 @@ class World:
         group.verdicts[check.name] = None
         found = read()
         self.may_die()
+        if self.chance(0.08):
+            raise RuntimeError("the check itself fails, so that it has no result")
         passed = not any("bad" in content for content in found.values())
         if self.chance(0.05):
             return dg.AssetCheckResult(passed=False)
@@ -361,6 +365,9 @@ class World:
                     self.clean.branches.revert(self.repository, "main", ref=head.id, parent_number=1)
                 else:
                     self.clean.branches.hard_reset(self.repository, "main", ref=head.parents[0])
+                    group = self.groups.get((head.metadata or {}).get("::lakefs::Dagster::root_run_id", ""))
+                    if group is not None:  # its run may publish the same again
+                        group.dropped.update(group.published)
         self.known |= {commit.id for commit in self.log()}
 
     def correct_by_hand(self, root: str | None) -> None:
@@ -469,6 +476,7 @@ class World:
         assert before.keys() <= after.keys(), "something was deleted on main"
         passed = {name: found for name, found in group.verdicts.items() if found is not None}
         seen = {item for name, found in group.seen.items() if name in passed for item in found.items()}
+        seen |= group.dropped.items()
         if not self.all_recorded and not any(self.planned(check, group) for check in self.checks):
             seen |= group.foreign.items()  # cannot be told from what the run has written
         assert group.pending or changed.items() <= seen, f"{changed} is published again"
