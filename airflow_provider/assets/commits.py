@@ -126,14 +126,18 @@ def watched_assets(repository: str | None = None, ref: str | None = None) -> lis
     )
     found = []
     with create_session() as session:
-        for model in session.scalars(query):
+        models = list(session.scalars(query))
+        keys = [_watermark_key(model.id) for model in models]
+        variables = select(Variable).where(Variable.key.in_(keys))
+        watermarks: dict[str, Any] = {each.key: each for each in session.scalars(variables)}
+        for model in models:
             parsed = urlsplit(model.uri)
             own_ref, _, path = unquote(parsed.path.strip("/")).partition("/")
             if not own_ref or (repository or parsed.netloc, ref or own_ref) != (parsed.netloc, own_ref):
                 continue
             if any(trigger.classpath == WATCHER for trigger in model.triggers):
                 continue
-            stored = session.scalar(select(Variable).where(Variable.key == _watermark_key(model.id)))
+            stored = watermarks.get(_watermark_key(model.id))
             first = {"after": None, "missing_since": model.created_at.timestamp()}
             found.append(
                 WatchedAsset(

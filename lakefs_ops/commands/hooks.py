@@ -1,6 +1,6 @@
 """``lakefs-ops hooks install KIND``: write and commit the action file of a hook.
 
-To add a kind, add a function to `KINDS` that adds its arguments to a parser and sets ``run``.
+To add a kind, add it to `KINDS`.
 """
 
 from __future__ import annotations
@@ -8,15 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from lakefs_ops import errors
 from lakefs_ops.client import LakeFSClient
-from lakefs_ops.flows.hooks import branches_without
+from lakefs_ops.flows.hooks import InstalledAction, branches_without
 from lakefs_ops.uri import LakeFSURI
-
-if TYPE_CHECKING:
-    from lakefs_ops.flows.hooks import InstalledAction
 
 
 def add_hooks(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +22,13 @@ def add_hooks(parser: argparse.ArgumentParser) -> None:
         "install", help="write and commit an action file"
     )
     kinds = install.add_subparsers(dest="kind", metavar="KIND", required=True)
-    for name, (text, add) in KINDS.items():
-        kind = kinds.add_parser(name, help=text, description=text)
-        kind.add_argument("uri", help="lakefs://repository/branch, the branch to commit to")
-        add(kind)
-        kind.add_argument("--dry-run", action="store_true", help="only report what would change")
-        kind.add_argument("--json", action="store_true", help="print JSON")
+    for name, kind in KINDS.items():
+        arguments = kinds.add_parser(name, help=kind.text, description=kind.text)
+        arguments.add_argument("uri", help="lakefs://repository/branch, the branch to commit to")
+        kind.add(arguments)
+        arguments.add_argument("--dry-run", action="store_true", help="only report what would change")
+        arguments.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_run)
 
 
 def _add_audit_gate(parser: argparse.ArgumentParser) -> None:
@@ -47,27 +45,21 @@ def _add_audit_gate(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the environment variable of the lakeFS server with the key (default: LAKEFSACTION_AUDIT_KEY)",
     )
-    parser.set_defaults(run=_install_audit_gate)
 
 
-def _install_audit_gate(arguments: argparse.Namespace) -> int:
+def _install_audit_gate(client: LakeFSClient, uri: LakeFSURI, arguments: argparse.Namespace) -> InstalledAction:
     from lakefs_ops.flows.audit_gate import install_audit_gate
 
-    uri = branch_uri(arguments.uri)
-    with LakeFSClient() as client:
-        installed = install_audit_gate(
-            client,
-            uri.repository,
-            uri.ref,
-            protect=arguments.branch or [uri.ref],
-            max_age_hours=arguments.max_age,
-            exact=arguments.exact,
-            secret_env=arguments.secret_env,
-            dry_run=arguments.dry_run,
-        )
-        without = list(branches_without(client, uri.repository, installed.path))
-    report(arguments, uri, installed, [name for name in without if name != uri.ref])
-    return 0
+    return install_audit_gate(
+        client,
+        uri.repository,
+        uri.ref,
+        protect=arguments.branch or [uri.ref],
+        max_age_hours=arguments.max_age,
+        exact=arguments.exact,
+        secret_env=arguments.secret_env,
+        dry_run=arguments.dry_run,
+    )
 
 
 def _add_webhooks(parser: argparse.ArgumentParser) -> None:
@@ -84,34 +76,52 @@ def _add_webhooks(parser: argparse.ArgumentParser) -> None:
         help=f"the environment variable of the lakeFS server with the secret (default: {VARIABLE})",
     )
     parser.add_argument("--name", default=NAME, help=f"the action's name, one for each receiver (default: {NAME})")
-    parser.set_defaults(run=_install_webhooks)
 
 
-def _install_webhooks(arguments: argparse.Namespace) -> int:
+def _install_webhooks(client: LakeFSClient, uri: LakeFSURI, arguments: argparse.Namespace) -> InstalledAction:
     from lakefs_ops.flows.webhooks import install_webhook
 
+    return install_webhook(
+        client,
+        uri.repository,
+        uri.ref,
+        url=arguments.url,
+        watch=arguments.branch or [uri.ref],
+        secret_env=arguments.secret_env,
+        name=arguments.name,
+        dry_run=arguments.dry_run,
+    )
+
+
+class Kind(NamedTuple):
+    """A kind of hook.
+
+    Attributes:
+        text: the help text.
+        add: adds its arguments to a parser.
+        install: writes and commits its action file.
+    """
+
+    text: str
+    add: Callable[[argparse.ArgumentParser], None]
+    install: Callable[[LakeFSClient, LakeFSURI, argparse.Namespace], InstalledAction]
+
+
+KINDS: Mapping[str, Kind] = {
+    "audit-gate": Kind(
+        "refuse merges whose source has no valid audit certificate", _add_audit_gate, _install_audit_gate
+    ),
+    "webhooks": Kind("send new commits and tags to Airflow or Dagster", _add_webhooks, _install_webhooks),
+}
+
+
+def _run(arguments: argparse.Namespace) -> int:
     uri = branch_uri(arguments.uri)
     with LakeFSClient() as client:
-        installed = install_webhook(
-            client,
-            uri.repository,
-            uri.ref,
-            url=arguments.url,
-            watch=arguments.branch or [uri.ref],
-            secret_env=arguments.secret_env,
-            name=arguments.name,
-            dry_run=arguments.dry_run,
-        )
+        installed = KINDS[arguments.kind].install(client, uri, arguments)
         without = list(branches_without(client, uri.repository, installed.path))
     report(arguments, uri, installed, [name for name in without if name != uri.ref])
     return 0
-
-
-KINDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "audit-gate": ("refuse merges whose source has no valid audit certificate", _add_audit_gate),
-    "webhooks": ("send new commits and tags to Airflow or Dagster", _add_webhooks),
-}
-"""The kinds of hooks: the help text, and the function that adds the arguments."""
 
 
 def branch_uri(text: str) -> LakeFSURI:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import LOG_LIMIT
 from lakefs_ops.flows.checks import CheckResult, run
+from lakefs_ops.flows.history import Line
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import Commit
@@ -104,7 +105,7 @@ def blame(client: LakeFSClient, repository: str, ref: str, path: str, *, limit: 
     Raises:
         RefNotFound: the ref does not exist.
     """
-    line = _Line(client, repository, ref)
+    line = Line(client, repository, ref, limit=LOG_LIMIT)
     if path.endswith("/"):
         commits: Iterable[Commit] = client.refs.log(repository, ref, prefixes=[path], limit=limit)
     elif path:
@@ -112,33 +113,22 @@ def blame(client: LakeFSClient, repository: str, ref: str, path: str, *, limit: 
     else:  # with a path, the server leaves merges out, too
         commits = (commit for commit in client.refs.log(repository, ref) if len(commit.parents) < 2)
     for commit in islice(commits, limit):
-        merge = line.merge_of(commit)
+        merge = _merge_of(client, repository, line, commit)
         yield Change(commit, run_of(commit), merge, run_of(merge) if merge else None)
 
 
-class _Line:
-    """The first-parent history of a ref, read as far back as needed."""
+def _merge_of(client: LakeFSClient, repository: str, line: Line, commit: Commit) -> Commit | None:
+    """Return the commit of a line that brought in a commit; None if the commit is on the line itself."""
+    if line.has(commit):
+        return None
 
-    def __init__(self, client: LakeFSClient, repository: str, ref: str) -> None:
-        self._client, self._repository = client, repository
-        self._log = iter(client.refs.log(repository, ref, first_parent=True, limit=LOG_LIMIT))
-        self._own: list[Commit] = []
+    def lacks(own: Commit) -> bool:
+        return client.refs.merge_base(repository, own.id, commit.id).base_commit_id != commit.id
 
-    def merge_of(self, commit: Commit) -> Commit | None:
-        """Return the commit of the line that brought in a commit; None if the commit is on the line itself."""
-        while not self._own or (self._own[-1].generation or 0) > (commit.generation or 0):
-            if (older := next(self._log, None)) is None:
-                break
-            self._own.append(older)
-        newer = [own for own in self._own if (own.generation or 0) >= (commit.generation or 0)]
-        if any(own.id == commit.id for own in newer):
-            return None
-        # Newest first: those that have the commit come before those that do not.
-        found = bisect_left(newer, True, key=lambda own: not self._has(own, commit))
-        return newer[found - 1] if found else None
-
-    def _has(self, own: Commit, commit: Commit) -> bool:
-        return self._client.refs.merge_base(self._repository, own.id, commit.id).base_commit_id == commit.id
+    # Newest first: those that have the commit come before those that do not.
+    newer = line.since(commit)
+    found = bisect_left(newer, True, key=lacks)
+    return newer[found - 1] if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,21 +181,37 @@ def count(number: int) -> str:
 
 
 class Line:
-    """The own line of a branch, read as far back as needed."""
+    """The own line of a ref: its first-parent history, read as far back as needed.
 
-    def __init__(self, client: LakeFSClient, repository: str, branch: str) -> None:
-        self._log = iter(client.refs.log(repository, branch, first_parent=True))
+    Args:
+        client: the client.
+        repository: the repository's id.
+        ref: the branch or other ref.
+        limit: the maximum number of commits to read.
+    """
+
+    def __init__(self, client: LakeFSClient, repository: str, ref: str, *, limit: int | None = None) -> None:
+        self._log = iter(client.refs.log(repository, ref, first_parent=True, limit=limit))
+        self._read: list[Commit] = []
         self._ids: set[str] = set()
-        self._generation: int | None = None
 
     def has(self, commit: Commit) -> bool:
-        """Return whether a commit is on the line; generations decrease along it."""
-        while self._generation is None or self._generation > (commit.generation or 0):
+        """Return whether a commit is on the line."""
+        self._read_to(commit)
+        return commit.id in self._ids
+
+    def since(self, commit: Commit) -> list[Commit]:
+        """Return the commits that a commit may be on or have been merged by, newest first."""
+        self._read_to(commit)
+        return [own for own in self._read if (own.generation or 0) >= (commit.generation or 0)]
+
+    def _read_to(self, commit: Commit) -> None:
+        # Generations decrease along the line.
+        while not self._read or (self._read[-1].generation or 0) > (commit.generation or 0):
             if (older := next(self._log, None)) is None:
                 break
+            self._read.append(older)
             self._ids.add(older.id)
-            self._generation = older.generation or 0
-        return commit.id in self._ids
 
 
 def server_time(client: LakeFSClient) -> datetime:

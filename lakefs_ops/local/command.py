@@ -19,6 +19,7 @@ STOPPING = 8.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    parser.set_defaults(run=run)
     parser.add_argument("--data", type=Path, metavar="DIR", help="data directory (default: a temporary one)")
     parser.add_argument("--port", type=int, default=8000, help="the port, 0 for a free one (default: 8000)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")

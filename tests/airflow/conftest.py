@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from lakefs_ops.local import LocalLakeFS
 
 # Airflow reads its home at import, so set it before any test module is imported.
 HOME = Path(tempfile.mkdtemp(prefix="lakefs-ops-airflow-"))
@@ -68,6 +70,21 @@ class TaskInstance:
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that may be imported."""
+    folder = tmp_path_factory.mktemp("raw")
+    (folder / "x.csv").write_text("x")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(raw: Path) -> Iterator[LocalLakeFS]:
+    """A server that may import from the folder."""
+    with LocalLakeFS(allow_import=[raw]) as server:
+        yield server
 
 
 @pytest.fixture

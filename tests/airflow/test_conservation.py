@@ -35,17 +35,13 @@ from airflow_provider.operators import (
 )
 from airflow_provider.taskgroups import LakeFSPublishTaskGroup
 from lakefs_ops import Config, LakeFSClient, Retries, errors
-from lakefs_ops.call import Call
 from lakefs_ops.flows import attempts, claims
 from lakefs_ops.flows.publish import SweepIncomplete
 from tests.airflow.memory import Run
+from tests.chaos import Chaos
 
 SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "15")))
 RUNS = 8
-
-
-class Killed(BaseException):
-    """The worker process ends here."""
 
 
 class Do(BaseOperator):
@@ -102,7 +98,7 @@ class World:
     """A repository, the DAG runs that write to it, and other people."""
 
     def __init__(self, server: Any, repository: str, seed: int) -> None:
-        self.dice, self.rate = random.Random(seed), 0.0
+        self.dice = random.Random(seed)
         config = Config(
             endpoint=server.endpoint,
             access_key_id=server.access_key_id,
@@ -110,8 +106,7 @@ class World:
             retries=Retries(count=2, first_wait=0, longest_wait=0),
         )
         self.client, self.clean = LakeFSClient(config=config), server.client
-        self._send = self.client.transport.send
-        self.client.transport.send = self.send  # type: ignore[method-assign]
+        self.chaos = Chaos(self.client, self.dice)
         self.repository = repository
         self.seen: dict[str, set[tuple[str, str]]] = {}
         self.verdicts: dict[str, set[str]] = {}
@@ -184,22 +179,6 @@ class World:
 
     # the disturbances
 
-    def send(self, call: Call) -> Any:
-        if self.dice.random() >= self.rate:
-            return self._send(call)
-        details = {"operation": call.operation, "endpoint": ""}
-        error = self.dice.choice(
-            [
-                errors.ConnectionFailed("lost", sent=True, **details),
-                errors.Unavailable("unavailable", status=503, reason="", **details),
-                errors.ServerError("internal", status=500, reason="", **details),
-                Killed(),
-            ]
-        )
-        if self.dice.random() < 0.5:
-            self._send(call)
-        raise error
-
     def meddle(self, ledger: Ledger) -> None:
         """Let other people, or the run itself, do something while a task is at work."""
         event = self.dice.random()
@@ -270,10 +249,10 @@ class World:
             self.again(ledger)
         else:
             ledger = self.new(number)
-        self.rate = self.dice.choice([0.0, 0.03, 0.08])
+        self.chaos.rate = self.dice.choice([0.0, 0.03, 0.08])
         published_before = ledger.publication()
         ledger.run.execute()
-        self.rate = 0.0
+        self.chaos.rate = 0.0
         if ledger.kind == "group" and ledger.publication() != published_before:
             self.verify_publication(ledger)
         if ledger.green and ledger.publication() != published_before:

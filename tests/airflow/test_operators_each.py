@@ -33,20 +33,6 @@ hooks:
 """
 
 
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that may be imported."""
-    folder = tmp_path_factory.mktemp("raw")
-    (folder / "x.csv").write_text("x")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(raw: Path) -> Iterator[LocalLakeFS]:
-    with LocalLakeFS(allow_import=[raw]) as server:
-        yield server
-
-
 @dataclass
 class Lake:
     """A repository with the commits "one" (a.csv) and "two" (a.csv) on main, and "dev" (dev.csv) on the branch dev."""

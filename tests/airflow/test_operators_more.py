@@ -296,20 +296,10 @@ def test_a_published_range_is_taken_back(client: LakeFSClient, repo: str, runnin
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("raw")
-    (folder / "x.csv").write_text("x")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def importer(raw: Path) -> Iterator[LakeFSClient]:
-    with (
-        LocalLakeFS(allow_import=[raw]) as server,
-        LakeFSClient(
-            server.endpoint, access_key_id=server.access_key_id, secret_access_key=server.secret_access_key
-        ) as client,
-    ):
+def importer(server: LocalLakeFS) -> Iterator[LakeFSClient]:
+    with LakeFSClient(
+        server.endpoint, access_key_id=server.access_key_id, secret_access_key=server.secret_access_key
+    ) as client:
         client.repositories.create(name="lake", storage_namespace="local://lake")
         yield client
 

@@ -1,17 +1,14 @@
 """Webhooks: each commit is one asset event, whatever gets lost, repeated or killed."""
 
 import json
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import airflow.sdk
 import pytest
 import requests
-import uvicorn
 from airflow.models import asset as asset_models
 from airflow.models.asset import AssetDagRunQueue, AssetEvent, AssetModel
 from airflow.models.variable import Variable
@@ -27,24 +24,10 @@ from airflow_provider.triggers import LakeFSCommitTrigger
 from airflow_provider.webhooks import create_app
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.flows.webhooks import SECRET_HEADER, VARIABLE, install_webhook
+from tests.asgi import serving
 
 SECRET = "a secret of enough characters"
 PARTITIONED = pytest.mark.skipif(not hasattr(AssetEvent, "partition_key"), reason="came with Airflow 3.2")
-
-
-@contextmanager
-def serving(app: FastAPI, port: int = 0) -> Iterator[int]:
-    """Runs the application with uvicorn, as Airflow's API server does; returns the port."""
-    listener = socket.create_server(("127.0.0.1", port))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 @pytest.fixture

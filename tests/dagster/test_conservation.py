@@ -37,6 +37,7 @@ from dagster_resources import (
 from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.call import Call
 from lakefs_ops.flows import attempts, claims
+from tests.chaos import Killed, lost
 
 SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "4")))
 RUNS = 7
@@ -44,10 +45,6 @@ DAYS = ("a", "b", "c")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 WORLDS: dict[int, "World"] = {}
 """The worlds by their seeds, since Dagster builds the job again for each run."""
-
-
-class Killed(BaseException):
-    """The process of the run ends here."""
 
 
 def job(seed: int) -> dg.JobDefinition:
@@ -281,15 +278,7 @@ class World:
             self.meddle()
         if self.chance(1 - self.rate):
             return self.effect(call)
-        details = {"operation": call.operation, "endpoint": ""}
-        error = self.dice.choice(
-            [
-                errors.ConnectionFailed("lost", sent=True, **details),
-                errors.Unavailable("unavailable", status=503, reason="", **details),
-                errors.ServerError("internal", status=500, reason="", **details),
-                None,
-            ]
-        )
+        error = self.dice.choice([*lost(call.operation), None])
         if self.chance(0.5):
             self.effect(call)
         if error is None:

@@ -1,36 +1,19 @@
 """Webhooks: lakeFS sends an event, and what has changed is observed, once."""
 
-import socket
-import threading
 import time
-from contextlib import contextmanager
 
 import dagster as dg
 import pytest
 import requests
-import uvicorn
 
 from dagster_resources import LakeFSPartitions, build_lakefs_observable_source
 from dagster_resources.webhooks import LakeFSWebhooks
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.flows.webhooks import SECRET_HEADER, VARIABLE, install_webhook
+from tests.asgi import serving
 
 SECRET = "a secret of enough characters"
 YEAR = dg.DailyPartitionsDefinition(start_date="2015-01-01", end_date="2016-01-01")
-
-
-@contextmanager
-def serving(app, port=0):
-    listener = socket.create_server(("127.0.0.1", port))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 def eventually(met):

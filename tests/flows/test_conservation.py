@@ -23,41 +23,12 @@ from datetime import timedelta
 import pytest
 
 from lakefs_ops import Config, LakeFSClient, Retries, errors
-from lakefs_ops.call import Call
 from lakefs_ops.flows import attempts, claims
 from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish, sweep
+from tests.chaos import Chaos, Killed
 
 SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "20")))
 RUNS = 10
-
-
-class Killed(BaseException):
-    """The process of the run ends here."""
-
-
-class Chaos:
-    """Disturbs requests: lost before or after the effect, refused before or after it, or the process is killed."""
-
-    def __init__(self, client: LakeFSClient, dice: random.Random) -> None:
-        self.dice, self.rate = dice, 0.0
-        self._send = client.transport.send
-        client.transport.send = self.send
-
-    def send(self, call: Call):
-        if self.dice.random() >= self.rate:
-            return self._send(call)
-        details = {"operation": call.operation, "endpoint": ""}
-        error = self.dice.choice(
-            [
-                errors.ConnectionFailed("lost", sent=True, **details),
-                errors.Unavailable("unavailable", status=503, reason="", **details),
-                errors.ServerError("internal", status=500, reason="", **details),
-                Killed(),
-            ]
-        )
-        if self.dice.random() < 0.5:
-            self._send(call)
-        raise error
 
 
 class Run:
