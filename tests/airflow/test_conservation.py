@@ -130,6 +130,7 @@ class World:
                 with run.audits:
                     Do(task_id="a1", call=self.audit, given=run.ref)
                     task(task_id="a2")(self.judge)(run.ref)
+        dag.get_task("g.open")._pre_execute_hook = self.before_open
         return dag
 
     def single_dag(self) -> DAG:
@@ -145,10 +146,16 @@ class World:
             create >> write >> commit >> audit >> merge >> delete
         return dag
 
+    def before_open(self, context: Any) -> None:
+        """With ``reset_on_retry``, what is not published is discarded if all write tasks run again."""
+        ledger, writers = context["ti"].run.ledger, ("g.w1", "g.w2")
+        if self.reset and context["ti"].try_number > 1 and not any(ledger.run.states()[name] for name in writers):
+            main = self.read("main")
+            ledger.written = {path: known for path, known in ledger.written.items() if main.get(path) in known}
+            ledger.fresh &= ledger.written.keys()
+
     def write(self, context: Any, branch: str) -> None:
         ledger = context["ti"].run.ledger
-        if self.reset and context["ti"].task_id == "g.w1" and not ledger.written.keys() & self.read(branch).keys():
-            ledger.written = {}  # data of a rejected attempt, discarded as the option says
         if ledger.kind == "group" and self.dice.random() < 0.05:
             raise AirflowSkipException
         ledger.write(branch)
