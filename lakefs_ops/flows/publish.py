@@ -118,6 +118,21 @@ Check = Callable[["WriteAuditPublish"], Any]
 """A check reads the commit ``run.ref``, and returns one of the values of `lakefs_ops.flows.checks.results`."""
 
 
+@dataclass
+class _Verdict:
+    """What a check has found.
+
+    Attributes:
+        check: the check.
+        results: what it found the last time.
+        commit: the id of the commit on which it passed.
+    """
+
+    check: Check
+    results: tuple[CheckResult, ...] = ()
+    commit: str | None = None
+
+
 def branch_for(key: str) -> str:
     """Return the branch name for a key: readable, valid, and different for each key.
 
@@ -189,6 +204,7 @@ class WriteAuditPublish:
     _merged: str | None = field(default=None, init=False, repr=False)
     _opened: bool = field(default=False, init=False, repr=False)
     _audit_began: bool = field(default=False, init=False, repr=False)
+    _verdicts: list[_Verdict] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.tag is not None and not _TAG.fullmatch(self.tag):
@@ -266,19 +282,28 @@ class WriteAuditPublish:
     def audit(self, *checks: Check) -> tuple[CheckResult, ...]:
         """Seal the branch, run all checks on the sealed commit, and sign its certificate if the client has a key.
 
+        A verdict belongs to a commit. So the checks of earlier audits run again, unless they passed on the same commit.
+
         Args:
             *checks: each reads ``run.ref``, and returns or yields one sentence for each problem, or another value that
                 `lakefs_ops.flows.checks.results` accepts.
 
         Returns:
-            The result of each check; all passed.
+            The results of all checks, first those of earlier audits; all passed.
 
         Raises:
             AuditFailed: a check found a problem; all checks have run.
         """
         self._audit_began, self.audited = True, None
+        earlier = [verdict for verdict in self._verdicts if verdict.check not in checks]
+        self._verdicts = [*earlier, *(_Verdict(check) for check in checks)]
         sealed = self.seal()
-        results = tuple(result for check in checks for result in run(check, self))
+        for verdict in self._verdicts:
+            if verdict.commit != sealed:
+                verdict.commit, verdict.results = None, run(verdict.check, self)
+                if all(result.passed for result in verdict.results):
+                    verdict.commit = sealed
+        results = tuple(result for verdict in self._verdicts for result in verdict.results)
         failed = [result for result in results if not result.passed]
         if failed:
             self.withdraw(sealed)

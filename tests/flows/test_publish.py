@@ -255,6 +255,52 @@ def test_a_failed_audit_is_never_published(lakefs, lakefs_repository):
     assert paths(run) == []
 
 
+def test_each_check_passes_on_the_commit_that_is_published(lakefs, lakefs_repository):
+    """Not on an earlier one, whose objects were changed before the last audit."""
+    ran = []
+
+    def first(run):
+        ran.append(("first", run.ref))
+        return [] if run.client.objects.get(run.repository, run.ref, "a") else ["a is empty"]
+
+    def second(run):
+        ran.append(("second", run.ref))
+
+    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k")
+    run.open()
+    put(run, "a")
+    run.audit(first)
+    put(run, "b")
+    assert [result.name for result in run.audit(second)] == ["first", "second"]
+    run.audit(second)
+    one, two = dict.fromkeys(ref for _, ref in ran)
+    assert ran == [("first", one), ("first", two), ("second", two), ("second", two)]
+    put(run, "a", b"")
+    for checks in ([second], []):
+        with pytest.raises(publish.AuditFailed, match="first: a is empty"):
+            run.audit(*checks)
+        with pytest.raises(errors.InvalidArgument, match="call audit"):
+            run.publish()
+    put(run, "a", b"2")
+    run.audit()
+    run.publish()
+    assert paths(run) == ["a", "b"]
+
+
+def test_a_check_that_breaks_off_has_no_verdict(lakefs, lakefs_repository):
+    def broken(run):
+        raise ZeroDivisionError
+
+    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k")
+    run.open()
+    put(run, "a")
+    for checks in ([broken, no_problem], [no_problem]):
+        with pytest.raises(ZeroDivisionError):
+            run.audit(*checks)
+        with pytest.raises(errors.InvalidArgument, match="call audit"):
+            run.publish()
+
+
 def test_checks_read_the_sealed_commit(lakefs, lakefs_repository):
     def overwrite_and_read(run):
         put(run, "a", b"2")
