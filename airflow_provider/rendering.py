@@ -11,9 +11,10 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import inspect
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 from jinja2 import Environment, Undefined, nodes
@@ -21,12 +22,30 @@ from jinja2.nativetypes import NativeCodeGenerator
 
 from lakefs_ops.errors import InvalidArgument
 
+T = TypeVar("T")
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.sdk import XComArg
 
     _Base = BaseOperator
+    Templated: TypeAlias = T | XComArg
 else:
     _Base = object
+
+# Type checkers do not know `default_args`, so they see a default. Airflow reads signatures, where it is no default, and
+# refuses a task without the argument.
+REQUIRED: Any = inspect.Parameter.empty
+"""The default of required arguments, which may come from ``default_args``."""
+
+
+def as_rendered(value: Templated[T]) -> T:
+    """Return an argument of a constructor unchanged, typed as the template field will be when the task runs.
+
+    Args:
+        value: the argument, perhaps the output of another task.
+    """
+    return value  # type: ignore[return-value]
 
 
 class TemplateFields(_Base):

@@ -10,10 +10,12 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider.links import LakeFSActionRunLink
 from airflow_provider.operators.waiting import LakeFSWaitingOperator
+from airflow_provider.rendering import REQUIRED, as_rendered
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
 
 MAX_OUTPUT = 2000
@@ -57,16 +59,16 @@ class LakeFSWaitForActionRunOperator(LakeFSWaitingOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        commit_id: str,
-        event_type: str,
+        repo: Templated[str] = REQUIRED,
+        commit_id: Templated[str] = REQUIRED,
+        event_type: Templated[str] = REQUIRED,
         timeout: float | timedelta = timedelta(hours=1),
         **kwargs: Any,
     ) -> None:
         super().__init__(timeout=timeout, **kwargs)
-        self.repo = repo
-        self.commit_id = commit_id
-        self.event_type = event_type
+        self.repo = as_rendered(repo)
+        self.commit_id = as_rendered(commit_id)
+        self.event_type = as_rendered(event_type)
 
     def work(self, client: LakeFSClient, context: Context) -> dict[str, Any]:
         """Wait for the run and return its hooks."""

@@ -10,11 +10,12 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
 from airflow_provider.operators.base import LakeFSOperator, check_choice
 from airflow_provider.operators.publish import backfill_of
-from airflow_provider.rendering import check_field
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.backfill import Backfill, Policy
 
@@ -43,19 +44,19 @@ class _BackfillOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        into: str = "main",
-        backfill: str,
+        repo: Templated[str] = REQUIRED,
+        into: Templated[str] = "main",
+        backfill: Templated[str] = REQUIRED,
         group: str,
-        group_dag_id: str | None = None,
+        group_dag_id: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.into = into
-        self.backfill = backfill
+        self.repo = as_rendered(repo)
+        self.into = as_rendered(into)
+        self.backfill = as_rendered(backfill)
         self.group = group
-        self.group_dag_id = group_dag_id
+        self.group_dag_id = as_rendered(group_dag_id)
 
     def flow(self, client: LakeFSClient, context: Context, **options: Any) -> Backfill:
         """Return the backfill."""
@@ -117,10 +118,10 @@ class LakeFSFinishBackfillOperator(_BackfillOperator):
     def __init__(
         self,
         *,
-        expected: Collection[str] | str,
+        expected: Templated[Collection[str] | str] = REQUIRED,
         policy: Policy = "all",
-        message: str | None = None,
-        metadata: Mapping[str, str] | None = None,
+        message: Templated[str | None] = None,
+        metadata: Templated[Mapping[str, str] | None] = None,
         strategy: str | None = None,
         verify: bool | None = None,
         **kwargs: Any,
@@ -130,10 +131,10 @@ class LakeFSFinishBackfillOperator(_BackfillOperator):
         check_field("metadata", metadata)
         check_choice("policy", policy, POLICIES)
         check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
-        self.expected = expected
+        self.expected = as_rendered(expected)
         self.policy = policy
-        self.message = message
-        self.metadata = metadata
+        self.message = as_rendered(message)
+        self.metadata = as_rendered(metadata)
         self.strategy = strategy
         self.verify = verify
 

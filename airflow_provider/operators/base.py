@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider.hooks.lakefs import LakeFSHook
 from airflow_provider.links import LakeFSCommitLink
-from airflow_provider.rendering import TemplateFields, rendered_to_text
+from airflow_provider.rendering import TemplateFields, as_rendered, rendered_to_text
 from airflow_provider.retry import failing_for_good
 from lakefs_ops.errors import InvalidArgument
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
 
 
@@ -56,9 +57,9 @@ class LakeFSOperator(TemplateFields, BaseOperator):
     _inputs: tuple[Data, ...] = ()
     _outputs: tuple[Data, ...] = ()
 
-    def __init__(self, *, lakefs_conn_id: str = LakeFSHook.default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, *, lakefs_conn_id: Templated[str] = LakeFSHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.lakefs_conn_id = lakefs_conn_id
+        self.lakefs_conn_id = as_rendered(lakefs_conn_id)
 
     @property
     def hook(self) -> LakeFSHook:

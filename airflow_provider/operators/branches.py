@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink
 from airflow_provider.operators.base import LakeFSOperator, only_one_of
+from airflow_provider.rendering import REQUIRED, as_rendered
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
 
 
@@ -40,11 +42,18 @@ class LakeFSCreateBranchOperator(LakeFSOperator):
     template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "source_branch")
     operator_extra_links = (LakeFSBranchLink(),)
 
-    def __init__(self, *, repo: str, branch: str, source_branch: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        source_branch: Templated[str] = REQUIRED,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.source_branch = source_branch
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.source_branch = as_rendered(source_branch)
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Create the branch and return the id of the commit it points to."""
@@ -93,12 +102,18 @@ class LakeFSDeleteBranchOperator(LakeFSOperator):
     optional_fields = ("into",)
 
     def __init__(
-        self, *, repo: str, branch: str, into: str | None = None, discard: bool = False, **kwargs: Any
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        into: Templated[str | None] = None,
+        discard: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.into = into
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.into = as_rendered(into)
         self.discard = discard
 
     def work(self, client: LakeFSClient, context: Context) -> None:
@@ -136,13 +151,19 @@ class LakeFSResetBranchOperator(LakeFSOperator):
     operator_extra_links = (LakeFSBranchLink(),)
 
     def __init__(
-        self, *, repo: str, branch: str, path: str | None = None, prefix: str | None = None, **kwargs: Any
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        path: Templated[str | None] = None,
+        prefix: Templated[str | None] = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.path = path
-        self.prefix = prefix
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.path = as_rendered(path)
+        self.prefix = as_rendered(prefix)
         only_one_of(self, "path", "prefix", needed=False)
 
     def work(self, client: LakeFSClient, context: Context) -> None:
@@ -192,12 +213,20 @@ class LakeFSHardResetBranchOperator(LakeFSOperator):
     template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "ref", "expected_head")
     operator_extra_links = (LakeFSCommitLink(),)
 
-    def __init__(self, *, repo: str, branch: str, ref: str, expected_head: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        ref: Templated[str] = REQUIRED,
+        expected_head: Templated[str] = REQUIRED,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.ref = ref
-        self.expected_head = expected_head
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.ref = as_rendered(ref)
+        self.expected_head = as_rendered(expected_head)
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Move the branch and return the id of the commit it points to."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
 from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice, keep_given
-from airflow_provider.rendering import check_field
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.step import IfNothing
 
@@ -62,10 +63,10 @@ class LakeFSCommitOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        branch: str,
-        msg: str,
-        metadata: Mapping[str, str] | None = None,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        msg: Templated[str] = REQUIRED,
+        metadata: Templated[Mapping[str, str] | None] = None,
         allow_empty: bool | None = None,
         date: int | None = None,
         if_nothing: IfNothing = "fail",
@@ -74,10 +75,10 @@ class LakeFSCommitOperator(LakeFSOperator):
         super().__init__(**kwargs)
         check_field("metadata", metadata)
         check_choice("if_nothing", if_nothing, IF_NOTHING)
-        self.repo = repo
-        self.branch = branch
-        self.msg = msg
-        self.metadata = metadata
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.msg = as_rendered(msg)
+        self.metadata = as_rendered(metadata)
         self.allow_empty = allow_empty
         self.date = date
         self.if_nothing = if_nothing
@@ -126,10 +127,10 @@ class LakeFSGetCommitOperator(LakeFSOperator):
     template_fields = (*LakeFSOperator.template_fields, "repo", "ref")
     operator_extra_links = (LakeFSCommitLink(),)
 
-    def __init__(self, *, repo: str, ref: str, **kwargs: Any) -> None:
+    def __init__(self, *, repo: Templated[str] = REQUIRED, ref: Templated[str] = REQUIRED, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.ref = ref
+        self.repo = as_rendered(repo)
+        self.ref = as_rendered(ref)
 
     def work(self, client: LakeFSClient, context: Context) -> dict[str, Any]:
         """Return the commit's fields."""
@@ -171,25 +172,25 @@ class LakeFSListCommitsOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        ref: str,
-        limit: int = 100,
-        since: str | None = None,
+        repo: Templated[str] = REQUIRED,
+        ref: Templated[str] = REQUIRED,
+        limit: Templated[int] = 100,
+        since: Templated[str | None] = None,
         first_parent: bool = False,
-        paths: Sequence[str] | None = None,
-        prefix: str | None = None,
+        paths: Templated[Sequence[str] | None] = None,
+        prefix: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_field("limit", limit)
         check_field("paths", paths)
-        self.repo = repo
-        self.ref = ref
-        self.limit = limit
-        self.since = since
+        self.repo = as_rendered(repo)
+        self.ref = as_rendered(ref)
+        self.limit = as_rendered(limit)
+        self.since = as_rendered(since)
         self.first_parent = first_parent
-        self.paths = paths
-        self.prefix = prefix
+        self.paths = as_rendered(paths)
+        self.prefix = as_rendered(prefix)
         keep_given(self, "since", "paths", "prefix")
 
     def work(self, client: LakeFSClient, context: Context) -> list[dict[str, Any]]:

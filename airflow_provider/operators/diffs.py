@@ -13,12 +13,13 @@ except ImportError:  # Airflow 3.1, where importing it from common.compat warns
 
 from airflow_provider.links import LakeFSCompareLink
 from airflow_provider.operators.base import LakeFSOperator, check_choice, keep_given
-from airflow_provider.rendering import check_field
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
 
 Reaction = Literal["succeed", "skip", "fail"]
@@ -90,14 +91,14 @@ class LakeFSDiffOperator(LakeFSOperator, BranchMixIn):
     def __init__(
         self,
         *,
-        repo: str,
-        left_ref: str,
-        right_ref: str,
-        prefix: str | None = None,
+        repo: Templated[str] = REQUIRED,
+        left_ref: Templated[str] = REQUIRED,
+        right_ref: Templated[str] = REQUIRED,
+        prefix: Templated[str | None] = None,
         diff_type: Literal["three_dot", "two_dot"] = "three_dot",
-        limit: int = MAX_LISTED,
+        limit: Templated[int] = MAX_LISTED,
         if_empty: Reaction = "succeed",
-        larger_than: int | None = None,
+        larger_than: Templated[int | None] = None,
         if_larger: Reaction = "succeed",
         follow_task_ids_if_changed: str | Iterable[str] | None = None,
         follow_task_ids_if_empty: str | Iterable[str] | None = None,
@@ -112,14 +113,14 @@ class LakeFSDiffOperator(LakeFSOperator, BranchMixIn):
         check_choice("if_larger", if_larger, ("succeed", "skip", "fail"))
         if larger_than is None and (if_larger != "succeed" or follow_task_ids_if_larger is not None):
             raise InvalidArgument("if_larger and follow_task_ids_if_larger need larger_than, a number of changes")
-        self.repo = repo
-        self.left_ref = left_ref
-        self.right_ref = right_ref
-        self.prefix = prefix
+        self.repo = as_rendered(repo)
+        self.left_ref = as_rendered(left_ref)
+        self.right_ref = as_rendered(right_ref)
+        self.prefix = as_rendered(prefix)
         self.diff_type = diff_type
-        self.limit = limit
+        self.limit = as_rendered(limit)
         self.if_empty = if_empty
-        self.larger_than = larger_than
+        self.larger_than = as_rendered(larger_than)
         self.if_larger = if_larger
         self.follow_task_ids_if_changed = follow_task_ids_if_changed
         self.follow_task_ids_if_empty = follow_task_ids_if_empty

@@ -10,12 +10,13 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider.links import LakeFSCommitLink
 from airflow_provider.operators.waiting import LakeFSWaitingOperator
-from airflow_provider.rendering import check_field
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.api.imports import ImportLocation
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.conditions import Condition, ImportDone
@@ -82,11 +83,11 @@ class LakeFSImportOperator(LakeFSWaitingOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        branch: str,
-        sources: Sequence[Mapping[str, str]],
-        msg: str,
-        metadata: Mapping[str, str] | None = None,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        sources: Templated[Sequence[Mapping[str, str]]] = REQUIRED,
+        msg: Templated[str] = REQUIRED,
+        metadata: Templated[Mapping[str, str] | None] = None,
         whole_branch: bool = False,
         force: bool | None = None,
         timeout: float | timedelta = timedelta(days=1),
@@ -95,11 +96,11 @@ class LakeFSImportOperator(LakeFSWaitingOperator):
         super().__init__(timeout=timeout, **kwargs)
         check_field("sources", sources)
         check_field("metadata", metadata)
-        self.repo = repo
-        self.branch = branch
-        self.sources = sources
-        self.msg = msg
-        self.metadata = metadata
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.sources = as_rendered(sources)
+        self.msg = as_rendered(msg)
+        self.metadata = as_rendered(metadata)
         self.whole_branch = whole_branch
         self.force = force
 

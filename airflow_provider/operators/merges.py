@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
 from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
-from airflow_provider.rendering import check_field
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.step import IfNothing
 
@@ -77,11 +78,11 @@ class LakeFSMergeOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        source_ref: str,
-        destination_branch: str,
-        msg: str | None = None,
-        metadata: Mapping[str, str] | None = None,
+        repo: Templated[str] = REQUIRED,
+        source_ref: Templated[str] = REQUIRED,
+        destination_branch: Templated[str] = REQUIRED,
+        msg: Templated[str | None] = None,
+        metadata: Templated[Mapping[str, str] | None] = None,
         strategy: str | None = None,
         force: bool | None = None,
         allow_empty: bool | None = None,
@@ -94,11 +95,11 @@ class LakeFSMergeOperator(LakeFSOperator):
         check_field("metadata", metadata)
         check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
         check_choice("if_nothing", if_nothing, IF_NOTHING)
-        self.repo = repo
-        self.source_ref = source_ref
-        self.destination_branch = destination_branch
-        self.msg = msg
-        self.metadata = metadata
+        self.repo = as_rendered(repo)
+        self.source_ref = as_rendered(source_ref)
+        self.destination_branch = as_rendered(destination_branch)
+        self.msg = as_rendered(msg)
+        self.metadata = as_rendered(metadata)
         self.strategy = strategy
         self.force = force
         self.allow_empty = allow_empty

@@ -11,11 +11,12 @@ from airflow.providers.common.compat.sdk import XComArg
 
 from airflow_provider.links import LakeFSBranchLink, LakeFSObjectLink
 from airflow_provider.operators.base import LakeFSOperator, keep_given, only_one_of
-from airflow_provider.rendering import check_field
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.api.common import ObjectStats
     from lakefs_ops.call import Stream
     from lakefs_ops.client import LakeFSClient
@@ -61,17 +62,17 @@ class LakeFSUploadOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        branch: str,
-        path: str,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        path: Templated[str] = REQUIRED,
         content: bytes | str | Path | XComArg,
         content_type: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.path = path
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.path = as_rendered(path)
         self.content = content
         self.content_type = content_type
         if not isinstance(content, XComArg):
@@ -142,11 +143,19 @@ class LakeFSGetObjectOperator(LakeFSOperator):
     template_fields = (*LakeFSOperator.template_fields, "repo", "ref", "path")
     operator_extra_links = (LakeFSObjectLink(),)
 
-    def __init__(self, *, repo: str, ref: str, path: str, max_bytes: int = MAX_XCOM_BYTES, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        ref: Templated[str] = REQUIRED,
+        path: Templated[str] = REQUIRED,
+        max_bytes: int = MAX_XCOM_BYTES,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.ref = ref
-        self.path = path
+        self.repo = as_rendered(repo)
+        self.ref = as_rendered(ref)
+        self.path = as_rendered(path)
         self.max_bytes = max_bytes
 
     def work(self, client: LakeFSClient, context: Context) -> str:
@@ -206,11 +215,18 @@ class LakeFSCreateSymlinkOperator(LakeFSOperator):
     template_fields = (*LakeFSOperator.template_fields, "repo", "branch", "location")
     optional_fields = ("location",)
 
-    def __init__(self, *, repo: str, branch: str, location: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        location: Templated[str | None] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.location = location
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.location = as_rendered(location)
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Write the files and return their address."""
@@ -250,14 +266,21 @@ class LakeFSCopyObjectOperator(LakeFSOperator):
     operator_extra_links = (LakeFSObjectLink(),)
 
     def __init__(
-        self, *, repo: str, branch: str, path: str, source_path: str, source_ref: str | None = None, **kwargs: Any
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        path: Templated[str] = REQUIRED,
+        source_path: Templated[str] = REQUIRED,
+        source_ref: Templated[str | None] = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.path = path
-        self.source_path = source_path
-        self.source_ref = source_ref
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.path = as_rendered(path)
+        self.source_path = as_rendered(source_path)
+        self.source_ref = as_rendered(source_ref)
         keep_given(self, "source_ref")
 
     def work(self, client: LakeFSClient, context: Context) -> str:
@@ -303,18 +326,18 @@ class LakeFSDeleteObjectsOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        branch: str,
-        paths: Sequence[str] | None = None,
-        prefix: str | None = None,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        paths: Templated[Sequence[str] | None] = None,
+        prefix: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_field("paths", paths)
-        self.repo = repo
-        self.branch = branch
-        self.paths = paths
-        self.prefix = prefix
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.paths = as_rendered(paths)
+        self.prefix = as_rendered(prefix)
         only_one_of(self, "paths", "prefix")
 
     def work(self, client: LakeFSClient, context: Context) -> int:
@@ -365,20 +388,20 @@ class LakeFSListObjectsOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        ref: str,
-        prefix: str | None = None,
+        repo: Templated[str] = REQUIRED,
+        ref: Templated[str] = REQUIRED,
+        prefix: Templated[str | None] = None,
         delimiter: str | None = None,
-        limit: int = MAX_LISTED,
+        limit: Templated[int] = MAX_LISTED,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_field("limit", limit)
-        self.repo = repo
-        self.ref = ref
-        self.prefix = prefix
+        self.repo = as_rendered(repo)
+        self.ref = as_rendered(ref)
+        self.prefix = as_rendered(prefix)
         self.delimiter = delimiter
-        self.limit = limit
+        self.limit = as_rendered(limit)
         keep_given(self, "prefix")
 
     def work(self, client: LakeFSClient, context: Context) -> list[str]:

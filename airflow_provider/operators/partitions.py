@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCompareLink
 from airflow_provider.operators.base import LakeFSOperator, keep_given
+from airflow_provider.rendering import REQUIRED, as_rendered
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.flows.partitions import PathTemplate, changed_partitions
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
 
 
@@ -59,10 +61,10 @@ class LakeFSChangedPartitionsOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
+        repo: Templated[str] = REQUIRED,
         partitions: str,
-        ref: str | None = None,
-        since: str | None = None,
+        ref: Templated[str | None] = None,
+        since: Templated[str | None] = None,
         include_removed: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -70,10 +72,10 @@ class LakeFSChangedPartitionsOperator(LakeFSOperator):
         PathTemplate(partitions)
         if since is not None and ref is None:
             raise InvalidArgument("since needs ref, the newer commit or other ref")
-        self.repo = repo
+        self.repo = as_rendered(repo)
         self.partitions = partitions
-        self.ref = ref
-        self.since = since
+        self.ref = as_rendered(ref)
+        self.since = as_rendered(since)
         self.include_removed = include_removed
         keep_given(self, "ref", "since")
 

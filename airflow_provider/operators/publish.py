@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink, LakeFSCompareLink, LakeFSPullRequestLink
 from airflow_provider.naming import GROUP_PREFIX, group_branch
 from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
+from airflow_provider.rendering import REQUIRED, as_rendered
 from airflow_provider.taskgroups.audits import CHECKS, Audits, log_results, refusal, to_json
 from airflow_provider.taskgroups.states import UNFINISHED, pull, states
 from lakefs_ops.errors import InvalidArgument
@@ -21,6 +22,7 @@ from lakefs_ops.errors import InvalidArgument
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.backfill import Backfill
     from lakefs_ops.flows.publish import CleanUp, WriteAuditPublish
@@ -50,19 +52,19 @@ class LakeFSRunOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        into: str = "main",
+        repo: Templated[str] = REQUIRED,
+        into: Templated[str] = "main",
         group: str,
-        backfill: str | None = None,
-        partition: str | None = None,
+        backfill: Templated[str | None] = None,
+        partition: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.into = into
+        self.repo = as_rendered(repo)
+        self.into = as_rendered(into)
         self.group = group
-        self.backfill = backfill
-        self.partition = partition
+        self.backfill = as_rendered(backfill)
+        self.partition = as_rendered(partition)
 
     def flow(self, client: LakeFSClient, context: Context, **options: Any) -> WriteAuditPublish:
         """Return the run that all tasks of the group share."""
@@ -101,9 +103,9 @@ class LakeFSOpenRunOperator(LakeFSRunOperator):
     optional_fields = (*LakeFSRunOperator.optional_fields, "source")
     operator_extra_links = (LakeFSBranchLink(),)
 
-    def __init__(self, *, source: str | None = None, reset_on_retry: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, source: Templated[str | None] = None, reset_on_retry: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.source = source
+        self.source = as_rendered(source)
         self.reset_on_retry = reset_on_retry
         self.writers: Collection[str] = ()
 
@@ -139,11 +141,17 @@ class LakeFSSealRunOperator(LakeFSRunOperator):
     template_fields_renderers = {"metadata": "json"}  # noqa: RUF012
     operator_extra_links = (LakeFSCommitLink(), LakeFSCompareLink())
 
-    def __init__(self, *, message: str | None = None, metadata: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        message: Templated[str | None] = None,
+        metadata: Templated[Mapping[str, str] | None] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_metadata(metadata)
-        self.message = message
-        self.metadata = metadata
+        self.message = as_rendered(message)
+        self.metadata = as_rendered(metadata)
         self.writers: Collection[str] = ()
 
     def work(self, client: LakeFSClient, context: Context) -> str:
@@ -202,10 +210,10 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
     def __init__(
         self,
         *,
-        message: str | None = None,
-        metadata: Mapping[str, str] | None = None,
+        message: Templated[str | None] = None,
+        metadata: Templated[Mapping[str, str] | None] = None,
         strategy: str | None = None,
-        tag: str | None = None,
+        tag: Templated[str | None] = None,
         verify: bool | None = None,
         clean_up: CleanUp = "success",
         if_nothing: IfNothing = "succeed",
@@ -217,10 +225,10 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
         check_choice("if_nothing", if_nothing, IF_NOTHING)
         check_clean_up(clean_up)
-        self.message = message
-        self.metadata = metadata
+        self.message = as_rendered(message)
+        self.metadata = as_rendered(metadata)
         self.strategy = strategy
-        self.tag = tag
+        self.tag = as_rendered(tag)
         self.verify = verify
         self.clean_up = clean_up
         self.if_nothing = if_nothing
@@ -304,10 +312,12 @@ class LakeFSReviewRunOperator(LakeFSRunOperator):
     optional_fields = (*LakeFSRunOperator.optional_fields, "description")
     operator_extra_links = (LakeFSCompareLink(), LakeFSPullRequestLink())
 
-    def __init__(self, *, title: str, description: str | None = None, commit: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, title: Templated[str] = REQUIRED, description: Templated[str | None] = None, commit: str, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.title = title
-        self.description = description
+        self.title = as_rendered(title)
+        self.description = as_rendered(description)
         self.commit = commit
         self.audits = Audits()
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSPullRequestLink
 from airflow_provider.operators.base import LakeFSOperator
+from airflow_provider.rendering import REQUIRED, as_rendered
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
 
 
@@ -51,19 +53,19 @@ class LakeFSCreatePullRequestOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        source_branch: str,
-        destination_branch: str,
-        title: str,
-        description: str | None = None,
+        repo: Templated[str] = REQUIRED,
+        source_branch: Templated[str] = REQUIRED,
+        destination_branch: Templated[str] = REQUIRED,
+        title: Templated[str] = REQUIRED,
+        description: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.source_branch = source_branch
-        self.destination_branch = destination_branch
-        self.title = title
-        self.description = description
+        self.repo = as_rendered(repo)
+        self.source_branch = as_rendered(source_branch)
+        self.destination_branch = as_rendered(destination_branch)
+        self.title = as_rendered(title)
+        self.description = as_rendered(description)
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Open the pull request and return its id."""
@@ -117,10 +119,17 @@ class LakeFSMergePullRequestOperator(LakeFSOperator):
     template_fields = (*LakeFSOperator.template_fields, "repo", "pull_request")
     operator_extra_links = (LakeFSPullRequestLink(), LakeFSCommitLink())
 
-    def __init__(self, *, repo: str, pull_request: str, ignore_uncommitted: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        pull_request: Templated[str] = REQUIRED,
+        ignore_uncommitted: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.pull_request = pull_request
+        self.repo = as_rendered(repo)
+        self.pull_request = as_rendered(pull_request)
         self.ignore_uncommitted = ignore_uncommitted
 
     def work(self, client: LakeFSClient, context: Context) -> str:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSRepositoryLink
 from airflow_provider.operators.base import LakeFSOperator
-from airflow_provider.rendering import as_number, check_field
+from airflow_provider.rendering import REQUIRED, as_number, as_rendered, check_field
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
 
 
@@ -43,11 +44,18 @@ class LakeFSCreateRepositoryOperator(LakeFSOperator):
     optional_fields = ("default_branch",)
     operator_extra_links = (LakeFSRepositoryLink(),)
 
-    def __init__(self, *, repo: str, storage_namespace: str, default_branch: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        storage_namespace: Templated[str] = REQUIRED,
+        default_branch: Templated[str | None] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.storage_namespace = storage_namespace
-        self.default_branch = default_branch
+        self.repo = as_rendered(repo)
+        self.storage_namespace = as_rendered(storage_namespace)
+        self.default_branch = as_rendered(default_branch)
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Create the repository and return its id."""
@@ -85,10 +93,17 @@ class LakeFSDeleteRepositoryOperator(LakeFSOperator):
 
     template_fields = (*LakeFSOperator.template_fields, "repo", "confirm")
 
-    def __init__(self, *, repo: str, confirm: str, force: bool | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        confirm: Templated[str] = REQUIRED,
+        force: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.confirm = confirm
+        self.repo = as_rendered(repo)
+        self.confirm = as_rendered(confirm)
         self.force = force
 
     def work(self, client: LakeFSClient, context: Context) -> None:
@@ -131,11 +146,13 @@ class LakeFSSetBranchProtectionOperator(LakeFSOperator):
     template_fields_renderers = {"patterns": "json"}  # noqa: RUF012
     operator_extra_links = (LakeFSRepositoryLink(),)
 
-    def __init__(self, *, repo: str, patterns: Sequence[str], **kwargs: Any) -> None:
+    def __init__(
+        self, *, repo: Templated[str] = REQUIRED, patterns: Templated[Sequence[str]] = REQUIRED, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_field("patterns", patterns)
-        self.repo = repo
-        self.patterns = patterns
+        self.repo = as_rendered(repo)
+        self.patterns = as_rendered(patterns)
 
     def work(self, client: LakeFSClient, context: Context) -> None:
         """Set the rules."""
@@ -180,17 +197,17 @@ class LakeFSSetRetentionOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        default_retention_days: int,
-        branch_retention_days: Mapping[str, int] | None = None,
+        repo: Templated[str] = REQUIRED,
+        default_retention_days: Templated[int] = REQUIRED,
+        branch_retention_days: Templated[Mapping[str, int] | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_field("default_retention_days", default_retention_days)
         check_field("branch_retention_days", branch_retention_days)
-        self.repo = repo
-        self.default_retention_days = default_retention_days
-        self.branch_retention_days = branch_retention_days
+        self.repo = as_rendered(repo)
+        self.default_retention_days = as_rendered(default_retention_days)
+        self.branch_retention_days = as_rendered(branch_retention_days)
 
     def work(self, client: LakeFSClient, context: Context) -> None:
         """Set the rules."""

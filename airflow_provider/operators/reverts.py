@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
 from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice, keep_given
-from airflow_provider.rendering import check_field
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.step import IfNothing
 
@@ -67,13 +68,13 @@ class LakeFSRevertOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        branch: str,
-        ref: str,
-        since: str | None = None,
-        parent_number: int | None = None,
-        msg: str | None = None,
-        metadata: Mapping[str, str] | None = None,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        ref: Templated[str] = REQUIRED,
+        since: Templated[str | None] = None,
+        parent_number: Templated[int | None] = None,
+        msg: Templated[str | None] = None,
+        metadata: Templated[Mapping[str, str] | None] = None,
         if_nothing: IfNothing = "fail",
         **kwargs: Any,
     ) -> None:
@@ -83,13 +84,13 @@ class LakeFSRevertOperator(LakeFSOperator):
         check_choice("if_nothing", if_nothing, IF_NOTHING)
         if since is not None and parent_number is not None:
             raise InvalidArgument("parent_number is for a single commit; the merge commits of a range go back to 1")
-        self.repo = repo
-        self.branch = branch
-        self.ref = ref
-        self.since = since
-        self.parent_number = parent_number
-        self.msg = msg
-        self.metadata = metadata
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.ref = as_rendered(ref)
+        self.since = as_rendered(since)
+        self.parent_number = as_rendered(parent_number)
+        self.msg = as_rendered(msg)
+        self.metadata = as_rendered(metadata)
         self.if_nothing = if_nothing
         keep_given(self, "since", "parent_number")
 
@@ -154,12 +155,12 @@ class LakeFSCherryPickOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        branch: str,
-        ref: str,
-        parent_number: int | None = None,
-        msg: str | None = None,
-        metadata: Mapping[str, str] | None = None,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        ref: Templated[str] = REQUIRED,
+        parent_number: Templated[int | None] = None,
+        msg: Templated[str | None] = None,
+        metadata: Templated[Mapping[str, str] | None] = None,
         if_nothing: IfNothing = "fail",
         **kwargs: Any,
     ) -> None:
@@ -167,12 +168,12 @@ class LakeFSCherryPickOperator(LakeFSOperator):
         check_field("metadata", metadata)
         check_field("parent_number", parent_number)
         check_choice("if_nothing", if_nothing, IF_NOTHING)
-        self.repo = repo
-        self.branch = branch
-        self.ref = ref
-        self.parent_number = parent_number
-        self.msg = msg
-        self.metadata = metadata
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.ref = as_rendered(ref)
+        self.parent_number = as_rendered(parent_number)
+        self.msg = as_rendered(msg)
+        self.metadata = as_rendered(metadata)
         self.if_nothing = if_nothing
 
     def work(self, client: LakeFSClient, context: Context) -> str:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.naming import GROUP_PREFIX
 from airflow_provider.operators.base import LakeFSOperator
+from airflow_provider.rendering import REQUIRED, as_rendered
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
 
 PREFIXES = (GROUP_PREFIX, "wap-")
@@ -53,9 +55,9 @@ class LakeFSSweepOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
+        repo: Templated[str] = REQUIRED,
         older_than: timedelta,
-        into: str = "main",
+        into: Templated[str] = "main",
         prefix: Collection[str] = PREFIXES,
         dry_run: bool = False,
         discard: bool = False,
@@ -67,9 +69,9 @@ class LakeFSSweepOperator(LakeFSOperator):
             raise InvalidArgument(f"older_than must be a timedelta, got {older_than!r}")
         if not prefixes or "" in prefixes:
             raise InvalidArgument(f"prefix must not be empty, got {prefix!r}; it would match every branch")
-        self.repo = repo
+        self.repo = as_rendered(repo)
         self.older_than = older_than
-        self.into = into
+        self.into = as_rendered(into)
         self.prefix = prefixes
         self.only_list = dry_run
         self.discard = discard

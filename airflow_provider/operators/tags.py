@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
 from airflow_provider.operators.base import LakeFSOperator, keep_given
+from airflow_provider.rendering import REQUIRED, as_rendered
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
 
 
@@ -42,11 +44,18 @@ class LakeFSCreateTagOperator(LakeFSOperator):
     template_fields = (*LakeFSOperator.template_fields, "repo", "tag", "ref")
     operator_extra_links = (LakeFSCommitLink(),)
 
-    def __init__(self, *, repo: str, tag: str, ref: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        tag: Templated[str] = REQUIRED,
+        ref: Templated[str] = REQUIRED,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.tag = tag
-        self.ref = ref
+        self.repo = as_rendered(repo)
+        self.tag = as_rendered(tag)
+        self.ref = as_rendered(ref)
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Create the tag and return the id of the commit it points to."""
@@ -82,11 +91,18 @@ class LakeFSDeleteTagOperator(LakeFSOperator):
     template_fields = (*LakeFSOperator.template_fields, "repo", "tag", "ref")
     optional_fields = ("ref",)
 
-    def __init__(self, *, repo: str, tag: str, ref: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        tag: Templated[str] = REQUIRED,
+        ref: Templated[str | None] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.tag = tag
-        self.ref = ref
+        self.repo = as_rendered(repo)
+        self.tag = as_rendered(tag)
+        self.ref = as_rendered(ref)
         keep_given(self, "ref")
 
     def work(self, client: LakeFSClient, context: Context) -> None:

@@ -6,16 +6,17 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider.links import LakeFSObjectLink
 from airflow_provider.operators.base import LakeFSOperator, only_one_of
-from airflow_provider.rendering import check_field
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.transfer import TreeResult
 
@@ -53,13 +54,20 @@ class LakeFSUploadFilesOperator(LakeFSOperator):
     operator_extra_links = (LakeFSObjectLink(),)
 
     def __init__(
-        self, *, repo: str, branch: str, path: str, source: str | Path, content_type: str | None = None, **kwargs: Any
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        path: Templated[str] = REQUIRED,
+        source: Templated[str | Path] = REQUIRED,
+        content_type: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.path = path
-        self.source = source
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.path = as_rendered(path)
+        self.source = cast("str | Path", source)
         self.content_type = content_type
 
     def work(self, client: LakeFSClient, context: Context) -> dict[str, int]:
@@ -118,19 +126,19 @@ class LakeFSDownloadFilesOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        ref: str,
-        target: str | Path,
-        path: str | None = None,
-        prefix: str | None = None,
+        repo: Templated[str] = REQUIRED,
+        ref: Templated[str] = REQUIRED,
+        target: Templated[str | Path] = REQUIRED,
+        path: Templated[str | None] = None,
+        prefix: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.ref = ref
-        self.target = target
-        self.path = path
-        self.prefix = prefix
+        self.repo = as_rendered(repo)
+        self.ref = as_rendered(ref)
+        self.target = cast("str | Path", target)
+        self.path = as_rendered(path)
+        self.prefix = as_rendered(prefix)
         only_one_of(self, "path", "prefix")
 
     def work(self, client: LakeFSClient, context: Context) -> dict[str, int]:
@@ -205,12 +213,12 @@ class LakeFSTransformOperator(LakeFSOperator):
     def __init__(
         self,
         *,
-        repo: str,
-        source_ref: str,
-        source_path: str,
-        branch: str,
-        path: str | None = None,
-        command: Sequence[str] | None = None,
+        repo: Templated[str] = REQUIRED,
+        source_ref: Templated[str] = REQUIRED,
+        source_path: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        path: Templated[str | None] = None,
+        command: Templated[Sequence[str] | None] = None,
         transform: Callable[[Path, Path], object] | None = None,
         content_type: str | None = None,
         **kwargs: Any,
@@ -219,12 +227,12 @@ class LakeFSTransformOperator(LakeFSOperator):
         check_field("command", command)
         if transform is not None and not callable(transform):
             raise InvalidArgument(f"transform must be a function of two paths, got {type(transform).__name__}")
-        self.repo = repo
-        self.source_ref = source_ref
-        self.source_path = source_path
-        self.branch = branch
-        self.path = path
-        self.command = command
+        self.repo = as_rendered(repo)
+        self.source_ref = as_rendered(source_ref)
+        self.source_path = as_rendered(source_path)
+        self.branch = as_rendered(branch)
+        self.path = as_rendered(path)
+        self.command = as_rendered(command)
         self.transform = transform
         self.content_type = content_type
         only_one_of(self, "command", "transform")

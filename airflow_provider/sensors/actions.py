@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSActionRunLink, LakeFSCommitLink
+from airflow_provider.rendering import REQUIRED, as_rendered
 from airflow_provider.sensors.base import LakeFSSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.flows.conditions import ActionRunDone
 
 
@@ -40,11 +42,18 @@ class LakeFSActionRunSensor(LakeFSSensor):
     template_fields = ("repo", "commit_id", "event_type")
     operator_extra_links = (LakeFSActionRunLink(), LakeFSCommitLink())
 
-    def __init__(self, *, repo: str, commit_id: str, event_type: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        commit_id: Templated[str] = REQUIRED,
+        event_type: Templated[str] = REQUIRED,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.commit_id = commit_id
-        self.event_type = event_type
+        self.repo = as_rendered(repo)
+        self.commit_id = as_rendered(commit_id)
+        self.event_type = as_rendered(event_type)
 
     def condition(self) -> ActionRunDone:
         """Return the condition to wait for."""

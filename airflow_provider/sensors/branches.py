@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSBranchLink
+from airflow_provider.rendering import REQUIRED, as_rendered
 from airflow_provider.sensors.base import LakeFSSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.flows.conditions import BranchExists
 
 
@@ -36,10 +38,12 @@ class LakeFSBranchSensor(LakeFSSensor):
     template_fields = ("repo", "branch")
     operator_extra_links = (LakeFSBranchLink(),)
 
-    def __init__(self, *, repo: str, branch: str, gone: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, repo: Templated[str] = REQUIRED, branch: Templated[str] = REQUIRED, gone: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
         self.gone = gone
 
     def condition(self) -> BranchExists:

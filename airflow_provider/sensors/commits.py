@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
+from airflow_provider.rendering import REQUIRED, as_rendered
 from airflow_provider.sensors.base import LakeFSSensor
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.flows.conditions import CommitMatches, NewCommit
 
 
@@ -27,11 +29,18 @@ class _CommitSensor(LakeFSSensor):
     optional_fields: tuple[str, ...] = ("prev_commit_id",)
     operator_extra_links = (LakeFSCommitLink(),)
 
-    def __init__(self, *, repo: str, branch: str, prev_commit_id: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        prev_commit_id: Templated[str | None] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.prev_commit_id = prev_commit_id
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.prev_commit_id = as_rendered(prev_commit_id)
 
     @property
     def _after(self) -> str | None:
@@ -118,17 +127,17 @@ class LakeFSCommitMatchSensor(_CommitSensor):
     def __init__(
         self,
         *,
-        metadata: Mapping[str, str] | None = None,
-        message: str | None = None,
-        prefix: str | None = None,
+        metadata: Templated[Mapping[str, str] | None] = None,
+        message: Templated[str | None] = None,
+        prefix: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not (metadata or message or prefix):
             raise InvalidArgument("name the commit to wait for: metadata, message or prefix must be given")
-        self.metadata = metadata
-        self.message = message
-        self.prefix = prefix
+        self.metadata = as_rendered(metadata)
+        self.message = as_rendered(message)
+        self.prefix = as_rendered(prefix)
 
     def condition(self) -> CommitMatches:
         """Return the condition to wait for."""

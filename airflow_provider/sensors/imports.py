@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
+from airflow_provider.rendering import REQUIRED, as_rendered
 from airflow_provider.sensors.base import LakeFSSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.flows.conditions import ImportDone
 
 
@@ -40,11 +42,18 @@ class LakeFSImportSensor(LakeFSSensor):
     template_fields = ("repo", "branch", "import_id")
     operator_extra_links = (LakeFSCommitLink(),)
 
-    def __init__(self, *, repo: str, branch: str, import_id: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        import_id: Templated[str] = REQUIRED,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.import_id = import_id
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.import_id = as_rendered(import_id)
 
     def condition(self) -> ImportDone:
         """Return the condition to wait for."""

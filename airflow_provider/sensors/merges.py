@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCompareLink
+from airflow_provider.rendering import REQUIRED, as_rendered
 from airflow_provider.sensors.base import LakeFSSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.flows.conditions import NoDifference
 
 
@@ -41,11 +43,18 @@ class LakeFSMergedSensor(LakeFSSensor):
     template_fields = ("repo", "source_ref", "destination_branch")
     operator_extra_links = (LakeFSCompareLink(),)
 
-    def __init__(self, *, repo: str, source_ref: str, destination_branch: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        source_ref: Templated[str] = REQUIRED,
+        destination_branch: Templated[str] = REQUIRED,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.source_ref = source_ref
-        self.destination_branch = destination_branch
+        self.repo = as_rendered(repo)
+        self.source_ref = as_rendered(source_ref)
+        self.destination_branch = as_rendered(destination_branch)
 
     def condition(self) -> NoDifference:
         """Return the condition to wait for."""

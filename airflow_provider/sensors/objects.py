@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSObjectLink
+from airflow_provider.rendering import REQUIRED, as_rendered
 from airflow_provider.sensors.base import LakeFSSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.flows.conditions import ObjectExists, PrefixHolds, PrefixUnchanged
 
 
@@ -39,11 +41,18 @@ class LakeFSFileSensor(LakeFSSensor):
     template_fields = ("repo", "branch", "path")
     operator_extra_links = (LakeFSObjectLink(),)
 
-    def __init__(self, *, repo: str, branch: str, path: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        path: Templated[str] = REQUIRED,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.path = path
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.path = as_rendered(path)
 
     def condition(self) -> ObjectExists:
         """Return the condition to wait for."""
@@ -70,11 +79,18 @@ class _PrefixSensor(LakeFSSensor):
     optional_fields = ("prefix",)
     operator_extra_links = (LakeFSObjectLink(),)
 
-    def __init__(self, *, repo: str, branch: str, prefix: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        branch: Templated[str] = REQUIRED,
+        prefix: Templated[str | None] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.branch = branch
-        self.prefix = prefix
+        self.repo = as_rendered(repo)
+        self.branch = as_rendered(branch)
+        self.prefix = as_rendered(prefix)
 
     def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
         """Store the link to the objects."""

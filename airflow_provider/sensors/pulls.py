@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSPullRequestLink
+from airflow_provider.rendering import REQUIRED, as_rendered
 from airflow_provider.sensors.base import LakeFSSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.flows.conditions import PullRequestEnded
 
 
@@ -40,10 +42,17 @@ class LakeFSPullRequestSensor(LakeFSSensor):
     template_fields = ("repo", "pull_request_id")
     operator_extra_links = (LakeFSPullRequestLink(),)
 
-    def __init__(self, *, repo: str, pull_request_id: str, closed_counts: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        repo: Templated[str] = REQUIRED,
+        pull_request_id: Templated[str] = REQUIRED,
+        closed_counts: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.pull_request_id = pull_request_id
+        self.repo = as_rendered(repo)
+        self.pull_request_id = as_rendered(pull_request_id)
         self.closed_counts = closed_counts
 
     def condition(self) -> PullRequestEnded:

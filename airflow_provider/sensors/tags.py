@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
+from airflow_provider.rendering import REQUIRED, as_rendered
 from airflow_provider.sensors.base import LakeFSSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.flows.conditions import TagExists
 
 
@@ -35,10 +37,10 @@ class LakeFSTagSensor(LakeFSSensor):
     template_fields = ("repo", "tag")
     operator_extra_links = (LakeFSCommitLink(),)
 
-    def __init__(self, *, repo: str, tag: str, **kwargs: Any) -> None:
+    def __init__(self, *, repo: Templated[str] = REQUIRED, tag: Templated[str] = REQUIRED, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.repo = repo
-        self.tag = tag
+        self.repo = as_rendered(repo)
+        self.tag = as_rendered(tag)
 
     def condition(self) -> TagExists:
         """Return the condition to wait for."""

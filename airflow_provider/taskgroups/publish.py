@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.definitions._internal.abstractoperator import AbstractOperator as Operator
 
+    from airflow_provider.rendering import Templated
     from airflow_provider.sensors import LakeFSPullRequestSensor
     from airflow_provider.taskgroups.approval import LakeFSApprovalOperator
     from lakefs_ops.flows.publish import CleanUp
@@ -100,22 +101,22 @@ class LakeFSPublishTaskGroup(TaskGroup):
         self,
         group_id: str = "publish",
         *,
-        repo: str | None = None,
-        into: str | None = None,
-        message: str | None = None,
-        merge_message: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        source: str | None = None,
+        repo: Templated[str | None] = None,
+        into: Templated[str | None] = None,
+        message: Templated[str | None] = None,
+        merge_message: Templated[str | None] = None,
+        metadata: Templated[Mapping[str, str] | None] = None,
+        source: Templated[str | None] = None,
         strategy: str | None = None,
-        tag: str | None = None,
+        tag: Templated[str | None] = None,
         verify: bool | None = None,
         if_nothing: IfNothing | None = None,
         clean_up: CleanUp = "success",
         reset_on_retry: bool = False,
         allow_unaudited: bool = False,
-        backfill: str | None = None,
-        partition: str | None = None,
-        lakefs_conn_id: str | None = None,
+        backfill: Templated[str | None] = None,
+        partition: Templated[str | None] = None,
+        lakefs_conn_id: Templated[str | None] = None,
         retries: int | None = None,
         outlets: Iterable[Any] = (),
         notifiers: Iterable[Callable[[Context], Any]] = (),

@@ -14,6 +14,7 @@ from airflow_provider.operators import (
     LakeFSCommitOperator,
     LakeFSCreateBranchOperator,
     LakeFSDeleteBranchOperator,
+    LakeFSGetObjectOperator,
     LakeFSMergeOperator,
     LakeFSSweepOperator,
     LakeFSUploadOperator,
@@ -61,21 +62,19 @@ def react(**context: Any) -> None:
         assert_type(list(conflict.paths), list[str])
 
 
-HERE: dict[str, Any] = {"repo": "lake", "branch": "{{ run_id }}"}
-COMMIT = "{{ ti.xcom_pull('commit') }}"
+HERE = {"repo": "lake", "branch": "{{ run_id }}"}
 
-with DAG("operators", schedule=[raw]) as operators:
-    arrived = LakeFSFileSensor(task_id="arrived", path="inbox/daily.csv", deferrable=True, repo="lake", branch="main")
-    quiet = LakeFSPrefixUnchangedSensor(
-        task_id="quiet", prefix="inbox/", quiet_for=timedelta(minutes=5), repo="lake", branch="main"
-    )
-    create = LakeFSCreateBranchOperator(task_id="create", source_branch="main", **HERE)
-    upload = LakeFSUploadOperator(task_id="upload", path="daily.csv", content="day\n", **HERE)
-    commit = LakeFSCommitOperator(task_id="commit", msg="Land", metadata={"k": "v"}, if_nothing="succeed", **HERE)
-    merge = LakeFSMergeOperator(task_id="merge", source_ref=COMMIT, destination_branch="main", repo="lake")
-    delete = LakeFSDeleteBranchOperator(task_id="delete", **HERE)
-    sweep = LakeFSSweepOperator(task_id="sweep", older_than=timedelta(days=7), repo="lake")
-    merged = LakeFSCommitMatchSensor(task_id="merged", branch="main", message="Land", repo="lake")
-    [arrived, quiet] >> create >> upload >> commit >> merge >> delete >> sweep >> merged >> react()
+with DAG("operators", schedule=[raw], default_args=HERE) as operators:
+    arrived = LakeFSFileSensor(task_id="arrived", path="inbox/daily.csv", deferrable=True, branch="main")
+    quiet = LakeFSPrefixUnchangedSensor(task_id="quiet", prefix="inbox/", quiet_for=timedelta(minutes=5), branch="main")
+    create = LakeFSCreateBranchOperator(task_id="create", source_branch="main")
+    upload = LakeFSUploadOperator(task_id="upload", path="daily.csv", content="day\n")
+    commit = LakeFSCommitOperator(task_id="commit", msg="Land", metadata={"k": "v"}, if_nothing="succeed")
+    merge = LakeFSMergeOperator(task_id="merge", source_ref=commit.output, destination_branch="main")
+    delete = LakeFSDeleteBranchOperator(task_id="delete")
+    sweep = LakeFSSweepOperator(task_id="sweep", older_than=timedelta(days=7))
+    merged = LakeFSCommitMatchSensor(task_id="merged", branch="main", message="Land", prev_commit_id=commit.output)
+    read = LakeFSGetObjectOperator(task_id="read", ref=merge.output, path=land("main"))
+    [arrived, quiet] >> create >> upload >> commit >> merge >> delete >> sweep >> [merged, read] >> react()
 
 daily()

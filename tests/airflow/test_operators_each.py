@@ -464,28 +464,46 @@ def test_wrong_input_is_refused_before_anything_is_sent(
     assert "\n" not in str(caught.value)
 
 
+MORE: dict[str, Any] = {
+    "LakeFSChangedPartitionsOperator": {"partitions": "{day}.csv"},
+    "LakeFSDeleteObjectsOperator": {"prefix": "x"},
+    "LakeFSDownloadFilesOperator": {"path": "x"},
+    "LakeFSImportOperator": {"sources": []},
+    "LakeFSSetBranchProtectionOperator": {"patterns": []},
+    "LakeFSCancelBackfillOperator": {"group": "g"},
+    "LakeFSFinishBackfillOperator": {"group": "g", "expected": []},
+    "LakeFSSweepOperator": {"older_than": timedelta(0)},
+    "LakeFSTransformOperator": {"command": []},
+    "LakeFSUploadOperator": {"content": b""},
+    "LakeFSCommitMatchSensor": {"message": "x"},
+    "LakeFSPrefixUnchangedSensor": {"quiet_for": 1},
+}
+"""The further arguments that an operator or sensor needs."""
+
+
 @pytest.mark.parametrize("name", operators.__all__)
 def test_a_missing_repository_name_is_refused_before_anything_is_sent(
     name: str, connect: Callable[..., None], running: Running
 ) -> None:
     connect(host=UNREACHABLE, login="a", password="b")
     cls = getattr(operators, name)
-    more: dict[str, Any] = {
-        "LakeFSChangedPartitionsOperator": {"partitions": "{day}.csv"},
-        "LakeFSDeleteObjectsOperator": {"prefix": "x"},
-        "LakeFSDownloadFilesOperator": {"path": "x"},
-        "LakeFSImportOperator": {"sources": []},
-        "LakeFSSetBranchProtectionOperator": {"patterns": []},
-        "LakeFSCancelBackfillOperator": {"group": "g"},
-        "LakeFSFinishBackfillOperator": {"group": "g", "expected": []},
-        "LakeFSSweepOperator": {"older_than": timedelta(0)},
-        "LakeFSTransformOperator": {"command": []},
-        "LakeFSUploadOperator": {"content": b""},
-    }
-    needed = {field: "1" for field in cls.template_fields if field not in cls.optional_fields}
-    operator = cls(**{"task_id": "task", **needed, **more.get(name, {}), "repo": None})
+    operator = cls(**{"task_id": "task", **_needed(cls), "repo": None})
     with pytest.raises(AirflowFailException, match="task 'task': repo must not be empty"):
         operator.execute(running(operator))
+
+
+@pytest.mark.parametrize("name", [*operators.__all__, *sensors.__all__])
+def test_required_arguments_may_come_from_default_args(name: str) -> None:
+    cls = getattr(operators if name in operators.__all__ else sensors, name)
+    with DAG("without", schedule=None), pytest.raises(TypeError, match=r"^missing keyword arguments? .*'repo'"):
+        cls(task_id="task", **{field: value for field, value in _needed(cls).items() if field != "repo"})
+    with DAG("with", schedule=None, default_args=_needed(cls)):
+        assert cls(task_id="task").repo == "1"
+
+
+def _needed(cls: Any) -> dict[str, Any]:
+    needed = {field: "1" for field in cls.template_fields if field not in cls.optional_fields}
+    return needed | MORE.get(cls.__name__, {})
 
 
 def test_the_tables_have_every_operator_and_sensor() -> None:
