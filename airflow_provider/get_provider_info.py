@@ -133,7 +133,12 @@ def get_provider_info() -> dict[str, Any]:
         "name": HOOK_NAME,
         "description": "Create, commit and merge lakeFS branches, each exactly once.",
         "integrations": [
-            {"integration-name": HOOK_NAME, "external-doc-url": "https://docs.lakefs.io/", "tags": ["service"]}
+            {
+                "integration-name": HOOK_NAME,
+                "external-doc-url": "https://docs.lakefs.io/",
+                "logo": "/lakefs/docs/images/logo.svg",
+                "tags": ["service"],
+            }
         ],
         "filesystems": ["airflow_provider.fs.lakefs"],
         "hooks": [_modules("hooks.lakefs")],

@@ -1,4 +1,4 @@
-"""The Airflow plugin: ``macros.lakefs`` in the templates of all tasks, and a route for webhooks of lakeFS."""
+"""The Airflow plugin: ``macros.lakefs`` in the templates of all tasks, a route for webhooks, and the documentation."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airflow_provider.documentation import LOGO, PREFIX, create_app, href
 from airflow_provider.naming import branch_id
 
 
-class _WebhookApps:
+class _Apps:
     """The applications for the API server, created there only: other processes do not read the attribute."""
 
     def __get__(self, instance: object, owner: type) -> list[dict[str, Any]]:
-        from airflow_provider.webhooks import create_app, webhook_secret
+        from airflow_provider import webhooks
 
-        if (secret := webhook_secret()) is None:
-            return []
-        return [{"name": "lakefs", "url_prefix": "/lakefs", "app": create_app(secret)}]
+        # In this order, because the second prefix includes the first.
+        apps = [{"name": "lakefs-docs", "url_prefix": PREFIX, "app": create_app()}]
+        if (secret := webhooks.webhook_secret()) is not None:
+            apps.append({"name": "lakefs", "url_prefix": "/lakefs", "app": webhooks.create_app(secret)})
+        return apps
 
 
 class LakeFSPlugin(AirflowPlugin):
-    """Macros for templates, and ``POST /lakefs/webhook`` in the API server (see `airflow_provider.webhooks`).
+    """Macros for templates, and in the API server ``POST /lakefs/webhook`` and the documentation.
+
+    See `airflow_provider.webhooks` and `airflow_provider.documentation`.
 
     Example:
         A branch for each run of a DAG::
@@ -31,4 +36,7 @@ class LakeFSPlugin(AirflowPlugin):
 
     name = "lakefs"
     macros = [branch_id]  # noqa: RUF012
-    fastapi_apps = _WebhookApps()
+    fastapi_apps = _Apps()
+    external_views = [  # noqa: RUF012
+        {"name": "lakeFS", "href": href(f"{PREFIX}/"), "category": "docs", "destination": "nav", "icon": href(LOGO)}
+    ]
