@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import (
     AssetKey,
     AssetMaterialization,
+    AssetRecordsFilter,
     AssetsDefinition,
     DagsterInstance,
     DagsterRun,
@@ -29,7 +30,6 @@ from dagster import (
     RunsFilter,
     SensorDefinition,
     SensorEvaluationContext,
-    SensorResult,
     SkipReason,
 )
 from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
@@ -51,6 +51,9 @@ from lakefs_ops.flows.publish import BACKFILL_PREFIX
 if TYPE_CHECKING:
     from dagster_resources.resource import LakeFSResource
     from lakefs_ops.client import LakeFSClient
+
+PAGE = 500
+"""The number of events that one query of Dagster's event log returns."""
 
 _BRANCH = re.compile(rf"{BACKFILL_PREFIX}dagster-(\w+)-[0-9a-f]{{8}}")
 
@@ -110,8 +113,9 @@ def build_lakefs_backfill_sensor(
     them; ``passed`` publishes the others; ``nothing`` discards everything that was collected. A backfill that was
     canceled is never published: it is kept, or with the policy ``nothing`` discarded.
 
-    The publication is an event of the asset ``publication`` for each partition, with links to the merge commit. A tick
-    fails if a merge is refused, for example because of a conflict; then the backfill stays open.
+    The publication is an event of the asset ``publication`` for each partition, with links to the merge commit. The
+    collecting branch is deleted when all of them are stored; after a tick that died before, the next one stores what is
+    missing. A tick fails if a merge is refused, for example because of a conflict; then the backfill stays open.
 
     Args:
         publication: the publish asset (see `dagster_resources.publish_asset.build_lakefs_publish_asset`). The backfill
@@ -133,12 +137,11 @@ def build_lakefs_backfill_sensor(
     check_policy(policy)
     key = publication.key if isinstance(publication, AssetsDefinition) else AssetKey.from_coercible(publication)
 
-    def evaluate(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+    def evaluate(context: SensorEvaluationContext) -> SkipReason:
         from dagster_resources.sensors import _sensor_client
 
         resource: LakeFSResource = getattr(context.resources, resource_key)
         texts: list[str] = []
-        events: list[AssetMaterialization] = []
         refused: list[str] = []
         try:
             base = resource.branch(into, repository=repository)
@@ -151,22 +154,21 @@ def build_lakefs_backfill_sensor(
                     if not backfill.exists():  # it has another destination
                         continue
                     try:
-                        text, published = _tend(context, backfill, id_, key, policy)
+                        text = _tend(context, backfill, id_, key, policy)
                     except errors.TRANSIENT:
                         raise
                     except errors.LakeFSError as error:
-                        text, published = f"backfill {id_}: {error}", []
+                        text = f"backfill {id_}: {error}"
                         refused.append(text)
                     context.log.info(text)
                     texts.append(text)
-                    events += published
         except errors.NotSupported:
             raise
         except errors.TRANSIENT as error:
             texts.append(f"lakeFS cannot be reached, the next tick tries again: {error}")
-        if refused and not events:
+        if refused:
             raise Failure("; ".join(refused))
-        return SensorResult(skip_reason=SkipReason("; ".join(texts) or "no backfill is collected"), asset_events=events)
+        return SkipReason("; ".join(texts) or "no backfill is collected")
 
     return SensorDefinition(
         name=name,
@@ -184,47 +186,73 @@ def _collected(client: "LakeFSClient", repository: str) -> Iterator[str]:
     yield from dict.fromkeys(match[1] for branch in found if (match := _BRANCH.fullmatch(branch.id)))
 
 
-def _tend(
-    context: SensorEvaluationContext, backfill: Backfill, id_: str, key: AssetKey, policy: Policy
-) -> tuple[str, list[AssetMaterialization]]:
-    """Publish a backfill if it has ended; return what is to be reported, and the events of its publication."""
+def _tend(context: SensorEvaluationContext, backfill: Backfill, id_: str, key: AssetKey, policy: Policy) -> str:
+    """Publish a backfill if it has ended; return what is to be reported."""
     instance = context.instance
     root = instance.get_backfill(id_)
     if root is None:
-        return f"backfill {id_} is not known to this Dagster instance: {backfill.url}", []
+        return f"backfill {id_} is not known to this Dagster instance: {backfill.url}"
     since = datetime.fromtimestamp(root.backfill_timestamp, UTC) - timedelta(minutes=1)
     later = instance.get_backfills(filters=BulkActionsFilter(created_after=since))
     group = [root, *(each for each in later if each.tags.get(ROOT_BACKFILL_ID_TAG) == id_)]
     expected = _expected(context, root, key)
     if not expected:
-        return f"backfill {id_} targets no partition of {key.to_user_string()}: {backfill.url}", []
+        return f"backfill {id_} targets no partition of {key.to_user_string()}: {backfill.url}"
     text = f"backfill {id_}: {backfill.progress(expected)}"
     ids = [each.backfill_id for each in group]
     runs = RunsFilter(tags={BACKFILL_ID_TAG: ids}, statuses=NOT_FINISHED_STATUSES)
     if any(each.status not in BULK_ACTION_TERMINAL_STATUSES for each in group) or instance.get_runs_count(runs):
-        return f"{text}; it has not ended", []
+        return f"{text}; it has not ended"
     if max(group, key=lambda each: each.backfill_timestamp).status == BulkActionStatus.CANCELED:
         if policy == "nothing":
             backfill.cancel(discard=True)
-            return f"{text}; it was canceled, and what it collected is discarded", []
-        return f"{text}; it was canceled, so it is not published", []
+            return f"{text}; it was canceled, and what it collected is discarded"
+        return f"{text}; it was canceled, so it is not published"
+    collected: list[str] = []
+
+    def store_events(published: str) -> None:
+        found = backfill.progress(expected).collected
+        collected.extend(name for name in expected if name in found)
+        _store_events(instance, backfill, key, collected, published, since=root.backfill_timestamp)
+
     try:
-        published = backfill.finish(expected, policy=policy)
+        published = backfill.finish(expected, policy=policy, on_published=store_events)
     except BackfillIncomplete as incomplete:
         failed = [
             run.run_id for run in instance.get_runs(RunsFilter(tags={BACKFILL_ID_TAG: ids})) if not run.is_success
         ]
-        return f"{incomplete}" + (f"; failed runs: {shorten(failed)}" if failed else ""), []
-    collected = backfill.progress(expected).collected
+        return f"{incomplete}" + (f"; failed runs: {shorten(failed)}" if failed else "")
+    url = backfill.client.links.commit(backfill.repository, published)
+    return f"backfill {id_} is published with {len(collected)} of {len(expected)} partitions: {url}"
+
+
+def _store_events(
+    instance: DagsterInstance, backfill: Backfill, key: AssetKey, partitions: list[str], published: str, *, since: float
+) -> None:
+    """Store the event of each partition, except for those that an earlier tick stored before it died.
+
+    Args:
+        instance: the Dagster instance.
+        backfill: the backfill.
+        key: the publish asset.
+        partitions: the partitions.
+        published: the id of the merge commit.
+        since: when the backfill started, in Unix seconds.
+    """
+    stored: set[str | None] = set()
+    selection, cursor, more = AssetRecordsFilter(key, after_timestamp=since), None, True
+    while more:
+        page = instance.fetch_materializations(selection, limit=PAGE, cursor=cursor)
+        events = (record.asset_materialization for record in page.records)
+        stored |= {each.partition for each in events if each and (each.tags or {}).get(DATA_VERSION_TAG) == published}
+        cursor, more = page.cursor, page.has_more
     details = publication_metadata(backfill.client, backfill.repository, backfill.into, published)
     version = {DATA_VERSION_TAG: published, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
-    events = [
-        AssetMaterialization(key, partition=name, metadata=details, tags=version)
-        for name in expected
-        if name in collected
-    ]
-    url = backfill.client.links.commit(backfill.repository, published)
-    return f"backfill {id_} is published with {len(events)} of {len(expected)} partitions: {url}", events
+    for name in partitions:
+        if name not in stored:
+            instance.report_runless_asset_event(
+                AssetMaterialization(key, partition=name, metadata=details, tags=version)
+            )
 
 
 def _expected(context: SensorEvaluationContext, root: PartitionBackfill, key: AssetKey) -> list[str]:

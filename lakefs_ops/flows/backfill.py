@@ -25,7 +25,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -243,7 +243,13 @@ class Backfill:
         """
         return self._progress(tuple(dict.fromkeys(expected)))
 
-    def finish(self, expected: Iterable[str], *, policy: Policy = "all") -> str:
+    def finish(
+        self,
+        expected: Iterable[str],
+        *,
+        policy: Policy = "all",
+        on_published: Callable[[str], object] | None = None,
+    ) -> str:
         """Merge everything that was collected into the destination, with one commit; return its id.
 
         Runs that have not merged before that are refused from then on. If the destination refuses the merge, for
@@ -252,6 +258,8 @@ class Backfill:
         Args:
             expected: the partitions that the backfill is to have. Others that were collected are published as well.
             policy: see `Policy`.
+            on_published: called with the id of the merge commit before the collecting branch is deleted. If it raises,
+                the branch is kept; each further call of `finish` calls it again.
 
         Raises:
             InvalidArgument: ``expected`` is empty, unless the policy is ``passed``; or the policy is unknown.
@@ -278,6 +286,8 @@ class Backfill:
                     self.cancel(discard=True)
                 raise
         self._verify(published)
+        if on_published is not None:
+            on_published(published)
         self._clean_up(published)
         return published
 

@@ -96,11 +96,17 @@ class Lab:
         sensor = build_lakefs_backfill_sensor(publication=self.assets[2], repository=self.repository, **options)
         definitions = dg.Definitions(self.assets, sensors=[sensor], resources={"lakefs": self.resource})
         repository = definitions.get_repository_def()
+        before = len(self.events())
         with dg.build_sensor_context(
             instance=self.instance, resources={"lakefs": self.resource}, repository_def=repository
         ) as context:
             data = sensor.evaluate_tick(context)
-        return SimpleNamespace(text=data.skip_message, events=data.asset_events)
+        return SimpleNamespace(text=data.skip_message, events=self.events()[before:])
+
+    def events(self):
+        """Return the events of the publish asset, oldest first."""
+        found = self.instance.fetch_materializations(self.assets[2].key, limit=1000, ascending=True).records
+        return [record.asset_materialization for record in found]
 
     def backfill(self, id_):
         return Backfill(self.client, self.repository, f"dagster/{id_}")
@@ -264,6 +270,49 @@ def test_a_conflict_fails_the_tick_and_keeps_everything(lab, commit_to_main):
     assert lab.backfill(id_).progress().state == "open"
     lab.tick(strategy="source-wins")
     assert lab.client.objects.get(lab.repository, "main", "day-0") == b"1"
+
+
+@pytest.mark.parametrize("stored", [0, 1, 3])
+def test_a_tick_that_dies_after_the_merge_leaves_its_events_to_the_next(lab, mocker, stored):
+    id_, before = lab.launch(), len(lab.events()) + len(KEYS)
+    for key in KEYS:
+        lab.run(id_, key)
+    lab.end(id_)
+
+    def killed(*_):
+        raise SystemExit
+
+    if stored < len(KEYS):
+        report, events = lab.instance.report_runless_asset_event, []
+
+        def report_some(event):
+            events.append(event)
+            return report(event) if len(events) <= stored else killed()
+
+        patched = mocker.patch.object(lab.instance, "report_runless_asset_event", report_some)
+    else:
+        patched = mocker.patch.object(Backfill, "_clean_up", killed)
+    with pytest.raises(SystemExit):
+        lab.tick()
+    assert len(lab.merges()) == 1
+    assert len(lab.events()) == before + stored
+    mocker.stop(patched)
+    assert "is published with 3 of 3 partitions" in lab.tick().text
+    assert sorted(event.partition for event in lab.events()[before:]) == sorted(KEYS)
+    assert (len(lab.merges()), lab.branches()) == (1, [])
+
+
+def test_a_collecting_branch_that_is_kept_has_no_further_events(lab):
+    id_ = lab.launch()
+    for key in KEYS:
+        lab.run(id_, key)
+    lab.end(id_)
+    lab.backfill(id_).finish(
+        KEYS, on_published=lambda _: lab.client.objects.upload(lab.repository, lab.backfill(id_).branch, "late", b"1")
+    )
+    assert len(lab.tick().events) == len(KEYS)
+    assert lab.tick().events == []
+    assert lab.branches() == [lab.backfill(id_).branch]
 
 
 def test_backfills_of_another_instance_are_left_alone(lab):
