@@ -223,6 +223,8 @@ def multipart_complete(request: Request) -> Answer:
         multipart.complete(upload, parts, target, stage_joined)
     except FileNotFoundError:
         raise Missing("upload not found") from None
+    except FileExistsError:
+        raise Invalid("another object is at the physical address: create another upload") from None
     return as_json(listing.stats(path, staged[0]))
 
 

@@ -1,7 +1,7 @@
 """Physical addresses: their public form, their signatures, and the bytes that they lead to.
 
 Uploads are stored by content, so the file that such an address names does not exist. An address that was issued for
-linking, and one in an allowed folder, is the path of a real file.
+linking, and one in an allowed folder, is the path of a real file; that of an object in parts is the path of a folder.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from posixpath import normpath
 from typing import IO
 
 from lakefs_ops.local.errors import Forbidden, Invalid, Refusal
+from lakefs_ops.local.store.blobs import Segments
 from lakefs_ops.local.store.lake import Lake, Repository
 from lakefs_ops.local.store.trees import Entry
 from lakefs_ops.local.store.urls import Url, read_url
@@ -148,7 +149,12 @@ class Addresses:
         address = self._whole(entry.address)
         if not address.startswith(f"{SCHEME}://"):
             raise FileNotFoundError(ENOENT, strerror(ENOENT), self.check_key(address))
-        return self.path(address).open("rb")
+        path = self.path(address)
+        return Segments.open(path) if self._is_in_segments(path) else path.open("rb")
+
+    def _is_in_segments(self, path: Path) -> bool:
+        """Whether a path is that of an object in several files, not of another folder that clients can name."""
+        return "," in path.name and path.is_relative_to(self._store) and path.is_dir()
 
     def file(self, address: str) -> Path:
         """Return the file of an address in the namespace; raises as `path` does."""

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import re
 import secrets
+import shutil
+from bisect import bisect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 READ_SIZE = 1 << 20
 """Number of bytes that are read at a time."""
@@ -98,3 +105,80 @@ def pieces(file: IO[bytes], start: int, length: int) -> Iterator[bytes]:
         while length > 0 and (chunk := file.read(min(READ_SIZE, length))):
             length -= len(chunk)
             yield chunk
+
+
+# objects in several files ---------------------------------------------------------------------------------
+
+
+def segment_name(start: int) -> str:
+    """Return the name of the file in a folder of `Segments` whose first byte is at this position of the object."""
+    return f"{start:016x}"
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; copy it where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+class Segments(io.RawIOBase):
+    """An object in several files, read as one.
+
+    Args:
+        folder: the folder of the files, which has nothing else; see `segment_name`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        with os.scandir(folder) as files:
+            self._starts = sorted(int(file.name, 16) for file in files)
+        self._at = 0
+        self._index = -1
+        self._file: io.FileIO | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> IO[bytes]:
+        """Open an object for reading."""
+        return io.BufferedReader(cls(folder))
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it has positions: yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position, relative to the start or to the current position."""
+        if whence == os.SEEK_END:
+            raise io.UnsupportedOperation("seek from the end")
+        self._at = offset if whence == os.SEEK_SET else self._at + offset
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read from the current position, at most up to the end of its file."""
+        index = bisect(self._starts, self._at) - 1
+        if index < 0:
+            return 0
+        if self._file is None or index != self._index:
+            self._close_file()
+            self._file, self._index = io.FileIO(self._folder / segment_name(self._starts[index])), index
+        self._file.seek(self._at - self._starts[index])
+        length = self._file.readinto(buffer)
+        self._at += length
+        return length
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        self._close_file()
+        super().close()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
+
+from lakefs_ops.local.store.blobs import link, segment_name
 
 if TYPE_CHECKING:
     from lakefs_ops.local.store.blobs import Incoming
@@ -24,9 +27,6 @@ MAX_PART = 10_000
 
 MIN_PART = 5 << 20
 """Smallest part but the last on an object store, in bytes."""
-
-COPIED = 1 << 20
-"""Number of bytes that are copied at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,32 +75,6 @@ class Unordered(ValueError):
     """A list of parts whose numbers do not ascend."""
 
 
-class _Joined:
-    """The file of joined parts, deleted at the end of a ``with`` block that raises or does not keep it.
-
-    Attributes:
-        checksum: the digest of an object in parts: the MD5 of the MD5 sums of its parts, in hexadecimal.
-    """
-
-    def __init__(self, path: Path, checksum: str) -> None:
-        self._path = path
-        self._kept = False
-        self.checksum = checksum
-
-    def keep(self, target: Path) -> None:
-        """Move the file to its place."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._path.replace(target)
-        self._path, self._kept = target, True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None or not self._kept:
-            self._path.unlink(missing_ok=True)
-
-
 class Multipart:
     """The multipart uploads of all repositories; they survive a restart.
 
@@ -115,7 +89,9 @@ class Multipart:
         directory.mkdir(exist_ok=True)
         known = {part.file for part in self._all_parts()}
         for file in directory.iterdir():
-            if file.name not in known:
+            if file.is_dir():
+                shutil.rmtree(file)
+            elif file.name not in known:
                 file.unlink()
 
     def _all_parts(self) -> Iterator[Part]:
@@ -181,45 +157,52 @@ class Multipart:
         return parts
 
     def complete(self, upload: Upload, parts: Sequence[Part], target: Path, stage: Callable[[str, int], None]) -> None:
-        """Join the parts of an upload into an object, and end the upload. If that fails, the upload remains.
+        """Make an object of the parts of an upload, and end the upload. If that fails, the upload remains.
+
+        The bytes are not copied: the object is a folder with a second link to the file of each part.
 
         Args:
             upload: the upload.
             parts: its parts, in order.
-            target: the file of the object.
+            target: the folder of the object, see `blobs.Segments`.
             stage: stages the object, given its checksum and its size; called inside the transaction.
 
         Raises:
             FileNotFoundError: the upload ended in the meantime.
+            FileExistsError: another object is at the target.
         """
-        with self._join(parts) as joined, self._lake.database.writing():
-            done = self.forget(upload)
-            if done is None:
-                raise FileNotFoundError(upload.id)
-            joined.keep(target)
-            stage(joined.checksum, sum(part.size for part in parts))
+        checksum = hashlib.md5(b"".join(bytes.fromhex(part.checksum) for part in parts), usedforsecurity=False)
+        folder = self._directory / secrets.token_hex(16)
+        try:
+            size = self._link(parts, folder)
+            with self._lake.database.writing():
+                done = self._end(upload)
+                folder = _move(folder, target)
+                stage(checksum.hexdigest(), size)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self.discard(done)
 
-    def _join(self, parts: Iterable[Part]) -> _Joined:
-        """Write parts into a new file, one after the other.
+    def _link(self, parts: Iterable[Part], folder: Path) -> int:
+        """Link the files of parts into a new folder; return the number of their bytes.
 
         Raises:
             FileNotFoundError: a part is gone, because the upload ended in the meantime.
         """
-        digest = hashlib.md5(usedforsecurity=False)
-        path = self._directory / secrets.token_hex(16)
-        try:
-            with path.open("xb", buffering=0) as file:
-                buffer = memoryview(bytearray(COPIED))
-                for part in parts:
-                    digest.update(bytes.fromhex(part.checksum))
-                    with (self._directory / part.file).open("rb", buffering=0) as source:
-                        while length := source.readinto(buffer):
-                            file.write(buffer[:length])
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return _Joined(path, digest.hexdigest())
+        folder.mkdir()
+        size = 0
+        for part in parts:
+            if part.size:
+                link(self._directory / part.file, folder / segment_name(size))
+                size += part.size
+        return size
+
+    def _end(self, upload: Upload) -> list[Part]:
+        parts = self.forget(upload)
+        if parts is None:
+            raise FileNotFoundError(upload.id)
+        return parts
 
     def forget(self, upload: Upload) -> list[Part] | None:
         """Remove the records of an upload and its parts, inside a transaction.
@@ -242,3 +225,10 @@ class Multipart:
     def _delete(self, files: Iterable[str]) -> None:
         for file in files:
             (self._directory / file).unlink(missing_ok=True)
+
+
+def _move(folder: Path, target: Path) -> Path:
+    if target.exists():
+        raise FileExistsError(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return folder.rename(target)
