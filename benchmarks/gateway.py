@@ -115,7 +115,7 @@ class S3Bench:
             signing = self.module.Signing("v4")
             while time.perf_counter() < until:
                 key = f"written/{thread}/{done[thread]}" if method == "PUT" else f"read/{done[thread] % READ}"
-                answer = client.call(method, f"{path}{key}", signing, body=b"x" * (method == "PUT"))
+                answer = client.call(method, f"{path}{key}", signing, body=key.encode() if method == "PUT" else b"")
                 if answer.status != 200:
                     raise RuntimeError(answer)
                 done[thread] += 1

@@ -25,7 +25,7 @@ LARGEST_HEAD = 1 << 16
 LARGEST_INLINE = 1 << 16
 """Largest body that is written on the event loop, in bytes."""
 
-WRITE_SIZE = 1 << 19
+WRITE_SIZE = 1 << 20
 """Number of bytes that are written at a time while more arrive."""
 
 MISSING = "multipart upload missing key 'content': http: no such file"
@@ -61,11 +61,11 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
         request.upload_type = kind
 
 
-def _ignore(_: bytearray) -> None:
+def _ignore(_: bytes) -> None:
     pass
 
 
-async def receive_body(receive: Receive, take: Callable[[bytearray], None], pool: Executor) -> bool:
+async def receive_body(receive: Receive, take: Callable[[bytes], None], pool: Executor) -> bool:
     """Pass a body to a function, piece by piece, in a thread if it is large.
 
     Args:
@@ -77,25 +77,33 @@ async def receive_body(receive: Receive, take: Callable[[bytearray], None], pool
         Whether the body arrived completely.
     """
     loop = asyncio.get_running_loop()
-    arrived = bytearray()
+    arrived: list[bytes] = []
+    size = 0
     taking: Awaitable[None] | None = None
     more = complete = True
     while more and complete:
         message = await receive()
         complete = message["type"] != "http.disconnect"
         more = message.get("more_body", False)
-        arrived += message.get("body", b"")
-        if len(arrived) >= WRITE_SIZE:
+        if piece := message.get("body", b""):
+            arrived.append(piece)
+            size += len(piece)
+        if size >= WRITE_SIZE:
             if taking is not None:
                 await taking
-            taking, arrived = loop.run_in_executor(pool, take, arrived), bytearray()
+            taking, arrived, size = loop.run_in_executor(pool, _take_all, take, arrived), [], 0
     if taking is not None:
         await taking
-    if len(arrived) > LARGEST_INLINE:
-        await loop.run_in_executor(pool, take, arrived)
-    elif arrived:
-        take(arrived)
+    if size > LARGEST_INLINE:
+        await loop.run_in_executor(pool, _take_all, take, arrived)
+    else:
+        _take_all(take, arrived)
     return complete
+
+
+def _take_all(take: Callable[[bytes], None], pieces: list[bytes]) -> None:
+    for piece in pieces:
+        take(piece)
 
 
 def _media_type(text: str) -> tuple[str, dict[str, str]]:
