@@ -42,6 +42,7 @@ class Identity:
         self._lake = lake
         self._key = bytes.fromhex(self._stored("token_key", secrets.token_hex(32)))
         self.installation = self._stored("installation", str(uuid.uuid4()))
+        self._credentials = self._account("credentials")
 
     def _stored(self, name: str, default: str) -> str:
         """Return a stored text; store the default the first time."""
@@ -62,7 +63,7 @@ class Identity:
     @property
     def credentials(self) -> dict[str, Any] | None:
         """The key pair: ``access_key_id``, ``secret_access_key``, ``creation_date``; None if there is no user."""
-        return self._account("credentials")
+        return self._credentials
 
     @property
     def installed(self) -> bool:
@@ -80,12 +81,14 @@ class Identity:
                 "credentials",
                 {"access_key_id": access_key_id, "secret_access_key": secret_access_key, "creation_date": now},
             )
+        self._credentials = self._account("credentials")
 
     def delete_user(self) -> None:
         """Delete the user, which locks everyone out."""
         with self._lake.database.writing():
             self._lake.drop_document(SERVER, "user")
             self._lake.drop_document(SERVER, "credentials")
+        self._credentials = None
 
     def matches(self, access_key_id: str, secret_access_key: str) -> bool:
         """Whether this is the key pair."""

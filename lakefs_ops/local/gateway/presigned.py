@@ -178,9 +178,7 @@ class Presigner:
             if upload is None or multipart.put(upload, grant.part, incoming) is None:
                 raise S3Error(errors.NO_SUCH_UPLOAD)
         else:
-            target = self._addresses(repository).file(grant.address)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            incoming.keep(target)
+            incoming.keep(self._addresses(repository).file(grant.address))
         return Answer(200, b"", {"ETag": f'"{checksum}"'})
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from lakefs_ops.local.gateway import errors
@@ -141,9 +142,7 @@ class V4:
         stamp, moment = self._date(request)
         scope = f"{self.day}/{self.region}/{self.service}/aws4_request"
         digest = hashlib.sha256(self._canonical(request).encode("latin-1", "replace")).hexdigest()
-        key = f"AWS4{secret}".encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
+        key = _signing_key(secret, scope)
         expected = hmac.digest(key, "\n".join((ALGORITHM, stamp, scope, digest)).encode(), "sha256").hex()
         if not hmac.compare_digest(expected.encode(), self.signature.encode("utf-8", "replace")):
             raise S3Error(errors.SIGNATURE_DOES_NOT_MATCH)
@@ -273,6 +272,14 @@ def _read_query(query: Mapping[str, str]) -> V4:
 
 def _v4(scope: re.Match[str], headers: str, signature: str, expires: int | None = None) -> V4:
     return V4(scope["key"], scope["day"], scope["region"], scope["service"], headers, signature, expires)
+
+
+@lru_cache(maxsize=16)
+def _signing_key(secret: str, scope: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 def _moment(stamp: str) -> datetime | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 from lakefs_ops.local.errors import (
@@ -328,6 +329,7 @@ def etag(entry: Entry) -> str:
     return entry.checksum if entry.checksum.startswith('"') else f'"{entry.checksum}"'
 
 
+@lru_cache(maxsize=1024)
 def http_date(moment: int) -> str:
     """Return a moment as an HTTP date, the nearest one for a year that has none."""
     return formatdate(min(max(moment, _FIRST_SECOND), _LAST_SECOND), usegmt=True)

@@ -42,7 +42,7 @@ class Blobs:
 
     def path(self, checksum: str, size: int) -> Path:
         """Return the path of the file with these bytes."""
-        return self._directory / checksum[:2] / f"{checksum}-{size:x}"
+        return Path(f"{self._directory}/{checksum[:2]}/{checksum}-{size:x}")
 
     def open(self, checksum: str, size: int) -> IO[bytes]:
         """Open the file with these bytes for reading.
@@ -52,7 +52,7 @@ class Blobs:
         """
         if not _DIGEST.fullmatch(checksum):
             raise FileNotFoundError(checksum)
-        return self.path(checksum, size).open("rb")
+        return self.path(checksum, size).open("rb", buffering=0)
 
 
 class Incoming:
@@ -65,15 +65,17 @@ class Incoming:
     def __init__(self, blobs: Blobs, incoming: Path) -> None:
         self._blobs = blobs
         self._path = incoming / secrets.token_hex(16)
-        self._file = self._path.open("wb")
+        self._file = self._path.open("xb", buffering=0)
         self._digest = hashlib.md5(usedforsecurity=False)
         self.size = 0
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append bytes."""
         self._digest.update(chunk)
-        self._file.write(chunk)
         self.size += len(chunk)
+        left = memoryview(chunk)
+        while left:
+            left = left[self._file.write(left) :]
 
     @property
     def checksum(self) -> str:
@@ -91,8 +93,11 @@ class Incoming:
             target = self._blobs.path(self.checksum, self.size)
             if _has_size(target, self.size):  # replacing a file takes long: ext4 writes the new one to the disk first
                 return
-            target.parent.mkdir(exist_ok=True)
-        self._path.replace(target)
+        try:
+            self._path.replace(target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._path.replace(target)
 
     def discard(self) -> None:
         """Delete the file."""
