@@ -44,7 +44,7 @@ from lakefs_ops.local.specification import (
 )
 from lakefs_ops.local.store.database import NO_SPACE, is_disk_full
 from lakefs_ops.local.store.tasks import Tasks
-from lakefs_ops.local.uploads import receive_upload
+from lakefs_ops.local.uploads import CONNECTION, Receiver, receive_upload
 
 if TYPE_CHECKING:
     from lakefs_ops.local.store.lake import Lake
@@ -58,9 +58,6 @@ logger = logging.getLogger("lakefs_ops.local")
 API = "/api/v1"
 FAULTS = "/_faults"
 """Address of the faults, if the endpoint is enabled."""
-
-TRANSPORT = "transport"
-"""Key of the transport in the state of a connection."""
 
 WORKERS = 16
 MAX_BODY = 64 << 20
@@ -135,28 +132,22 @@ class Application:
         now = time.gmtime()
         self.usage[now.tm_year, now.tm_mon] += 1
         request_id = str(uuid.UUID(int=secrets.randbits(128), version=4))
-        unread = any(key == b"expect" for key, _ in scope["headers"])
-
-        async def receive_noted() -> Message:
-            nonlocal unread
-            unread = False
-            return await receive()
-
+        receiver = Receiver(scope, receive)
         try:
-            answer, validated = await self._answer(scope, receive_noted)
+            answer, validated = await self._answer(scope, receiver)
         except Broken as broken:
-            await break_off(broken, scope["state"][TRANSPORT], receive, send)
+            await break_off(broken, scope["state"][CONNECTION].transport, receive, send)
             return
         except Exception as error:
             logger.exception("%s %s", scope["method"], scope["path"])
             answer, validated = _refused(Refusal(NO_SPACE if is_disk_full(error) else "internal server error")), True
         if validated:
             answer.headers["X-Request-ID"] = request_id
-        if unread:  # the client may send the next request in place of the body that it announced
+        if receiver.unread:  # the client may send the next request in place of the body that it announced
             answer.headers["Connection"] = "close"
         await _send(answer, send, self.pool, head=scope["method"] == "HEAD")
 
-    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> tuple[Answer, bool]:
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receiver) -> tuple[Answer, bool]:
         """Return the answer, and whether the request passed validation."""
         headers = _headers(scope)
         if claims(headers, scope["query_string"]):

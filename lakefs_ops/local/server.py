@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import sqlite3
@@ -15,12 +16,13 @@ from typing import Any, Self
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from lakefs_ops.local.app import TRANSPORT, Application
+from lakefs_ops.local.app import Application
 from lakefs_ops.local.errors import Conflicting, Refusal
 from lakefs_ops.local.faults import Faults
 from lakefs_ops.local.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Identity
 from lakefs_ops.local.sample import populate
 from lakefs_ops.local.store.lake import Lake
+from lakefs_ops.local.uploads import CONNECTION
 
 USER = "quickstart"
 SAMPLE = "sample"
@@ -33,19 +35,21 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
-    """A connection that the application can break for a fault, with a limit for the head of a request.
+    """A connection that the application can break or read, with a limit for the head of a request.
 
     It answers an unknown method of a signed request like the gateway: the parser of httptools refuses it before.
     """
 
     app_state: dict[str, Any]
     transport: asyncio.Transport
+    parser: Any
+    detachable = hasattr(AutoHTTPProtocol, "on_message_complete")  # that of httptools, but not of h11
     _received = b""
     _in_head = False
     _head_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        self.app_state = {**self.app_state, TRANSPORT: transport}
+        self.app_state = {**self.app_state, CONNECTION: self}
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -64,6 +68,20 @@ class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+
+    def detach(self) -> socket.socket | None:
+        """Stop reading, and return a socket to read from instead; None if the connection is closing."""
+        if self.transport.is_closing():
+            return None
+        self.flow.pause_reading()
+        return socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+
+    def end_body(self, rest: bytes) -> None:
+        """Continue with the next request; a new parser, because this one waits for the bytes that it has not seen."""
+        self.parser = type(self.parser)(self)
+        self.on_message_complete()
+        if rest:
+            self.data_received(rest)
 
     def send_400_response(self, msg: str) -> None:
         self._in_head = False

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Protocol
 
 from lakefs_ops.local.errors import Invalid, Refusal
 from lakefs_ops.local.http import Request
 from lakefs_ops.local.store.blobs import Incoming
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Message = MutableMapping[str, Any]
+Piece = bytes | memoryview
+Take = Callable[[Piece], object]
+"""Takes a piece of a body, one call at a time; it must not keep a memoryview, whose bytes change after the call."""
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _MEDIA_TYPE = re.compile(rf"{_WORD}(/{_WORD})?")
@@ -28,10 +33,72 @@ LARGEST_INLINE = 1 << 16
 WRITE_SIZE = 1 << 20
 """Number of bytes that are written at a time while more arrive."""
 
+CONNECTION = "connection"
+"""Key of the `Connection` in the state of a request."""
+
+LARGE = 1 << 20
+"""Smallest body that a thread reads from the socket itself, in bytes."""
+
+READ_SIZE = 1 << 18
+"""Number of bytes that a thread reads at a time: they stay in the cache of the processor until they are written."""
+
+TURN = 0.05
+"""How long a thread reads from one socket before others may have it, in seconds."""
+
+IDLE = 0.01
+"""How long a thread waits for more bytes before others may have it, in seconds."""
+
 MISSING = "multipart upload missing key 'content': http: no such file"
 
 
-async def receive_upload(request: Request, receive: Receive, pool: Executor) -> None:
+class Connection(Protocol):
+    """A connection whose socket can be read without the server's event loop, which copies each byte several times.
+
+    Attributes:
+        detachable: whether that is possible.
+    """
+
+    detachable: bool
+
+    def detach(self) -> socket.socket | None:
+        """Stop reading, and return a socket to read from instead; None if the connection is closing."""
+
+    def end_body(self, rest: bytes) -> None:
+        """Continue with the next request after a body of which a part was read from the socket.
+
+        Args:
+            rest: what was received after the end of the body.
+        """
+
+
+class Receiver:
+    """Receives the body of a request.
+
+    Args:
+        scope: the request in the terms of ASGI.
+        receive: receives its messages.
+
+    Attributes:
+        unread: whether the client still waits for permission to send the body.
+        large: number of bytes of a body that `receive_body` reads from the socket; 0 for another body.
+        connection: the connection.
+    """
+
+    def __init__(self, scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Message]]) -> None:
+        self._receive = receive
+        headers = dict(scope["headers"])
+        self.unread = b"expect" in headers
+        self.connection: Connection = scope["state"][CONNECTION]
+        length = int(headers.get(b"content-length", 0))
+        self.large = length if length >= LARGE and self.connection.detachable else 0
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        self.unread = False
+        return await self._receive()
+
+
+async def receive_upload(request: Request, receive: Receiver, pool: Executor) -> None:
     """Receive a whole upload into a file that nothing refers to yet.
 
     Sets `upload` and `upload_type` of the request, or `upload_problem` if the body cannot be read; lakeFS reports that
@@ -61,21 +128,23 @@ async def receive_upload(request: Request, receive: Receive, pool: Executor) -> 
         request.upload_type = kind
 
 
-def _ignore(_: bytes) -> None:
+def _ignore(_: Piece) -> None:
     pass
 
 
-async def receive_body(receive: Receive, take: Callable[[bytes], None], pool: Executor) -> bool:
+async def receive_body(receive: Receiver, take: Take, pool: Executor) -> bool:
     """Pass a body to a function, piece by piece, in a thread if it is large.
 
     Args:
         receive: receives the messages of the request.
-        take: takes a piece; one call at a time.
+        take: takes a piece.
         pool: the threads.
 
     Returns:
         Whether the body arrived completely.
     """
+    if receive.large:
+        return await _receive_large(receive, take, pool)
     loop = asyncio.get_running_loop()
     arrived: list[bytes] = []
     size = 0
@@ -101,9 +170,70 @@ async def receive_body(receive: Receive, take: Callable[[bytes], None], pool: Ex
     return complete
 
 
-def _take_all(take: Callable[[bytes], None], pieces: list[bytes]) -> None:
+def _take_all(take: Take, pieces: list[bytes]) -> None:
     for piece in pieces:
         take(piece)
+
+
+async def _receive_large(receive: Receiver, take: Take, pool: Executor) -> bool:
+    """Receive a body in turns: wait on the event loop, then read in a thread as long as bytes arrive."""
+    loop, connection = asyncio.get_running_loop(), receive.connection
+    body = _LargeBody(take, receive.large)
+    detached, rest = False, b""
+    while body.left:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return False
+        piece, rest = message["body"][: body.left], message["body"][body.left :]
+        source = connection.detach() if len(piece) < body.left else None
+        if source is None:
+            await loop.run_in_executor(pool, body.feed, piece)
+            continue
+        detached = True
+        with source:
+            await loop.run_in_executor(pool, body.read, piece, source)
+    if detached:
+        connection.end_body(rest)
+    if body.problem is not None:
+        raise body.problem
+    return True
+
+
+class _LargeBody:
+    """A body of known size; after a problem its rest is read, but not taken, so that the connection can be used again.
+
+    Attributes:
+        left: number of bytes that have not arrived.
+        problem: the error of the function that takes the pieces.
+    """
+
+    def __init__(self, take: Take, size: int) -> None:
+        self._take = take
+        self._buffer = memoryview(bytearray(READ_SIZE))
+        self.left = size
+        self.problem: Exception | None = None
+
+    def feed(self, piece: Piece) -> None:
+        """Take a piece."""
+        self.left -= len(piece)
+        try:
+            self._take(piece)
+        except Exception as problem:
+            self.problem, self._take = problem, _ignore
+
+    def read(self, piece: Piece, source: socket.socket) -> None:
+        """Take a piece, and then what arrives at a socket, until it is idle or closed, or other work is due."""
+        self.feed(piece)
+        until = time.monotonic() + TURN
+        source.settimeout(IDLE)
+        while self.left and time.monotonic() < until:
+            try:
+                length = source.recv_into(self._buffer, min(self.left, READ_SIZE))
+            except OSError:  # the event loop notices a broken connection, too
+                return
+            if not length:
+                return
+            self.feed(self._buffer[:length])
 
 
 def _media_type(text: str) -> tuple[str, dict[str, str]]:
@@ -146,7 +276,7 @@ class _Form:
         self._in_head = self._in_content = self._at_start = self._done = False
         self._problem: Refusal | None = None
 
-    def feed(self, chunk: bytes | bytearray) -> None:
+    def feed(self, chunk: Piece) -> None:
         """Parse what has arrived."""
         if not self._done:
             self._buffer += chunk

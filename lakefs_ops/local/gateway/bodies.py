@@ -110,7 +110,7 @@ class Chunked:
         self._left = 0
         self._take: Callable[[bytes], None] = self._start
 
-    def feed(self, data: bytes | bytearray) -> None:
+    def feed(self, data: Bytes) -> None:
         """Take what has arrived.
 
         Raises:
@@ -124,11 +124,12 @@ class Chunked:
                 self._left -= len(piece)
                 self._write(piece)
                 continue
-            end = data.find(b"\n", at) + 1 or len(data)
-            if len(self._line) + end - at > MAX_LINE:
+            start = bytes(view[at : at + MAX_LINE])
+            end = start.find(b"\n") + 1 or len(start)
+            if len(self._line) + end > MAX_LINE:
                 raise S3Error(errors.INVALID_CHUNK)
-            self._line += view[at:end]
-            at = end
+            self._line += start[:end]
+            at += end
             if self._line.endswith(b"\n"):
                 line = bytes(self._line)
                 self._line.clear()

@@ -12,7 +12,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,7 @@ from lakefs_ops.local.gateway.objects import read_entry
 from lakefs_ops.local.http import Answer
 from lakefs_ops.local.store.addresses import Addresses
 from lakefs_ops.local.store.trees import Entry
-from lakefs_ops.local.uploads import receive_body
+from lakefs_ops.local.uploads import Receiver, receive_body
 
 if TYPE_CHECKING:
     from lakefs_ops.local.app import Application
@@ -36,8 +36,6 @@ PATH = "/_presigned/"
 
 LIFETIME = 15 * 60
 """How long a presigned address is valid, in seconds (lakeFS 1.84)."""
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ class Presigner:
             raise S3Error(errors.EXPIRED)
         return grant
 
-    async def answer(self, method: str, path: str, headers: Mapping[str, str], receive: Receive) -> Answer:
+    async def answer(self, method: str, path: str, headers: Mapping[str, str], receive: Receiver) -> Answer:
         """Answer a request to a presigned address.
 
         Raises:
@@ -136,7 +134,7 @@ class Presigner:
             return _refusal(errors.invalid_request(refused.message), request_id)
 
     async def _serve(
-        self, method: str, grant: Grant, headers: Mapping[str, str], receive: Receive, request_id: str
+        self, method: str, grant: Grant, headers: Mapping[str, str], receive: Receiver, request_id: str
     ) -> Answer:
         if method not in (("GET", "HEAD") if grant.action == "read" else ("PUT",)):
             raise S3Error(errors.ACCESS_DENIED)

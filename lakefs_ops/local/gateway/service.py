@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,10 @@ from lakefs_ops.local.identity import REFUSED
 from lakefs_ops.local.specification import read_query
 from lakefs_ops.local.store.database import NO_SPACE, is_disk_full
 from lakefs_ops.local.store.names import MAX_PATH
-from lakefs_ops.local.uploads import receive_body
+from lakefs_ops.local.uploads import Receiver, receive_body
 
 if TYPE_CHECKING:
     from lakefs_ops.local.app import Application
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 logger = logging.getLogger("lakefs_ops.local")
 
@@ -72,7 +70,7 @@ class Gateway:
     def __init__(self, server: Application) -> None:
         self._server = server
 
-    async def answer(self, scope: MutableMapping[str, Any], headers: Mapping[str, str], receive: Receive) -> Answer:
+    async def answer(self, scope: MutableMapping[str, Any], headers: Mapping[str, str], receive: Receiver) -> Answer:
         """Answer a request.
 
         Args:
@@ -156,7 +154,7 @@ class Gateway:
             raise S3Error(errors.INVALID_BUCKET_NAME) from None
 
     async def _serve(
-        self, call: Call, signed: Signed, chunks: Scope | None, request_id: str, receive: Receive
+        self, call: Call, signed: Signed, chunks: Scope | None, request_id: str, receive: Receiver
     ) -> Answer:
         if call.operation not in OPERATIONS:
             return _no_operation(call, request_id)
@@ -189,7 +187,7 @@ class Gateway:
                     return handler(call)
         return await asyncio.get_running_loop().run_in_executor(self._server.pool, handler, call)
 
-    async def _receive(self, call: Call, signed: Signed, chunks: Scope | None, receive: Receive) -> None:
+    async def _receive(self, call: Call, signed: Signed, chunks: Scope | None, receive: Receiver) -> None:
         """Receive and verify the body of an operation that has one."""
         destination: Any
         if call.operation in FILES:
