@@ -1,7 +1,8 @@
 """Demo: write, audit, publish through Airflow and through Dagster, on an embedded lakeFS.
 
 Run ``make demo``, or ``python -m example_dags.demo``. Each host publishes a month of real weather data, then refuses a
-spoiled one. Then a task is killed after its merge took effect but before it received the response, and is retried. A
+spoiled one. Webhooks of lakeFS start its runs for exactly the days that a commit, and its revert, have changed. Then a
+task is killed after its merge took effect but before it received the response, and is retried. A
 backfill of a year is published with one merge, and a commit that spoils it is found and undone. At last, lakeFS itself
 refuses a merge by hand that no audit has passed. The demo ends with the outcome of each run, the
 commits of `main`, and links to both. The exit status is 0 only if every outcome is as expected.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -27,10 +29,12 @@ from typing import IO
 from example_dags import weather
 from example_dags.backfill import MONTHS, run_backfill
 from example_dags.enforced import run_gate
-from example_dags.reporting import Outcome, read_events
+from example_dags.pushed import CHANGED, REPOSITORY, write_year
+from example_dags.reporting import Outcome, Pushed, read_events
 from lakefs_ops import LakeFSClient
 from lakefs_ops.api.common import Commit
 from lakefs_ops.errors import LakeFSError
+from lakefs_ops.flows.webhooks import VARIABLE
 from lakefs_ops.local.faults import Fault, Faults
 
 ROOT = Path(__file__).parent.parent
@@ -164,8 +168,12 @@ def run_host(
     server: Mapping[str, str],
     home: Path,
     say: Callable[[str], None],
+    pushed: dict[str, Pushed] | None = None,
 ) -> list[Outcome]:
-    """Run batches through a host in its own process, and return their outcomes."""
+    """Run batches through a host in its own process, and return their outcomes.
+
+    With ``pushed``, the host shows the scene with webhooks, too, and its result is stored there.
+    """
     home.mkdir(parents=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DAGSTER", "LAKE"))}
     environment = clean | {"WEATHER_REPOSITORY": repository, "PYTHONPATH": str(ROOT)}
@@ -186,12 +194,19 @@ def run_host(
     else:
         environment |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
         environment |= {f"LAKEFS_{name.upper()}": value for name, value in server.items()}
+    if pushed is not None:
+        environment |= {REPOSITORY: f"pushed-{repository}", VARIABLE: os.environ[VARIABLE]}
     words = [f"{month}={inbox}" for month, inbox in batches]
-    return run_module(f"run_{host.lower()}", words, environment, home.parent / f"{host.lower()}.log", say)
+    return run_module(f"run_{host.lower()}", words, environment, home.parent / f"{host.lower()}.log", say, pushed)
 
 
 def run_module(
-    module: str, words: Sequence[str], environment: Mapping[str, str], log: Path, say: Callable[[str], None]
+    module: str,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    say: Callable[[str], None],
+    pushed: dict[str, Pushed] | None = None,
 ) -> list[Outcome]:
     """Run one of the examples' programs, and return the outcome of each batch."""
     outcomes = []
@@ -200,7 +215,9 @@ def run_module(
         for event in read_events(child.stdout or ()):
             if isinstance(event, Outcome):
                 outcomes.append(event)
-            else:
+            elif isinstance(event, Pushed) and pushed is not None:
+                pushed[event.host] = event
+            elif isinstance(event, str):
                 say(event)
         status = child.wait()
     if status or len(outcomes) != sum("=" in word for word in words):
@@ -331,11 +348,15 @@ def show(data: Path, *, serve: bool) -> bool:
             with Progress(f"repository {repository}, the weather of 2012 on main"):
                 client.repositories.create(name=repository, storage_namespace=f"local://{repository}")
                 history = weather.load_history(client, repository)
-            outcomes = {}
+            os.environ[VARIABLE] = secrets.token_hex(32)  # the embedded lakeFS reads it
+            write_year(client, f"pushed-{repository}")
+            outcomes, pushed = {}, dict[str, Pushed]()
             for host, batches in HOSTS.items():
                 months = " and ".join(describe_batch(month, inbox) for month, inbox in batches)
                 with Progress(f"{host}: {months}") as progress:
-                    outcomes[host] = run_host(host, batches, repository, server, logs / host.lower(), progress.say)
+                    outcomes[host] = run_host(
+                        host, batches, repository, server, logs / host.lower(), progress.say, pushed
+                    )
             with Progress(f"{KILLED} by a task that is killed and retried") as progress:
                 outcomes[RETRIED] = run_killed(repository, server, local.faults, logs, progress.say)
             with Progress("a backfill of 2013 as one merge; a commit that breaks it") as progress:
@@ -345,6 +366,12 @@ def show(data: Path, *, serve: bool) -> bool:
             for host, results in outcomes.items():
                 for outcome in results:
                     show_outcome(host, outcome, client, repository)
+            print(f"\n  {paint('Webhooks', 'bold')}  3 of 365 days are changed, and changed back; nobody polls")
+            for host, push in pushed.items():
+                print(
+                    f"    {paint(host, 'green')}  runs for {', '.join(push.days)}, after the revert for"
+                    f" {', '.join(push.reverted)}; the events came within {push.seconds:.1f} s"
+                )
             print(f"\n  {paint('Backfill', 'bold')}  {backfilled.collected} months, {backfilled.merges} merge")
             print(f"    {paint('merge', 'green')}   {backfilled.url}")
             print(
@@ -360,6 +387,9 @@ def show(data: Path, *, serve: bool) -> bool:
             print(f"\n    commits  {client.links.commits(repository, 'main')}")
             print(f"    objects  {client.links.objects(repository, 'main')}")
             wrong = list(problems(client, repository, history, outcomes))
+            for host in HOSTS:
+                if host not in pushed or [*pushed[host].days] != CHANGED or [*pushed[host].reverted] != CHANGED:
+                    wrong.append(f"{host} must run exactly the days that the commit and its revert have changed")
             if (backfilled.merges, backfilled.collected) != (1, len(MONTHS)):
                 wrong.append("the backfill must bring its months to main with one merge")
             if backfilled.first_bad != backfilled.by_hand or not backfilled.restored:

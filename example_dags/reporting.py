@@ -20,6 +20,23 @@ class Outcome:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a host has received.
+
+    Attributes:
+        host: Airflow or Dagster.
+        days: the partitions of the runs that the commit started.
+        reverted: the partitions of the runs that its revert started.
+        seconds: the longer of the two times from a commit until the host had its event.
+    """
+
+    host: str
+    days: Sequence[str]
+    reverted: Sequence[str]
+    seconds: float
+
+
 class Reporter:
     """Writes events to the process's standard output, and redirects all other output to standard error."""
 
@@ -31,19 +48,20 @@ class Reporter:
         """Report the step that starts now."""
         self._write({"step": text})
 
-    def outcome(self, outcome: Outcome) -> None:
-        """Report the outcome of a batch."""
-        self._write({"outcome": asdict(outcome)})
+    def outcome(self, outcome: Outcome | Pushed) -> None:
+        """Report the outcome of a batch, or of the scene with webhooks."""
+        self._write({"pushed" if isinstance(outcome, Pushed) else "outcome": asdict(outcome)})
 
     def _write(self, event: dict[str, Any]) -> None:
         self._pipe.write(json.dumps(event) + "\n")
 
 
-def read_events(pipe: Iterable[str]) -> Iterator[str | Outcome]:
+def read_events(pipe: Iterable[str]) -> Iterator[str | Outcome | Pushed]:
     """Yield the steps and outcomes that a `Reporter` writes."""
     for line in pipe:
         event = json.loads(line)
-        yield Outcome(**event["outcome"]) if "outcome" in event else event["step"]
+        ((kind, value),) = event.items()
+        yield {"outcome": Outcome, "pushed": Pushed}[kind](**value) if kind != "step" else value
 
 
 def batches(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

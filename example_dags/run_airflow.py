@@ -10,7 +10,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from example_dags.reporting import Outcome, Reporter, batches
+from example_dags import pushed
+from example_dags.reporting import Outcome, Pushed, Reporter, batches
+from example_dags.serving import serving
 
 if TYPE_CHECKING:
     from airflow.models import DagRun
@@ -38,7 +40,60 @@ def main(arguments: list[str]) -> int:
         errors.clear()
         run = dag.test(run_conf={"month": month, "inbox": inbox, "repository": os.environ["WEATHER_REPOSITORY"]})
         report.outcome(outcome(run, month, group_branch(dag.dag_id, run.run_id, "weather"), errors))
+    if pushed.REPOSITORY in os.environ:
+        report.outcome(push(report))
     return 0
+
+
+def push(report: Reporter) -> Pushed:
+    """Serve the plugin's route, and return the partitions of the runs that Airflow's scheduler creates."""
+    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
+    from airflow.jobs.job import Job
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    from airflow.models import DagRun
+    from airflow.models.asset import AssetEvent
+    from airflow.sdk import DAG, PartitionedAssetTimetable, task
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    from airflow_provider.assets.lakefs import create_asset
+    from airflow_provider.hooks import LakeFSHook
+    from airflow_provider.plugin import LakeFSPlugin
+
+    report.step("a DAG with a run for each changed day, and the route for webhooks")
+    with LakeFSHook().get_conn() as client:
+        repository, branch = pushed.branch_of("Airflow", client)
+        days = create_asset(repository=repository, ref=branch, path="daily", partitions=pushed.TEMPLATE)
+        with DAG("each_day", schedule=PartitionedAssetTimetable(assets=days), is_paused_upon_creation=False) as dag:
+
+            @task
+            def report_day() -> None: ...
+
+            report_day()
+        with create_session() as session:  # as Airflow stores the DAGs of a file
+            stored = [LazyDeserializedDAG.from_dag(dag)]
+            update_dag_parsing_results_in_db("dags-folder", None, stored, {}, None, set(), session)
+
+        def arrived(commit_id: str) -> int:
+            with create_session() as session:
+                return sum(event.extra.get("commit_id") == commit_id for event in session.scalars(select(AssetEvent)))
+
+        known: set[str] = set()
+
+        def started() -> list[str]:
+            with create_session() as session:
+                SchedulerJobRunner(Job())._create_dagruns_for_partitioned_asset_dags(session)
+                runs = session.execute(select(DagRun.run_id, DagRun.partition_key).filter_by(dag_id=dag.dag_id)).all()
+            new = sorted(key for run_id, key in runs if run_id not in known)
+            known.update(run_id for run_id, _ in runs)
+            return new
+
+        os.environ["AIRFLOW__LAKEFS__WEBHOOK_SECRET"] = pushed.secret()
+        (route,) = LakeFSPlugin.fastapi_apps
+        with serving(route["app"]) as port:
+            url = f"http://127.0.0.1:{port}/webhook"
+            return pushed.push("Airflow", client, repository, branch, url, arrived, started, report.step)
 
 
 def outcome(run: DagRun, month: str, branch: str, errors: list[str]) -> Outcome:

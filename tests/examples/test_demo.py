@@ -67,6 +67,9 @@ def test_the_demo_shows_that_everything_came_out_as_it_must(data):
     assert output.count("|\\") == 3
     assert "lakeFS refuses the merge: audit gate: commit" in output
     assert "its response is lost, and the task is killed" in output
+    days = "2013-01-17, 2013-04-10, 2013-12-31"
+    for host in ("Airflow", "Dagster"):
+        assert f"{host}  runs for {days}, after the revert for {days}; the events came within" in output
     assert "12 months, 1 merge" in output
     assert re.search(r"\d audits found the bad commit [0-9a-f]{10} by hand, which is undone", output)
     assert re.search(r"lakefs-ops local --data .*lakefs --port \d+", output)
