@@ -27,6 +27,9 @@ KEY = "lakefs-ops.key"
 ATTEMPT = "lakefs-ops.attempt"
 """The metadata key under which a commit stores the unique id of the attempt that created it."""
 
+ORIGIN = "lakefs-ops.origin"
+"""The metadata key under which a commit stores the commit that it undoes or repeats, or the range ``FIRST..LAST``."""
+
 LOG_LIMIT = 100_000
 """How many commits of a log are searched for an earlier attempt. A search that ends here raises `OutcomeUnknown`."""
 
@@ -150,7 +153,13 @@ def _may_be_executing(error: errors.LakeFSError) -> bool:
 
 
 def find_commit(
-    client: LakeFSClient, repository: str, ref: str, *values: str, name: str = KEY, first_parent: bool = True
+    client: LakeFSClient,
+    repository: str,
+    ref: str,
+    *values: str,
+    name: str = KEY,
+    first_parent: bool = True,
+    proof: Callable[[Commit], bool] | None = None,
 ) -> Commit | None:
     """Return the newest commit of a log that has one of the values in its metadata, or None.
 
@@ -163,13 +172,14 @@ def find_commit(
         *values: the values to search for, such as the key of a step.
         name: the metadata key that holds the value.
         first_parent: search only the branch's own line, without the commits that merges brought in.
+        proof: only commits for which this returns True, because a key may have several effects.
 
     Raises:
         OutcomeUnknown: the log has more than `LOG_LIMIT` commits, and the newest ones do not have the value.
     """
     count = 0
     for commit in client.refs.log(repository, ref, first_parent=first_parent, limit=LOG_LIMIT):
-        if (commit.metadata or {}).get(name) in values:
+        if (commit.metadata or {}).get(name) in values and (proof is None or proof(commit)):
             return commit
         count += 1
     if count >= LOG_LIMIT:

@@ -4,6 +4,9 @@ Where the server would execute a repeated call, two callers that search at the s
 send. But of several requests to create one branch, the server accepts only one (lakeFS 1.84). So a hidden branch named
 after the key is a claim. It is deleted when the effect exists. It starts at a commit that only its holder has created,
 so a holder recognizes its own claim after a lost response.
+
+A key may have several effects, one after another, such as the imports of a DAG run that is deleted and run again. So an
+effect that existed before the call, when nobody held the claim, is not that of another caller at the same moment.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ def exclusively(
     *,
     source: str,
     abandoned_after: float = ABANDONED_AFTER,
+    any_effect: bool = True,
 ) -> T:
     """Act under a claim on the key, or return the effect of another caller.
 
@@ -56,11 +60,19 @@ def exclusively(
         source: any branch; the hidden branch starts from it if lakeFS does not allow the claim's own commit.
         abandoned_after: seconds to wait for another holder of the claim that shows no effect. Then the claim counts
             as abandoned and passes on; an act that takes longer could be doubled.
+        any_effect: an effect that exists already counts, as for a retry. If False, it only counts if somebody holds
+            the claim: two more requests, at least.
 
     Raises:
         OutcomeUnknown: from ``act``; the claim is kept, so the next caller waits for the effect first.
     """
     name = f"{PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+    # In this order: a caller that acts in between holds its claim at the first request, or acts after the second one.
+    earlier = None if any_effect or _is_held(client, repository, name) else find()
+
+    def find_effect() -> T | None:
+        return None if (found := find()) == earlier else found
+
     own = record_commit(client, repository, f"Claim {key}", metadata=step_metadata(key))
     number, since, next_search = 1, time.monotonic(), 0.0
     while True:
@@ -74,7 +86,7 @@ def exclusively(
                 break
             waited = time.monotonic() - since
             if waited >= next_search:
-                if (found := find()) is not None:
+                if (found := find_effect()) is not None:
                     _release(client, repository, name, number)
                     return found
                 next_search = max(POLL_INTERVAL, 2 * waited)
@@ -83,7 +95,7 @@ def exclusively(
             else:
                 time.sleep(POLL_INTERVAL)
     try:
-        found = find()
+        found = find_effect()
         effect = act() if found is None else found
     except OutcomeUnknown:
         raise
@@ -92,6 +104,11 @@ def exclusively(
         raise
     _release(client, repository, name, number)
     return effect
+
+
+def _is_held(client: LakeFSClient, repository: str, name: str) -> bool:
+    claims = client.branches.list(repository, prefix=f"{name}-", show_hidden=True, limit=1)
+    return Attempts(client).run(claims.first) is not None
 
 
 def _head(client: LakeFSClient, repository: str, branch: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
-from lakefs_ops.flows.attempts import describe, find_commit
+from lakefs_ops.flows.attempts import ORIGIN, describe, find_commit
 from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
 from lakefs_ops.flows.ensure import delete_branch_if_exists, ensure_branch
 from lakefs_ops.flows.history import is_undone
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from lakefs_ops.api.common import Commit
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.step import IfNothing, Step
-
-ORIGIN = "lakefs-ops.origin"
-"""The metadata key under which a commit stores the commit that it undoes or repeats, or the range ``FIRST..LAST``."""
 
 WORK_PREFIX = "lakefs-ops-revert-"
 """The prefix of the hidden branches on which ranges are reverted."""
@@ -167,8 +164,10 @@ def _unless_in_force(
 
 
 def _in_force(step: Step, branch: str, origin: str, *keys: str) -> str | None:
-    found = find_commit(step.client, step.repository, branch, *keys)
-    if found is None or (found.metadata or {}).get(ORIGIN) != origin:
+    found = find_commit(
+        step.client, step.repository, branch, *keys, proof=lambda commit: (commit.metadata or {}).get(ORIGIN) == origin
+    )
+    if found is None:
         return None
     return None if is_undone(step.client, step.repository, found, branch) else found.id
 

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from lakefs_ops import errors
 from lakefs_ops.api.branches import CommitOverrides
 from lakefs_ops.api.common import CommitCreation
-from lakefs_ops.flows.attempts import ATTEMPT, KEY, OutcomeUnknown, describe, find_commit, run_once, step_metadata
+from lakefs_ops.flows.attempts import (
+    ATTEMPT,
+    KEY,
+    ORIGIN,
+    OutcomeUnknown,
+    describe,
+    find_commit,
+    run_once,
+    step_metadata,
+)
 from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
 from lakefs_ops.flows.conditions import ImportDone
 from lakefs_ops.flows.history import includes, is_undone
@@ -52,7 +61,7 @@ class Step:
     """One logical step of a pipeline: the caller, the key, and the attempt.
 
     Each verb returns the id of the commit (or pull request) that it created, or that an earlier attempt with the same
-    key created. One step calls one verb, once. These parameters mean the same for all verbs:
+    key created. One step calls one verb. These parameters mean the same for all verbs:
 
     - ``branch``: the branch that gets the new commit.
     - ``message``: the message of the new commit.
@@ -60,6 +69,10 @@ class Step:
     - ``allow_empty``: create a commit even if nothing changes.
     - ``force``: allow on a read-only repository.
     - ``if_nothing``: see `IfNothing`; ``fail`` by default.
+
+    A verb may also be called several times, one after another: each call takes effect. Only a retry takes an earlier
+    effect for its own: a commit with the same message, a revert or a cherry-pick of the same commit, a merge that
+    includes the source, an import with the same key.
 
     An earlier effect counts only if it still holds: its commit is in the branch's log, and no later commit has
     undone a part of its changes. Otherwise the verb acts again; if the server then finds nothing to do, it raises
@@ -118,7 +131,9 @@ class Step:
             ).id  # fmt: skip
 
         try:
-            return self._run_once(branch, send, marked, guarded=not allow_empty)
+            # The server refuses a repeat without changes, so a message that differs at each attempt doubles nothing.
+            same = None if allow_empty else _same_message(message)
+            return self._run_once(branch, send, marked, same=same, guarded=not allow_empty)
         except errors.NoChanges as error:
             if if_nothing == "succeed":
                 return self.client.branches.get(self.repository, branch).commit_id
@@ -188,7 +203,7 @@ class Step:
             NoChanges: the commit's changes are gone already, and no earlier attempt.
             MergeConflict: later commits changed the same objects.
         """
-        marked = step_metadata(self.key, metadata)
+        marked = step_metadata(self.key, {ORIGIN: ref, **(metadata or {})})
         overrides = CommitOverrides(message=message, metadata=marked)
 
         def send() -> str:
@@ -200,7 +215,8 @@ class Step:
 
         # lakeFS 1.84 creates a second commit if the first revert emptied the branch, so "no changes" is no guard.
         try:
-            return self._run_once(branch, send, marked) or self._newest_commit(branch, marked)
+            own = self._run_once(branch, send, marked, same=_same_origin(marked))
+            return own or self._newest_commit(branch, marked)
         except errors.NoChanges as error:
             raise errors.NoChanges(
                 f"nothing to revert on {branch!r} of {self.repository!r}: the branch does not have the changes of"
@@ -233,7 +249,7 @@ class Step:
             MergeConflict: the branch changed the same objects.
         """
         picked = self.client.commits.get(self.repository, ref)
-        marked = {**(picked.metadata or {}), **step_metadata(self.key, metadata)}
+        marked = {**(picked.metadata or {}), **step_metadata(self.key, {ORIGIN: picked.id, **(metadata or {})})}
         overrides = CommitOverrides(message=message, metadata=marked)
 
         def send() -> str:
@@ -242,7 +258,9 @@ class Step:
                 ref=picked.id, parent_number=parent_number, commit_overrides=overrides, force=force,
             ).id  # fmt: skip
 
-        return self._run_once(branch, send, marked)
+        # A branch or an expression may have stood for another commit at the first attempt.
+        same = None if self.retried and not picked.id.startswith(ref) else _same_origin(marked)
+        return self._run_once(branch, send, marked, same=same)
 
     def import_(
         self,
@@ -346,7 +364,8 @@ class Step:
             ).id
 
         def find() -> str | None:
-            for pull in self.client.pulls.list(self.repository, status="all"):
+            # Only an earlier attempt's pull request may have been merged or closed since.
+            for pull in self.client.pulls.list(self.repository, status="all" if self.retried else "open"):
                 same = (pull.source_branch, pull.destination_branch) == (source_branch, destination_branch)
                 if same and mark in (self.client.pulls.get(self.repository, pull.id).description or "").splitlines():
                     return pull.id
@@ -355,7 +374,7 @@ class Step:
         def act() -> str:
             return run_once(self.client, send, find, retried=self.retried, guarded=False)
 
-        return self._claim(destination_branch, act, find)
+        return self._claim(destination_branch, act, find, any_effect=True)
 
     def _run_once(
         self,
@@ -364,10 +383,11 @@ class Step:
         marked: Mapping[str, str],
         *,
         source: str | None = None,
+        same: Callable[[Commit], bool] | None = None,
         guarded: bool = False,
     ) -> str:
         def find() -> str | None:
-            return self._find(branch, source)
+            return self._find(branch, source, same)
 
         def act() -> str:
             return run_once(
@@ -380,9 +400,11 @@ class Step:
             )
 
         try:
-            return act() if guarded else self._claim(branch, act, find)
+            proven = source is not None or ORIGIN in marked
+            return act() if guarded else self._claim(branch, act, find, any_effect=self.retried or proven)
         except errors.NoChanges:
-            if (found := find_commit(self.client, self.repository, branch, self.key)) is None:
+            proof = None if guarded else same
+            if (found := find_commit(self.client, self.repository, branch, self.key, proof=proof)) is None:
                 raise
             if is_undone(self.client, self.repository, found, branch):
                 raise undone(found, branch, self.repository, self.key) from None
@@ -395,17 +417,20 @@ class Step:
         find: Callable[[], T | None],
         *,
         abandoned_after: float = ABANDONED_AFTER,
+        any_effect: bool | None = None,
     ) -> T:
         if self.exclusive is False:
             return act()
         return exclusively(
-            self.client, self.repository, self.key, act, find, source=branch, abandoned_after=abandoned_after
-        )
+            self.client, self.repository, self.key, act, find,
+            source=branch, abandoned_after=abandoned_after,
+            any_effect=self.retried if any_effect is None else any_effect,
+        )  # fmt: skip
 
-    def _find(self, branch: str, source: str | None = None) -> str | None:
+    def _find(self, branch: str, source: str | None = None, same: Callable[[Commit], bool] | None = None) -> str | None:
         """Return the newest commit with the key, if it is still in force and the source has nothing new."""
         client, repository = self.client, self.repository
-        if (found := find_commit(client, repository, branch, self.key)) is None:
+        if (found := find_commit(client, repository, branch, self.key, proof=same)) is None:
             return None
         if source is not None and not any(includes(client, repository, ref, source) for ref in (found.id, branch)):
             return None
@@ -471,6 +496,14 @@ def undone(commit: Commit, branch: str, repository: str, key: str) -> errors.Und
         " them, or write the data again on a new branch",
         commit_id=commit.id,
     )
+
+
+def _same_message(message: str) -> Callable[[Commit], bool]:
+    return lambda commit: commit.message == message
+
+
+def _same_origin(marked: Mapping[str, str]) -> Callable[[Commit], bool]:
+    return lambda commit: (commit.metadata or {}).get(ORIGIN) == marked[ORIGIN]
 
 
 def _one_line(key: str) -> str:

@@ -5,11 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lakefs_ops import errors
+from lakefs_ops import LakeFSClient, errors
+from lakefs_ops.api.imports import ImportLocation
+from lakefs_ops.flows import reverts
 from lakefs_ops.flows.attempts import KEY, OutcomeUnknown
 from lakefs_ops.flows.history import is_undone
 from lakefs_ops.flows.step import Step
 from lakefs_ops.listing import Listing
+from lakefs_ops.local import LocalLakeFS
 
 COMMIT = "POST /api/v1/repositories/{r}/branches/main/commits"
 MERGE = "POST /api/v1/repositories/{r}/refs/dev/merge/main"
@@ -279,6 +282,58 @@ def test_a_lost_message_of_a_later_empty_commit_with_the_same_key(client, proxy,
     proxy.lose(COMMIT.format(r=lakefs_repository), what)
     assert step.commit("main", message="land", allow_empty=True) != first
     assert len(log(lakefs, lakefs_repository)) == 3
+
+
+@pytest.mark.parametrize("retried", [False, True])
+@pytest.mark.parametrize("verb", ["commit", "revert", "cherry_pick", "reverts.revert", "reverts.cherry_pick"])
+def test_each_effect_of_a_key_takes_place(client, lakefs, lakefs_repository, write, dev, verb, retried):
+    if verb == "commit":
+        Step(client, lakefs_repository, "key").commit("dev", message="part 0", allow_empty=True)
+    branch = "main" if verb.endswith("revert") else "dev"
+    commits = []
+    for part in range(3):
+        lakefs.client.objects.upload(lakefs_repository, "main", f"{part}.csv", b"1")
+        commits.append(lakefs.client.commits.create(lakefs_repository, "main", message=f"part {part}").id)
+    step = Step(client, lakefs_repository, "key", retried=retried)
+    for part, commit_id in enumerate(reversed(commits)):
+        match verb:
+            case "commit":
+                lakefs.client.objects.upload(lakefs_repository, "dev", f"{part}.csv", b"1")
+                step.commit("dev", message=f"part {part}")
+            case "revert":
+                step.revert("main", commit_id)
+            case "cherry_pick":
+                step.cherry_pick("dev", commit_id)
+            case "reverts.revert":
+                reverts.revert(step, "main", commit_id)
+            case "reverts.cherry_pick":
+                reverts.cherry_pick(step, "dev", commit_id)
+    found = [entry.path for entry in lakefs.client.objects.list(lakefs_repository, branch) if entry.path[0].isdigit()]
+    assert found == ([] if verb.endswith("revert") else ["0.csv", "1.csv", "2.csv"])
+    assert list(lakefs.client.branches.diff(lakefs_repository, branch)) == []
+
+
+def test_empty_commits_of_one_key_all_take_place(client, lakefs, lakefs_repository):
+    step = Step(client, lakefs_repository, "key")
+    commits = set()
+    for part in range(3):
+        lakefs.client.objects.upload(lakefs_repository, "main", f"{part}.csv", b"1")
+        commits.add(step.commit("main", message="land", allow_empty=True))
+    assert len(commits) == 3
+    assert list(lakefs.client.branches.diff(lakefs_repository, "main")) == []
+
+
+def test_a_new_import_with_the_key_of_an_earlier_run_takes_place(tmp_path):
+    """A DAG run is deleted, and run again under the same id when the source has more objects."""
+    with LocalLakeFS(allow_import=[tmp_path]) as server:
+        keys = {"access_key_id": server.access_key_id, "secret_access_key": server.secret_access_key}
+        with LakeFSClient(server.endpoint, **keys) as client:
+            client.repositories.create(name="lake", storage_namespace="local://lake")
+            source = ImportLocation(type="common_prefix", path=f"local://{tmp_path}/", destination="raw/")
+            for name in ("a.csv", "b.csv"):
+                (tmp_path / name).write_text(name)
+                Step(client, "lake", "key").import_("main", [source], message="import", timeout=20, interval=0.1)
+            assert [entry.path for entry in client.objects.list("lake", "main")] == ["raw/a.csv", "raw/b.csv"]
 
 
 def revert_on_main(lakefs, repository, commit_id, parent_number=0):
