@@ -135,13 +135,20 @@ class _Verdict:
 
 def branch_for(key: str) -> str:
     """Return the branch name for a key: readable, valid, and different for each key.
+def branch_for(key: str, into: str = "main") -> str:
+    """Return the branch name for a run: readable, valid, and different for each key and branch to publish to.
+    Args:
+        key: the run's key.
+        into: the branch to publish to.
 
     Example:
         >>> branch_for("daily/2015-01")
         'wap-daily-2015-01-4fd1a9b1'
     """
     words = re.sub(r"[^A-Za-z0-9_]+", "-", key).strip("-")[:80]
-    return f"{BRANCH_PREFIX}{words}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    # No branch name has a line break, so the identity is unique.
+    identity = key if into == "main" else f"{into}\n{key}"
+    return f"{BRANCH_PREFIX}{words}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
 @dataclass
@@ -209,9 +216,10 @@ class WriteAuditPublish:
     def __post_init__(self) -> None:
         if self.tag is not None and not _TAG.fullmatch(self.tag):
             raise errors.InvalidArgument(f"tag must be a valid tag name, got {self.tag!r}")
-        self.branch = self.branch or branch_for(self.key)
+        named = branch_for(self.key, self.into)
+        self.branch = self.branch or named
         if self.named_by_key is None:
-            self.named_by_key = self.branch == branch_for(self.key)
+            self.named_by_key = self.branch == named
         self.message = self.message or f"Publish {self.key}"
 
     def _step(self, name: str, *, retried: bool = False) -> Step:

@@ -828,3 +828,19 @@ def test_close_can_keep_the_branch(lakefs, lakefs_repository):
     assert not run.close(keep=True)
     assert run.state() == "published"
     assert run.close()
+
+
+def test_a_run_with_another_destination_has_another_branch(lakefs, lakefs_repository):
+    client = lakefs.client
+    client.branches.create(lakefs_repository, name="staging", source="main")
+    client.objects.upload(lakefs_repository, "staging", "raw.csv", b"1")
+    client.commits.create(lakefs_repository, "staging", message="raw")
+    with (
+        pytest.raises(publish.AuditFailed),
+        publish.WriteAuditPublish(client, lakefs_repository, key="key", into="staging") as run,
+    ):
+        client.objects.upload(lakefs_repository, run.branch, "rejected.csv", b"1")
+        run.audit(lambda run: ["wrong"])
+    with publish.WriteAuditPublish(client, lakefs_repository, key="key", retried=True) as run:
+        client.objects.upload(lakefs_repository, run.branch, "right.csv", b"1")
+    assert [entry.path for entry in client.objects.list(lakefs_repository, "main")] == ["right.csv"]
