@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, belongs_to, describe, run_once, step_metadata
-from lakefs_ops.flows.history import differs, require_published
+from lakefs_ops.flows.history import differs, is_undone, require_published
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import Commit
@@ -303,10 +303,22 @@ def merge_pull_request(client: LakeFSClient, repository: str, pull_request: str)
     Raises:
         MergeConflict: both branches changed the same objects, listed in ``paths``.
         PullRequestNotOpen: the pull request was closed without a merge.
+        Undone: it is merged already, and a later commit has undone the merge.
     """
 
     def find() -> str | None:
-        return client.pulls.get(repository, pull_request).merged_commit_id or None
+        pull = client.pulls.get(repository, pull_request)
+        if not pull.merged_commit_id:
+            return None
+        commit = client.commits.get(repository, pull.merged_commit_id)
+        if is_undone(client, repository, commit, pull.destination_branch):
+            raise errors.Undone(
+                f"pull request {pull_request} was merged into {pull.destination_branch!r} of {repository!r} with commit"
+                f" {describe(commit)}, but a later commit undid at least a part of its changes: revert that commit, or"
+                " write the data again on a new branch",
+                commit_id=commit.id,
+            )
+        return commit.id
 
     try:
         return run_once(client, lambda: client.pulls.merge(repository, pull_request).reference, find)

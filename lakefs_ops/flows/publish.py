@@ -423,7 +423,7 @@ class WriteAuditPublish:
         return published
 
     def _publish(self, audited: str, if_nothing: IfNothing) -> str:
-        self._check_tag()
+        self._check_tag(audited)
         try:
             if differs(self.client, self.repository, audited, self.branch) and not self._is_included(audited):
                 raise self._not_audited(audited)
@@ -493,8 +493,8 @@ class WriteAuditPublish:
             **details,
         )
 
-    def _check_tag(self) -> None:
-        """Refuse a tag that exists before anything is merged, unless an earlier attempt created it."""
+    def _check_tag(self, audited: str) -> None:
+        """Refuse a tag that exists before anything is merged, unless an earlier attempt created it for this commit."""
         if self.tag is None:
             return
         try:
@@ -502,9 +502,11 @@ class WriteAuditPublish:
         except errors.TagNotFound:
             return
         tagged = self.client.commits.get(self.repository, existing)
-        if (tagged.metadata or {}).get(KEY) != f"{self.key}/publish":
+        is_own = (tagged.metadata or {}).get(KEY) == f"{self.key}/publish"
+        if not is_own or not includes(self.client, self.repository, self.into, audited):
             raise errors.AlreadyExists(
-                f"tag {self.tag!r} exists in {self.repository!r} and points to commit {existing}; nothing was merged;"
+                f"tag {self.tag!r} exists in {self.repository!r} and points to commit {existing}"
+                f"{', an earlier publication of this run' if is_own else ''}; nothing was merged;"
                 " choose another name, or delete the tag",
                 status=409,
                 reason="",

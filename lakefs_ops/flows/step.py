@@ -432,9 +432,21 @@ class Step:
         client, repository = self.client, self.repository
         if (found := find_commit(client, repository, branch, self.key, proof=same)) is None:
             return None
-        if source is not None and not any(includes(client, repository, ref, source) for ref in (found.id, branch)):
+        if source is not None and not self._has_source(found, branch, source):
             return None
         return None if is_undone(client, repository, found, branch) else found.id
+
+    def _has_source(self, found: Commit, branch: str, source: str) -> bool:
+        """Return whether a branch, or an earlier merge into it, has everything of a source.
+
+        A source that started from that merge, or later, has seen what others wrote since, so the merge says nothing.
+        """
+        client, repository = self.client, self.repository
+        if includes(client, repository, branch, source):
+            return True
+        if not includes(client, repository, found.id, source):
+            return False
+        return client.refs.merge_base(repository, source, found.id).base_commit_id != found.id
 
     def _find_own(self, branch: str, marked: Mapping[str, str]) -> str | None:
         """Return the commit of this very call; an earlier one with the same key is another effect."""

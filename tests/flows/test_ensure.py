@@ -233,3 +233,12 @@ def test_a_reset_is_not_repeated_blindly(client, proxy, lakefs_repository, write
     with pytest.raises(errors.ConnectionFailed):
         client.branches.reset(lakefs_repository, "main", type="reset")
     assert len(proxy.requests) == 1
+
+
+def test_a_merged_pull_request_that_was_undone_does_not_stand(client, lakefs, lakefs_repository, dev):
+    pull = Step(client, lakefs_repository, "key").pull_request("dev", "main", title="work")
+    merged = ensure.merge_pull_request(client, lakefs_repository, pull)
+    assert ensure.merge_pull_request(client, lakefs_repository, pull) == merged
+    lakefs.client.branches.revert(lakefs_repository, "main", ref=merged, parent_number=1)
+    with pytest.raises(errors.Undone, match=f"pull request {pull} was merged into 'main'"):
+        ensure.merge_pull_request(client, lakefs_repository, pull)

@@ -844,3 +844,33 @@ def test_a_run_with_another_destination_has_another_branch(lakefs, lakefs_reposi
     with publish.WriteAuditPublish(client, lakefs_repository, key="key", retried=True) as run:
         client.objects.upload(lakefs_repository, run.branch, "right.csv", b"1")
     assert [entry.path for entry in client.objects.list(lakefs_repository, "main")] == ["right.csv"]
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_repeat_replaces_what_others_wrote_since_the_first_publication(lakefs, lakefs_repository, retried):
+    client = lakefs.client
+
+    def run(retried):
+        with publish.WriteAuditPublish(client, lakefs_repository, key="key", retried=retried) as run:
+            client.objects.upload(lakefs_repository, run.branch, "a.csv", b"1")
+        return run.published
+
+    first = run(retried=False)
+    client.objects.upload(lakefs_repository, "main", "a.csv", b"2")
+    client.commits.create(lakefs_repository, "main", message="another writer")
+    assert run(retried=retried) != first
+    assert client.objects.get(lakefs_repository, "main", "a.csv") == b"1"
+
+
+def test_new_content_does_not_get_the_tag_of_an_earlier_publication(lakefs, lakefs_repository):
+    client = lakefs.client
+
+    def run(content):
+        with publish.WriteAuditPublish(client, lakefs_repository, key="key", tag="v1") as run:
+            client.objects.upload(lakefs_repository, run.branch, "a.csv", content)
+        return run.published
+
+    assert run(b"1") == run(b"1") == client.tags.get(lakefs_repository, "v1").commit_id
+    with pytest.raises(errors.AlreadyExists, match="earlier publication of this run; nothing was merged"):
+        run(b"2")
+    assert client.objects.get(lakefs_repository, "main", "a.csv") == b"1"
