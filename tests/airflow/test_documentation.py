@@ -11,7 +11,7 @@ from airflow.api_fastapi.core_api.datamodels.plugins import ExternalViewResponse
 from airflow_provider.documentation import LOGO, PAGES, create_app, render
 from airflow_provider.get_provider_info import get_provider_info
 from airflow_provider.plugin import LakeFSPlugin
-from tests.asgi import serving
+from example_dags.serving import serving
 
 
 @pytest.fixture(scope="module")

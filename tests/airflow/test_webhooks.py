@@ -21,9 +21,9 @@ from airflow_provider.operators import LakeFSCommitOperator
 from airflow_provider.plugin import LakeFSPlugin
 from airflow_provider.triggers import LakeFSCommitTrigger
 from airflow_provider.webhooks import create_app
+from example_dags.serving import serving
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.flows.webhooks import SECRET_HEADER, VARIABLE, install_webhook
-from example_dags.serving import serving
 
 SECRET = "a secret of enough characters"
 PARTITIONED = pytest.mark.skipif(not hasattr(AssetEvent, "partition_key"), reason="came with Airflow 3.2")

@@ -8,9 +8,9 @@ import requests
 
 from dagster_resources import LakeFSPartitions, build_lakefs_observable_source
 from dagster_resources.webhooks import LakeFSWebhooks
+from example_dags.serving import serving
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.flows.webhooks import SECRET_HEADER, VARIABLE, install_webhook
-from example_dags.serving import serving
 
 SECRET = "a secret of enough characters"
 YEAR = dg.DailyPartitionsDefinition(start_date="2015-01-01", end_date="2016-01-01")
