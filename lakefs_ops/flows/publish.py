@@ -133,10 +133,9 @@ class _Verdict:
     commit: str | None = None
 
 
-def branch_for(key: str) -> str:
-    """Return the branch name for a key: readable, valid, and different for each key.
 def branch_for(key: str, into: str = "main") -> str:
     """Return the branch name for a run: readable, valid, and different for each key and branch to publish to.
+
     Args:
         key: the run's key.
         into: the branch to publish to.
