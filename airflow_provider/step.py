@@ -78,14 +78,14 @@ def step_from_context(context: Context, client: LakeFSClient, repository: str) -
     """Return the step of the running task: one key for all tries, until the task is cleared."""
     ti = context["ti"]
     task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}/{ti.map_index}"
-    # Clearing a task raises max_tries to the tries so far plus `retries`.
-    tries_before = max(0, ti.max_tries - (ti.task.retries or 0))
-    keys = [run_key(context) + task + (f"#{tries}" if tries else "") for tries in range(tries_before + 1)]
+    # Clearing a task raises max_tries, and nothing else changes it: not even other `retries` in a changed DAG file.
+    keys = [run_key(context) + task + (f"#{tries}" if tries else "") for tries in range(ti.max_tries + 1)]
     return TaskStep(
         client,
         repository,
         key=keys[-1],
-        retried=ti.try_number > tries_before + 1,
+        # Of a cleared task, the first try searches in vain, since its key is new.
+        retried=ti.try_number > 1,
         earlier_keys=tuple(keys[:-1]),
     )
 

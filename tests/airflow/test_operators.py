@@ -150,6 +150,24 @@ def test_a_cleared_commit_takes_what_is_new(lakefs, lakefs_repository: str, runn
     assert log(lakefs, repo, "main") == ["one", "one", "Repository created"]
 
 
+def test_other_retries_in_a_changed_dag_file_do_not_confuse_retries_and_clears(
+    lakefs, lakefs_repository: str, running: Running
+) -> None:
+    """Airflow takes the retries of the run's DAG version, and a worker has the newest file."""
+    repo = lakefs_repository
+
+    def attempt(path: str, retries: int, **fields: int) -> str:
+        lakefs.client.objects.upload(repo, "main", path, b"1")
+        commit = LakeFSCommitOperator(task_id="commit", repo=repo, branch="main", msg="one", retries=retries)
+        return commit.execute(running(commit, run_id="r", **fields))
+
+    first = attempt("a", retries=0, try_number=1, max_tries=0)
+    cleared = attempt("b", retries=2, try_number=2, max_tries=1)
+    assert cleared != first
+    assert lakefs.client.branches.diff(repo, "main").first() is None
+    assert attempt("somebody else's", retries=0, try_number=3, max_tries=1) == cleared
+
+
 def test_a_cleared_run_finds_its_commit_though_its_branch_was_merged_and_created_again(
     lakefs, lakefs_repository: str, running: Running
 ) -> None:
