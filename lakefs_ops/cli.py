@@ -37,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"lakefs-ops {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     arguments = sys.argv[1:] if arguments is None else arguments
+    given = next((word for word in arguments if not word.startswith("-")), None)
     try:
         for name, (text, add) in COMMANDS.items():
             command = commands.add_parser(name, help=text, description=text)
-            if name in arguments:
+            if name == given:
                 resolve_name(f"lakefs_ops.{add}")(command)
         parsed = parser.parse_args(arguments)
         return int(parsed.run(parsed))

@@ -127,7 +127,8 @@ def _undo(arguments: argparse.Namespace) -> int:
         built = history.built_on(client, uri.repository, uri.ref, commit)
         new = None
         if not arguments.dry_run:
-            key = f"undo/{arguments.since or ''}..{commit.id}"
+            since = client.commits.get(uri.repository, arguments.since).id if arguments.since else ""
+            key = f"undo/{uri.ref}/{since}..{commit.id}"
             step = Step(client, uri.repository, key, retried=True)
             new = revert(step, uri.ref, commit.id, since=arguments.since, message=arguments.message)
         url = client.links.commit(uri.repository, new or commit.id)
@@ -168,16 +169,19 @@ def _load(name: str) -> Callable[[Any], Any]:
         raise errors.InvalidArgument(f"--check must be MODULE:FUNCTION or FILE.py:FUNCTION, got {name!r}")
     try:
         if module_name.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(module_name).stem, module_name)
+            spec = importlib.util.spec_from_file_location(f"lakefs_ops_check_{Path(module_name).stem}", module_name)
             assert spec is not None and spec.loader is not None
             module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # where dataclasses look for the types of their fields
             spec.loader.exec_module(module)
         else:
             sys.path.insert(0, str(Path.cwd()))
             module = importlib.import_module(module_name)
-        function: Any = getattr(module, function_name)
-    except (ImportError, OSError, AttributeError) as error:
+    except (ImportError, OSError) as error:
         raise errors.InvalidArgument(f"--check {name}: {error}") from None
+    function: Any = getattr(module, function_name, None)
+    if function is None:
+        raise errors.InvalidArgument(f"--check {name}: {module_name} has no {function_name!r}")
     if not callable(function):
         raise errors.InvalidArgument(f"--check {name} is not a function")
     return function  # type: ignore[no-any-return]

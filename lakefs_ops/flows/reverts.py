@@ -95,7 +95,9 @@ def revert(
 
     if since is None:
         return _unless_in_force(step, branch, origin, earlier_keys, act, if_nothing)
-    work = f"{WORK_PREFIX}{hashlib.sha256(step.key.encode()).hexdigest()[:24]}"
+    # The name proves what the hidden branch is for: it is not that of the same step on another branch.
+    identity = "\n".join((branch, origin, step.key))
+    work = f"{WORK_PREFIX}{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
     try:
         commit_id = _unless_in_force(step, branch, origin, earlier_keys, act, if_nothing)
     except errors.TRANSIENT:

@@ -9,9 +9,19 @@ import pytest
 from lakefs_ops.cli import main
 
 AUDIT = """\
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Limit:
+    least: int = 0
+
+
 def not_negative(snapshot):
     value = int(snapshot.client.objects.get(snapshot.repository, snapshot.ref, "daily/a.csv"))
-    return [f"{value} is negative"] if value < 0 else []
+    return [f"{value} is negative"] if value < Limit().least else []
 """
 
 
@@ -92,7 +102,7 @@ def test_bisect(run, commits, tmp_path, monkeypatch, form, lakefs_repository):
     [
         (["--check", "nothing"], "MODULE:FUNCTION"),
         (["--check", "no_such_module:f"], "No module named"),
-        (["--check", "json:nothing"], "nothing"),
+        (["--check", "json:nothing"], "json has no 'nothing'"),
         (["--check", "json:__name__"], "is not a function"),
         (["--command", "exit 125"], "no verdict"),
         (["--command", "kill -9 $$"], "no verdict"),
@@ -118,7 +128,8 @@ def test_undo_takes_effect_once_and_names_what_was_built_on_it(run, commits, lak
     assert (status, out) == (1, "")
     assert "conflict" in err
     assert client.objects.get(lakefs_repository, "main", "daily/a.csv") == b"-4"
-    done = [json.loads(run("undo", "main", commits[3], "--since", commits[1], "--json")[1]) for _ in range(2)]
+    since = ["--since", commits[1], "--message", "local"]  # the message is also the name of a command
+    done = [json.loads(run("undo", "main", commits[3], *since, "--json")[1]) for _ in range(2)]
     assert client.objects.get(lakefs_repository, "main", "daily/a.csv") == b"2"
     assert done[0]["commit"] == done[1]["commit"] == client.branches.get(lakefs_repository, "main").commit_id
 

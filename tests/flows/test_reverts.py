@@ -110,6 +110,22 @@ def test_a_range_that_dies_continues_where_it_ended(
     assert (content(step), work_branches(step)) == ({"a": "1"}, [])
 
 
+def test_a_range_that_died_on_one_branch_does_not_reach_another(
+    step: Step, history: dict[str, str], mocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a dead attempt left belongs to its own branch, also for a caller with the same key."""
+    step.client.branches.create(step.repository, name="release", source=history["merge"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "merge", mocker.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            revert(step, "main", history["merge"], since=history["one"])
+    monkeypatch.setattr(reverts, "ABANDONED_AFTER", -2.0)
+    revert(replace(step, retried=True), "release", history["merge"], since=history["one"])
+    assert content(step, "release") == {"a": "1"}
+    revert(replace(step, retried=True), "main", history["merge"], since=history["one"])
+    assert (content(step), work_branches(step)) == ({"a": "1", "d": "4"}, [])
+
+
 def test_nothing_to_revert_is_a_choice(step: Step, history: dict[str, str]) -> None:
     revert(replace(step, key="other"), "main", history["four"], since=history["two"])
     head = step.client.branches.get(step.repository, "main").commit_id
