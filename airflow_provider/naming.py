@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-
-MAX_READABLE = 80
-"""How many characters of the ids a branch name repeats; the hash after them tells longer ids apart."""
-
+from lakefs_ops.flows.names import readable_name
 
 GROUP_PREFIX = "airflow-"
 """The prefix of the branches of publish groups."""
@@ -28,14 +22,12 @@ def branch_id(*ids: object) -> str:
 
     Example:
         >>> branch_id("daily", "manual__2026-01-02T12:00:00+00:00")
-        'daily-manual__2026-01-02T12-00-00-00-00-d8718dd610'
+        'daily-manual__2026-01-02T12-00-00-00-00-a6a0f26190b8da04'
     """
     texts = ["" if one is None else str(one) for one in ids]
     if not texts or "" in texts:
         raise ValueError(f"branch_id needs ids that are not empty, got {ids!r}")
-    readable = re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(texts)).strip("-")[:MAX_READABLE]
-    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:10]
-    return f"{readable or 'run'}-{digest}"
+    return readable_name("-".join(texts), *texts)
 
 
 def group_branch(dag_id: str, run_id: str, group: str) -> str:
@@ -48,6 +40,6 @@ def group_branch(dag_id: str, run_id: str, group: str) -> str:
 
     Example:
         >>> group_branch("daily", "manual__2026-01-02T12:00:00+00:00", "readings")
-        'airflow-daily-manual__2026-01-02T12-00-00-00-00-readings-53518eb2cd'
+        'airflow-daily-manual__2026-01-02T12-00-00-00-00-readings-b820a9580c831c0e'
     """
     return GROUP_PREFIX + branch_id(dag_id, run_id, group)

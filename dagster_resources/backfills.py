@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 PAGE = 500
 """The number of events that one query of Dagster's event log returns."""
 
-_BRANCH = re.compile(rf"{BACKFILL_PREFIX}dagster-(\w+)-[0-9a-f]{{8}}")
+_BRANCH = re.compile(rf"{BACKFILL_PREFIX}dagster-(\w+)-[0-9a-f]{{16}}")
 
 
 def backfill_key(id_: str) -> str:

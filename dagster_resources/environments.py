@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lakefs_ops.errors import ConfigurationError, InvalidArgument
+from lakefs_ops.flows.names import readable_name
 
 if TYPE_CHECKING:
     from lakefs_ops.call import Call
@@ -70,8 +70,7 @@ class Environment:
     def _main(self) -> str:
         if _VALID.fullmatch(self.name):
             return f"env-{self.name}"
-        words = re.sub(r"[^A-Za-z0-9_]+", "-", self.name).strip("-")[:80]
-        return f"env-{words}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
+        return f"env-{readable_name(self.name)}"
 
     def _refusal(self, call: Call[Any], text: str) -> InvalidArgument:
         return InvalidArgument(f"{call} was not sent: environment {self.name!r} {text}")

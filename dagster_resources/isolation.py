@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from dagster import Failure, InputContext, OpExecutionContext, OutputContext
 
 from dagster_resources.metadata import NAMESPACE, Metadata, branch_metadata, commit_metadata, run_metadata
 from lakefs_ops import errors
+from lakefs_ops.flows.names import readable_name
 from lakefs_ops.flows.publish import WriteAuditPublish
 from lakefs_ops.flows.step import Step
 
@@ -111,14 +111,12 @@ class AssetIsolation(_Committed):
         """
         run, name = context.step_context.dagster_run, output_name(context)
         root = run.root_run_id or run.run_id
-        digest = hashlib.sha256(f"{self.base}/{name}".encode()).hexdigest()[:8]
-        words = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:60]
         flow = WriteAuditPublish(
             self.client,
             self.repository,
             key=f"dagster/{root}/{name}",
             into=self.base,
-            branch=f"dagster-{root}-{words}-{digest}",
+            branch=f"dagster-{root}-{readable_name(name, self.base)}",
             named_by_key=True,
             message=f"Materialize {name}",
             metadata=self._commit_metadata(context),

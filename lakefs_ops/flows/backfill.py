@@ -21,10 +21,8 @@ Whoever finishes or cancels holds a claim on the key (see `lakefs_ops.flows.clai
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +34,7 @@ from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.claims import exclusively
 from lakefs_ops.flows.ensure import BRANCH, delete_branch_if_exists, delete_checked, ensure_branch, record_commit
 from lakefs_ops.flows.history import Line, differs, includes, is_undone
+from lakefs_ops.flows.names import readable_name
 from lakefs_ops.flows.publish import BACKFILL_PREFIX, VERIFIED_CHANGES, NotAudited, WriteAuditPublish
 from lakefs_ops.flows.step import IfNothing, Step, undone
 from lakefs_ops.flows.verify import verify_merge
@@ -185,9 +184,7 @@ class Backfill:
     @property
     def branch(self) -> str:
         """The name of the collecting branch, derived from the key and the destination."""
-        words = re.sub(r"[^A-Za-z0-9_]+", "-", self.key).strip("-")[:80]
-        digest = hashlib.sha256(json.dumps([self.key, self.into]).encode()).hexdigest()[:8]
-        return f"{BACKFILL_PREFIX}{words}-{digest}"
+        return BACKFILL_PREFIX + readable_name(self.key, self.into)
 
     @property
     def url(self) -> str:

@@ -19,7 +19,6 @@ refuse merges without one (see `lakefs_ops.flows.certificates` and docs/enforced
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import uuid
@@ -44,6 +43,7 @@ from lakefs_ops.flows.ensure import (
     own_head,
 )
 from lakefs_ops.flows.history import Line, differs, includes, is_undone, require_published, server_time
+from lakefs_ops.flows.names import readable_name
 from lakefs_ops.flows.step import IfNothing, Step, undone
 from lakefs_ops.flows.verify import verify_merge
 from lakefs_ops.model import utc
@@ -142,12 +142,9 @@ def branch_for(key: str, into: str = "main") -> str:
 
     Example:
         >>> branch_for("daily/2015-01")
-        'wap-daily-2015-01-4fd1a9b1'
+        'wap-daily-2015-01-5a3e5ed54bf10797'
     """
-    words = re.sub(r"[^A-Za-z0-9_]+", "-", key).strip("-")[:80]
-    # No branch name has a line break, so the identity is unique.
-    identity = key if into == "main" else f"{into}\n{key}"
-    return f"{BRANCH_PREFIX}{words}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    return BRANCH_PREFIX + readable_name(key, into)
 
 
 @dataclass

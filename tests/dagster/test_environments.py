@@ -10,7 +10,7 @@ from dagster_resources import LakeFSResource
 from dagster_resources.environments import Environment, find_environment
 from lakefs_ops.errors import ConfigurationError, InvalidArgument
 
-HEX = "[0-9a-f]{8}"
+HEX = "[0-9a-f]{16}"
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def main(lakefs, lakefs_repository):
         ("staging", "env-staging2", "env-staging--env-staging2"),
         ("feature/x y", "main", f"env-feature-x-y-{HEX}"),
         ("a--b", "main", f"env-a-b-{HEX}"),
-        ("ü", "main", f"env--{HEX}"),
+        ("ü", "main", f"env-run-{HEX}"),
     ],
 )
 def test_names_of_branches(name, branch, expected):
