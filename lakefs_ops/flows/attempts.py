@@ -125,19 +125,26 @@ def run_once(
                 raise
             attempts.sleep_or_raise(error)
         except errors.TRANSIENT as error:
-            attempts.sleep_or_raise(error)
-            for pause in (SETTLE, 2 * SETTLE) if not guarded and may_take_effect(error) else (0.0,):
-                time.sleep(pause)
-                if (found := find_own()) is not None:
-                    log.info("the call had taken effect: %s", found)
-                    return found
-            if not guarded and _may_be_executing(error):
+            # Before the budget ends the attempts, so that an effect is found, or its absence is not taken for granted.
+            executing = _may_be_executing(error)
+            try:
+                for pause in (SETTLE, 2 * SETTLE) if not guarded and may_take_effect(error) else (0.0,):
+                    time.sleep(pause)
+                    if (found := find_own()) is not None:
+                        log.info("the call had taken effect: %s", found)
+                        return found
+            except errors.TRANSIENT:
+                if guarded or not (executing or may_take_effect(error)):
+                    raise
+                executing = True
+            if not guarded and executing:
                 raise OutcomeUnknown(
                     f"{error.message}; no effect was found, but the server may still be executing the call, and sending"
                     " it again could double it: try again later with the same key and retried=True",
                     operation=error.operation,
                     endpoint=error.endpoint,
                 ) from None
+            attempts.sleep_or_raise(error)
 
 
 def may_take_effect(error: errors.LakeFSError) -> bool:

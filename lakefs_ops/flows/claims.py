@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import Attempts, OutcomeUnknown, step_metadata
 from lakefs_ops.flows.ensure import record_commit
+from lakefs_ops.flows.waiting import WaitTimedOut
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
@@ -65,6 +66,7 @@ def exclusively(
 
     Raises:
         OutcomeUnknown: from ``act``; the claim is kept, so the next caller waits for the effect first.
+        WaitTimedOut: as well.
     """
     name = f"{PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:24]}"
     # In this order: a caller that acts in between holds its claim at the first request, or acts after the second one.
@@ -97,7 +99,7 @@ def exclusively(
     try:
         found = find_effect()
         effect = act() if found is None else found
-    except OutcomeUnknown:
+    except (OutcomeUnknown, WaitTimedOut):
         raise
     except errors.LakeFSError:
         _release(client, repository, name, number)

@@ -283,6 +283,7 @@ class Step:
 
         Raises:
             WaitTimedOut: the import is still running.
+            OutcomeUnknown: lakeFS cannot be reached, and the import may still be running.
             ConditionFailed: the import failed.
         """
 
@@ -293,7 +294,16 @@ class Step:
             if started.commit_id is not None:
                 return started.commit_id
             done = ImportDone(repository=self.repository, branch=branch, id=started.import_id or "")
-            return str(wait(done, self.client, timeout=timeout, interval=interval, on_poll=on_poll).found["commit_id"])
+            try:
+                verdict = wait(done, self.client, timeout=timeout, interval=interval, on_poll=on_poll)
+            except errors.TRANSIENT as error:
+                raise OutcomeUnknown(
+                    f"{error.message}; import {started.import_id} may still be running: try again later with the same"
+                    " key and retried=True",
+                    operation=error.operation,
+                    endpoint=error.endpoint,
+                ) from error
+            return str(verdict.found["commit_id"])
 
         return self._claim(branch, run, lambda: self._find(branch), abandoned_after=max(settle, timeout))
 

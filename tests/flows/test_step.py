@@ -1,18 +1,22 @@
 """Each verb of a step takes effect once: with lost requests, lost replies, retries and races."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from lakefs_ops import LakeFSClient, errors
+from lakefs_ops import LakeFSClient, Retries, errors
 from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.flows import reverts
 from lakefs_ops.flows.attempts import KEY, OutcomeUnknown
 from lakefs_ops.flows.history import is_undone
 from lakefs_ops.flows.step import Step
+from lakefs_ops.flows.waiting import WaitTimedOut
 from lakefs_ops.listing import Listing
 from lakefs_ops.local import LocalLakeFS
+from lakefs_ops.local.faults import Fault
 
 COMMIT = "POST /api/v1/repositories/{r}/branches/main/commits"
 MERGE = "POST /api/v1/repositories/{r}/refs/dev/merge/main"
@@ -244,6 +248,28 @@ def test_a_gateway_that_gives_up_while_the_server_goes_on(
 @pytest.mark.parametrize(
     ("verb", "begins"), [(pick, "branches/main/cherry-pick"), (undo, "branches/main/revert"), (propose, "pulls")]
 )
+def test_an_unknown_outcome_is_told_also_when_no_attempt_is_left(
+    client, proxy, lakefs, lakefs_repository, write, dev, verb, begins
+):
+    """Then the claim is kept, and a retry waits for the effect."""
+    write(b="2")
+    commit(lakefs.client, lakefs_repository, key="before")
+    before = len(log(lakefs, lakefs_repository))
+    proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/{begins}", "gateway")
+    with LakeFSClient(config=replace(client.config, retries=Retries(count=0))) as single:
+        with pytest.raises(OutcomeUnknown, match="could double it"):
+            verb(single, lakefs_repository)
+        going_on = threading.Timer(1.0, proxy.settle)
+        going_on.start()
+        verb(single, lakefs_repository, retried=True)
+        going_on.join()
+    assert len(list(lakefs.client.pulls.list(lakefs_repository))) == (verb is propose)
+    assert len(log(lakefs, lakefs_repository)) == before + (verb is not propose)
+
+
+@pytest.mark.parametrize(
+    ("verb", "begins"), [(pick, "branches/main/cherry-pick"), (undo, "branches/main/revert"), (propose, "pulls")]
+)
 @pytest.mark.parametrize(("what", "delay"), [("late", 0.5), ("late", 2.0), ("late 503", 0.5)])
 def test_a_call_that_goes_on_for_a_moment_after_its_connection_broke(
     client, proxy, lakefs, lakefs_repository, write, dev, verb, begins, what, delay
@@ -334,6 +360,24 @@ def test_a_new_import_with_the_key_of_an_earlier_run_takes_place(tmp_path):
                 (tmp_path / name).write_text(name)
                 Step(client, "lake", "key").import_("main", [source], message="import", timeout=20, interval=0.1)
             assert [entry.path for entry in client.objects.list("lake", "main")] == ["raw/a.csv", "raw/b.csv"]
+
+
+def test_an_import_that_may_still_be_running_keeps_its_claim(tmp_path):
+    """So another caller waits for its commit, instead of starting the import again."""
+    (tmp_path / "a.csv").write_text("1")
+    source = ImportLocation(type="common_prefix", path=f"local://{tmp_path}/", destination="raw/")
+    with LocalLakeFS(allow_import=[tmp_path]) as server:
+        keys = {"access_key_id": server.access_key_id, "secret_access_key": server.secret_access_key}
+        with LakeFSClient(server.endpoint, retries=Retries(count=0), **keys) as client:
+            client.repositories.create(name="lake", storage_namespace="local://lake")
+            step = Step(client, "lake", "key")
+            server.faults.add(Fault("importStatus", status=503, times=None))
+            with pytest.raises(WaitTimedOut):
+                step.import_("main", [source], message="import", timeout=1, interval=0.1)
+            server.faults.clear()
+            found = step.import_("main", [source], message="import", timeout=20, interval=0.1)
+            assert found == client.branches.get("lake", "main").commit_id
+            assert [commit.message for commit in client.refs.log("lake", "main")][:-1] == ["import"]
 
 
 def revert_on_main(lakefs, repository, commit_id, parent_number=0):
