@@ -237,3 +237,16 @@ class _KeepValues(NativeCodeGenerator):
         if not isinstance(node, nodes.TemplateData):
             raise nodes.Impossible  # otherwise a constant such as `{{ none }}` becomes a string
         return super()._output_child_to_const(node, frame, finalize)
+
+
+def keep_given(task: TemplateFields, *names: str) -> None:
+    """Let optional template fields that are set fail the task if they are None after rendering.
+
+    Otherwise a template without a value would widen the effect of the task, for example from one prefix to all objects.
+
+    Args:
+        task: the operator or sensor, in its constructor; its attributes are set.
+        *names: the fields.
+    """
+    given = {name for name in names if getattr(task, name) is not None}
+    task.optional_fields = tuple(name for name in task.optional_fields if name not in given)

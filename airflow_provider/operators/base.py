@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider.hooks.lakefs import LakeFSHook
 from airflow_provider.links import LakeFSCommitLink
-from airflow_provider.rendering import TemplateFields, as_rendered, rendered_to_text
+from airflow_provider.rendering import TemplateFields, as_rendered, keep_given, rendered_to_text
 from airflow_provider.retry import failing_for_good
 from lakefs_ops.errors import InvalidArgument
 
@@ -151,19 +151,6 @@ def check_choice(argument: str, value: object, choices: tuple[object, ...]) -> N
     """
     if value not in choices:
         raise InvalidArgument(f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def keep_given(operator: LakeFSOperator, *names: str) -> None:
-    """Let optional template fields that are set fail the task if they are None after rendering.
-
-    Otherwise a template without a value would widen the effect of the task, for example from one prefix to all objects.
-
-    Args:
-        operator: the operator, in its constructor; its attributes are set.
-        *names: the fields.
-    """
-    given = {name for name in names if getattr(operator, name) is not None}
-    operator.optional_fields = tuple(name for name in operator.optional_fields if name not in given)
 
 
 def only_one_of(operator: LakeFSOperator, *names: str, needed: bool = True) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink
 from airflow_provider.operators.base import LakeFSOperator, only_one_of
-from airflow_provider.rendering import REQUIRED, as_rendered
+from airflow_provider.rendering import REQUIRED, as_rendered, keep_given
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -114,6 +114,7 @@ class LakeFSDeleteBranchOperator(LakeFSOperator):
         self.repo = as_rendered(repo)
         self.branch = as_rendered(branch)
         self.into = as_rendered(into)
+        keep_given(self, "into")
         self.discard = discard
 
     def work(self, client: LakeFSClient, context: Context) -> None:

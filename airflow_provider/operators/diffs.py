@@ -12,8 +12,8 @@ except ImportError:  # Airflow 3.1, where importing it from common.compat warns
     from airflow.providers.standard.operators.branch import BranchMixIn  # type: ignore[assignment]
 
 from airflow_provider.links import LakeFSCompareLink
-from airflow_provider.operators.base import LakeFSOperator, check_choice, keep_given
-from airflow_provider.rendering import REQUIRED, as_rendered, check_field
+from airflow_provider.operators.base import LakeFSOperator, check_choice
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:

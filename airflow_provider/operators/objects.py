@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import XComArg
 
 from airflow_provider.links import LakeFSBranchLink, LakeFSObjectLink
-from airflow_provider.operators.base import LakeFSOperator, keep_given, only_one_of
-from airflow_provider.rendering import REQUIRED, as_rendered, check_field
+from airflow_provider.operators.base import LakeFSOperator, only_one_of
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -227,6 +227,7 @@ class LakeFSCreateSymlinkOperator(LakeFSOperator):
         self.repo = as_rendered(repo)
         self.branch = as_rendered(branch)
         self.location = as_rendered(location)
+        keep_given(self, "location")
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Write the files and return their address."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCompareLink
-from airflow_provider.operators.base import LakeFSOperator, keep_given
-from airflow_provider.rendering import REQUIRED, as_rendered
+from airflow_provider.operators.base import LakeFSOperator
+from airflow_provider.rendering import REQUIRED, as_rendered, keep_given
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.flows.partitions import PathTemplate, changed_partitions
 

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink, LakeFSCompareLink, LakeFSPullRequestLink
 from airflow_provider.naming import GROUP_PREFIX, group_branch
 from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
-from airflow_provider.rendering import REQUIRED, as_rendered
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 from airflow_provider.taskgroups.audits import CHECKS, Audits, log_results, refusal, to_json
 from airflow_provider.taskgroups.states import UNFINISHED, pull, states
 from lakefs_ops.errors import InvalidArgument
@@ -106,6 +106,7 @@ class LakeFSOpenRunOperator(LakeFSRunOperator):
     def __init__(self, *, source: Templated[str | None] = None, reset_on_retry: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.source = as_rendered(source)
+        keep_given(self, "source")
         self.reset_on_retry = reset_on_retry
         self.writers: Collection[str] = ()
 
@@ -149,7 +150,7 @@ class LakeFSSealRunOperator(LakeFSRunOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_metadata(metadata)
+        check_field("metadata", metadata)
         self.message = as_rendered(message)
         self.metadata = as_rendered(metadata)
         self.writers: Collection[str] = ()
@@ -221,7 +222,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_metadata(metadata)
+        check_field("metadata", metadata)
         check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
         check_choice("if_nothing", if_nothing, IF_NOTHING)
         check_clean_up(clean_up)
@@ -420,17 +421,6 @@ def _partition(context: Context) -> str:
     if (date := run.logical_date) is None:
         return str(run.run_id)
     return str(date.date() if date.time() == time() and not date.utcoffset() else date.isoformat())
-
-
-def check_metadata(value: object) -> None:
-    """Check the argument ``metadata`` in a constructor.
-
-    Raises:
-        InvalidArgument: the value is not a mapping.
-    """
-    # The output of another task has a method `resolve`.
-    if value is not None and not isinstance(value, Mapping) and not hasattr(value, "resolve"):
-        raise InvalidArgument(f"metadata must be a mapping such as {{'source': 'station 7'}}, got {value!r}")
 
 
 def check_clean_up(value: object) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
-from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice, keep_given
-from airflow_provider.rendering import REQUIRED, as_rendered, check_field
+from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
+from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:

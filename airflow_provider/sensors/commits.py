@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
-from airflow_provider.rendering import REQUIRED, as_rendered
+from airflow_provider.rendering import REQUIRED, as_rendered, keep_given
 from airflow_provider.sensors.base import LakeFSSensor
 from lakefs_ops.errors import InvalidArgument
 
@@ -138,6 +138,7 @@ class LakeFSCommitMatchSensor(_CommitSensor):
         self.metadata = as_rendered(metadata)
         self.message = as_rendered(message)
         self.prefix = as_rendered(prefix)
+        keep_given(self, "metadata", "message", "prefix")
 
     def condition(self) -> CommitMatches:
         """Return the condition to wait for."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSObjectLink
-from airflow_provider.rendering import REQUIRED, as_rendered
+from airflow_provider.rendering import REQUIRED, as_rendered, keep_given
 from airflow_provider.sensors.base import LakeFSSensor
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class _PrefixSensor(LakeFSSensor):
         self.repo = as_rendered(repo)
         self.branch = as_rendered(branch)
         self.prefix = as_rendered(prefix)
+        keep_given(self, "prefix")
 
     def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
         """Store the link to the objects."""

@@ -50,6 +50,7 @@ REQUIRED = {as_text: "a-{}", as_number: 7, as_texts: ["a"], as_mappings: [{"path
 ONE_OF = {
     "LakeFSDeleteObjectsOperator": {"paths": ["a"]},
     "LakeFSDownloadFilesOperator": {"path": "a"},
+    "LakeFSOpenRunOperator": {"source"},
     "LakeFSResetBranchOperator": {"path": "a"},
 }
 """Operators that accept one of several optional fields, and the one to set; the other one is ``prefix``."""
@@ -147,12 +148,18 @@ def test_a_name_without_a_text_is_refused(cls: Any, native: bool) -> None:
 NARROWING = {
     "LakeFSChangedPartitionsOperator": {"ref", "since"},
     "LakeFSCopyObjectOperator": {"source_ref"},
+    "LakeFSCommitMatchSensor": {"metadata", "message", "prefix"},
+    "LakeFSCreateSymlinkOperator": {"location"},
+    "LakeFSDeleteBranchOperator": {"into"},
     "LakeFSDeleteObjectsOperator": {"paths", "prefix"},
     "LakeFSDeleteTagOperator": {"ref"},
     "LakeFSDiffOperator": {"prefix", "larger_than"},
     "LakeFSDownloadFilesOperator": {"path", "prefix"},
     "LakeFSListCommitsOperator": {"since", "paths", "prefix"},
     "LakeFSListObjectsOperator": {"prefix"},
+    "LakeFSPrefixSensor": {"prefix"},
+    "LakeFSPrefixUnchangedSensor": {"prefix"},
+    "LakeFSOpenRunOperator": {"source"},
     "LakeFSResetBranchOperator": {"path", "prefix"},
     "LakeFSRevertOperator": {"since", "parent_number"},
     "LakeFSTransformOperator": {"command"},
