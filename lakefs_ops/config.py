@@ -235,6 +235,9 @@ class Config:
             ("client_certificate", c) for c in ((certificate,) if isinstance(certificate, str) else certificate or ())
         ]
         for name, path in paths:
+            # An empty path exists, and requests would not verify at all.
+            if not path:
+                raise ConfigurationError(f"{self._describe(name)} must not be empty; leave it out for the default")
             if not Path(path).exists():
                 raise ConfigurationError(f"{self._describe(name)}: the file {path!r} does not exist; correct the path")
 

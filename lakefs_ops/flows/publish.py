@@ -304,7 +304,12 @@ class WriteAuditPublish:
         sealed = self.seal()
         for verdict in self._verdicts:
             if verdict.commit != sealed:
-                verdict.commit, verdict.results = None, run(verdict.check, self)
+                verdict.commit = None
+                try:
+                    verdict.results = run(verdict.check, self)
+                except BaseException:
+                    self.withdraw(sealed)
+                    raise
                 if all(result.passed for result in verdict.results):
                     verdict.commit = sealed
         results = tuple(result for verdict in self._verdicts for result in verdict.results)
@@ -490,7 +495,7 @@ class WriteAuditPublish:
         )
 
     def _check_tag(self, audited: str) -> None:
-        """Refuse a tag that exists before anything is merged, unless an earlier attempt created it for this commit."""
+        """Refuse a tag that exists before anything is merged, unless it is on the commit that `publish` would return."""
         if self.tag is None:
             return
         try:
@@ -499,7 +504,10 @@ class WriteAuditPublish:
             return
         tagged = self.client.commits.get(self.repository, existing)
         is_own = (tagged.metadata or {}).get(KEY) == f"{self.key}/publish"
-        if not is_own or not includes(self.client, self.repository, self.into, audited):
+        is_included = includes(self.client, self.repository, self.into, audited)
+        if is_included and not is_own:  # there is nothing to merge, so this only finds the commit
+            is_included = self._step("publish").merge(audited, self.into, if_nothing="succeed") == existing
+        if not is_included:
             raise errors.AlreadyExists(
                 f"tag {self.tag!r} exists in {self.repository!r} and points to commit {existing}"
                 f"{', an earlier publication of this run' if is_own else ''}; nothing was merged;"
@@ -667,6 +675,8 @@ def sweep(
                 deleted = True
         except errors.UnpublishedChanges as kept:
             log.info("%s", kept.message)
+        except errors.RefNotFound:
+            log.info("branch %r of %r was deleted by somebody else", branch.id, repository)
         except errors.LakeFSError as error:
             log.warning("branch %r of %r is not swept: %s", branch.id, repository, error.message)
             refused[branch.id] = error

@@ -207,7 +207,7 @@ class _Download:
                         prefix_hash.compare(stats)
                 keep = False
                 file.truncate(size)
-            partial.replace(target)
+                partial.replace(target)  # before closing releases the lock, so that nobody else writes to the target
         except BaseException as error:
             # After errors that may pass, keep the partial file so that the next download resumes.
             resumable = isinstance(error, errors.TransportError | Cancelled | KeyboardInterrupt)

@@ -129,6 +129,14 @@ def test_the_other_settings_of_the_environment(load, tmp_path):
             load({**env, variable: "/nowhere"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("verify", ""), ("client_certificate", ""), ("client_certificate", ("", "k"))]
+)
+def test_an_empty_path_does_not_turn_anything_off(load, name, value):
+    with pytest.raises(ConfigurationError, match=f"{name} must not be empty"):
+        load(endpoint="h", **{name: value})
+
+
 def test_timeouts_and_retries_of_the_environment(load):
     env = {"LAKEFS_ENDPOINT": "h", "LAKEFS_TIMEOUTS": "read=60, total=none", "LAKEFS_RETRIES": "count=2,budget=1.5"}
     config = load(env)

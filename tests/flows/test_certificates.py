@@ -353,6 +353,19 @@ def test_a_later_audit_that_fails_withdraws_the_certificate(signing, gated):
     assert signing.branches.diff(gated, BRANCH).first() is None
 
 
+def test_a_later_audit_that_breaks_off_withdraws_the_certificate(signing, gated):
+    def broken(run):
+        raise ZeroDivisionError
+
+    run = WriteAuditPublish(signing, gated, key="daily/1")
+    run.open()
+    signing.objects.upload(gated, run.branch, "new.csv", b"1")
+    run.audit(no_object_is_empty)
+    with pytest.raises(ZeroDivisionError):
+        run.audit(broken)
+    refused(signing, gated, run.branch, "has no audit certificate")
+
+
 def test_without_checks_nothing_is_signed(signing, gated, caplog):
     run = WriteAuditPublish(signing, gated, key="daily/1")
     run.open()

@@ -1,5 +1,6 @@
 """Uploads and downloads: through the server, and to a store with presigned URLs."""
 
+import fcntl
 import gc
 import hashlib
 import io
@@ -7,6 +8,7 @@ import json
 import os
 import threading
 import tracemalloc
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -134,6 +136,23 @@ def test_a_directory_is_no_target_of_one_object(there, tmp_path):
     with pytest.raises(errors.InvalidArgument, match="is a directory"):
         transfer.download_file(there.client, there.repository, "main", "a", tmp_path / "folder")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_nobody_else_can_write_to_a_target(there, tmp_path, mocker):
+    """The partial file is locked until it is the target."""
+    there.put(a=CONTENT)
+    held = []
+    replace = Path.replace
+
+    def replace_with_a_look(partial, target):
+        with partial.open("rb") as file, pytest.raises(BlockingIOError):
+            held.append(partial)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return replace(partial, target)
+
+    mocker.patch.object(Path, "replace", replace_with_a_look)
+    transfer.download_file(there.client, there.repository, "main", "a", tmp_path / "target")
+    assert (len(held), (tmp_path / "target").read_bytes()) == (1, CONTENT)
 
 
 def test_sizes_that_cannot_be(there, tmp_path):
