@@ -495,7 +495,7 @@ class WriteAuditPublish:
         )
 
     def _check_tag(self, audited: str) -> None:
-        """Refuse a tag that exists before anything is merged, unless it is on the commit that `publish` would return."""
+        """Refuse a tag that exists before anything is merged, unless `publish` would return its commit."""
         if self.tag is None:
             return
         try:
