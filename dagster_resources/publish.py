@@ -47,14 +47,14 @@ from lakefs_ops import errors
 from lakefs_ops.flows.backfill import Backfill, BackfillClosed
 from lakefs_ops.flows.checks import CHECKS, CheckResult
 from lakefs_ops.flows.ensure import delete_checked, ensure_branch
-from lakefs_ops.flows.history import differs
+from lakefs_ops.flows.history import differs, is_undone
 from lakefs_ops.flows.publish import WriteAuditPublish
 from lakefs_ops.flows.step import IfNothing
 
 if TYPE_CHECKING:
     from dagster import AssetCheckKey, AssetKey
 
-    from lakefs_ops.api.common import Diff
+    from lakefs_ops.api.common import Commit, Diff
     from lakefs_ops.client import LakeFSClient
 
 RunContext = AssetExecutionContext | AssetCheckExecutionContext | OpExecutionContext
@@ -515,7 +515,7 @@ class RunBranch:
     def _merge(self, head: str, flow: WriteAuditPublish) -> str:
         """Merge the commit, or return the base's head if it brings nothing new."""
         try:
-            return self._merge_or_find(head, flow)
+            return flow.publish(head, if_nothing="succeed")
         except errors.MergeConflict as conflict:
             raise self._failure(
                 f"{conflict}; a re-execution starts from the same old state of {self.base!r}, so launch a new run"
@@ -529,15 +529,6 @@ class RunBranch:
                 raise self._failure(str(refusal)) from refusal
             return merged
 
-    def _merge_or_find(self, head: str, flow: WriteAuditPublish) -> str:
-        try:
-            return flow.publish(head, if_nothing="fail")
-        except errors.NoChanges:
-            before = self._base_of(head)
-            merged = flow.publish(head, if_nothing="succeed")
-            self._require_in_force(before, head, merged)
-            return merged
-
     def _withdraw(self) -> None:
         """Delete the certificate of the branch's head, if it has one, because its newest audit has failed."""
         if self.client.config.audit_key is not None:
@@ -545,16 +536,32 @@ class RunBranch:
                 self._flow("", None).withdraw(self._head())
 
     def _merged_before(self, head: str, records: list[Record]) -> str | None:
-        """Return the merge commit of an earlier attempt that merged the same commit, if there was one."""
-        if not any(entry.action == "merging" and entry.commit == head for entry in records):
+        """Return the merge commit of an earlier attempt that merged the same commit, if there was one.
+
+        Raises:
+            Failure: an earlier attempt merged a commit of the branch, and the merge was undone. A merge of the branch
+                would bring only what is newer than that commit, unless the branch started after that.
+        """
+        found = None
+        for source in dict.fromkeys(entry.commit for entry in records if entry.action == "merging"):
+            if not self._has(head, source) or (commit := self._merge_of(source)) is None:
+                continue
+            start = self._base_of(head)
+            if not self._has(start, commit.id) or not is_undone(self.client, self.repository, commit, start):
+                self._require_in_force(commit)
+            found = commit.id if source == head else found
+        return found
+
+    def _merge_of(self, source: str) -> Commit | None:
+        """Return the commit that merged a commit into the base, if there is one."""
+        if not self._has(self.base, source):
             return None
-        if self.client.refs.merge_base(self.repository, head, self.base).base_commit_id != head:
-            return None
-        for commit in self.client.refs.log(self.repository, self.base, first_parent=True):
-            if head in commit.parents:
-                self._require_in_force(commit.parents[0], commit.id, self.base)
-                return commit.id
-        return None
+        line = self.client.refs.log(self.repository, self.base, first_parent=True)
+        return next((commit for commit in line if source in commit.parents[1:]), None)
+
+    def _has(self, ref: str, commit: str) -> bool:
+        """Return whether the history of a ref has a commit."""
+        return commit == ref or self.client.refs.merge_base(self.repository, commit, ref).base_commit_id == commit
 
     def _published_before(self, records: list[Record], if_nothing: IfNothing) -> str:
         """Return the merge commit of an earlier attempt that deleted the branch."""
@@ -571,18 +578,15 @@ class RunBranch:
             raise Failure(text, allow_retries=False)
         self._require_new()
         merged = used[-1].commit
-        reachable = self.client.refs.merge_base(self.repository, merged, self.base).base_commit_id == merged
-        if not reachable:
+        if not self._has(self.base, merged):
             raise self._undone(merged)
-        parents = self.client.commits.get(self.repository, merged).parents
-        self._require_in_force(parents[0], merged, self.base)
+        self._require_in_force(self.client.commits.get(self.repository, merged))
         return merged
 
-    def _require_in_force(self, before: str, after: str, now: str) -> None:
-        """Refuse if an object that a publication changed is as it was before, so the publication was undone."""
-        published = self._changed(before, after)
-        if published - self._changed(before, now):
-            raise self._undone(after)
+    def _require_in_force(self, commit: Commit) -> None:
+        """Refuse if a later commit on the base has undone a publication."""
+        if is_undone(self.client, self.repository, commit, self.base):
+            raise self._undone(commit.id)
 
     def _close(self, head: str) -> None:
         """Delete the branch if it has nothing newer than its published head; otherwise warn. Two requests."""

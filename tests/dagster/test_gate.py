@@ -438,6 +438,35 @@ def test_a_publication_that_was_undone_does_not_stand(gate, sentence, mocker, un
     assert gate.objects() == (GOOD if closed else {})
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_later_writer_of_the_bytes_from_before_has_not_undone_a_publication(gate, mocker, closed):
+    gate.upload("main", "first.txt", "open")
+    gate.client.commits.create(gate.repository, "main", message="open")
+    if not closed:
+        mocker.patch.object(RunBranch, "_close", side_effect=RuntimeError("killed"))
+    died = gate.run(dies=["after the merge"])
+    mocker.stopall()
+    merge = gate.merges[0]
+    gate.upload("main", "first.txt", "open")
+    gate.client.commits.create(gate.repository, "main", message="open again")
+    run = gate.run(again=gate.after(died))
+    assert run.success
+    (event,) = gate.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    assert event.asset_materialization.metadata["commit"].value == merge.id
+    assert gate.merges == [merge]
+    assert gate.objects() == {**GOOD, "first.txt": "open"}
+
+
+def test_newer_work_does_not_hide_that_an_earlier_publication_was_undone(gate, sentence, mocker):
+    mocker.patch.object(RunBranch, "_close", side_effect=RuntimeError("killed"))
+    died = gate.run()
+    mocker.stopall()
+    gate.client.branches.revert(gate.repository, "main", ref=gate.merges[0].id, parent_number=1)
+    run = gate.run(writes={"first": {"more.txt": "good"}}, again=dg.ReexecutionOptions(died.run_id))
+    assert "undone" in sentence(run)
+    assert gate.objects() == {}
+
+
 def test_an_earlier_publication_is_found_after_any_number_of_commits(gate, mocker):
     mocker.patch.object(RunBranch, "_close", side_effect=RuntimeError("killed"))
     died = gate.run()
