@@ -30,10 +30,13 @@ from dagster import (
     AssetKey,
     MetadataValue,
     PartitionKeyRange,
+    PartitionsDefinition,
     multi_asset_check,
 )
+from dagster._core.definitions.partitions.context import partition_loading_context
 
 from dagster_resources.metadata import branch_metadata
+from dagster_resources.object_paths import dimensions_of, template_path
 from lakefs_ops import errors
 from lakefs_ops.flows.checks import CheckResult, results, summary, validate
 from lakefs_ops.flows.checks import run as run_check
@@ -184,8 +187,10 @@ def build_lakefs_checks(
         checks: the checks, with their names; functions and Pandera schemas can do without.
         repository: the repository's id.
         base: the branch that the run starts from and publishes to.
-        path: the path of a data frame, in which ``{partition}`` stands for the partition, or a function from the
-            partition to the path; with several partitions, each is judged.
+        path: the path of a data frame, as in the IO manager's metadata ``lakefs/path``: ``{partition}``, or a field of
+            any other name, stands for the partition, and with several dimensions the name of each stands for its key.
+            Keys are escaped as in `lakefs_ops.flows.partitions.PathTemplate`. Or a function from the partition's key to
+            the path. With several partitions, each is judged; a path without fields is judged once.
         library: the library of the data frames, ``pandas`` or ``polars``.
         blocking: whether a failed check also prevents the assets that depend on this one.
         severity: the severity of a failed check. WARN does not prevent the publication; a check that only has warnings
@@ -212,8 +217,9 @@ def build_lakefs_checks(
     )
     def judge(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         branch = getattr(context.resources, resource_key).run_branch(context, repository, base=base)
-        data = WrittenData(branch, _partition_keys(context, key))
-        subjects = _Subjects(data, path, library) if path is not None else None
+        definition = context.job_def.asset_layer.asset_graph.get(key).partitions_def
+        data = WrittenData(branch, _partition_keys(context, definition))
+        subjects = _Subjects(data, _paths(path, data.partition_keys, definition), library) if path is not None else None
         failure: Exception | None = None
         for each, check in evaluate.items():
             try:
@@ -261,12 +267,8 @@ def lakefs_check(
 class _Subjects:
     """The data frames of the partitions, each read once."""
 
-    def __init__(self, data: WrittenData, path: str | Callable[[str], str], library: Library) -> None:
-        self._data, self._library = data, library
-        if not data.partition_keys and (callable(path) or "{partition}" in path):
-            raise errors.InvalidArgument(f"the path {path!r} has a partition, but the run has none")
-        keys = data.partition_keys or [""]
-        self._paths = {key: path(key) if callable(path) else path.replace("{partition}", key) for key in keys}
+    def __init__(self, data: WrittenData, paths: Mapping[str, str], library: Library) -> None:
+        self._data, self._paths, self._library = data, paths, library
         self._frames: dict[str, Any] = {}
 
     def judge(self, name: str, check: Callable[[Any], Any]) -> tuple[CheckResult, ...]:
@@ -408,7 +410,21 @@ def _missing(extra: str, error: ImportError) -> errors.ConfigurationError:
     return errors.ConfigurationError(f"{error}; install it with: pip install 'lakefs-ops[{extra}]'")
 
 
-def _partition_keys(context: AssetCheckExecutionContext, key: AssetKey) -> list[str]:
+def _paths(
+    path: str | Callable[[str], str], keys: list[str], definition: PartitionsDefinition | None
+) -> dict[str, str]:
+    """Return the path of each partition; the key is empty for a path without partitions."""
+    is_template = not callable(path) and "{" in path
+    if not keys and (callable(path) or (is_template and (definition is not None or "{partition}" in path))):
+        raise errors.InvalidArgument(f"the path {path!r} has a partition, but the run has none")
+    if callable(path):
+        return {key: path(key) for key in keys}
+    if not keys or not is_template:
+        return {"": path}
+    return {key: template_path(path, dimensions_of(key, definition)) for key in keys}
+
+
+def _partition_keys(context: AssetCheckExecutionContext, definition: PartitionsDefinition | None) -> list[str]:
     """Return the partitions of an asset that the run has."""
     tags = context.run.tags
     if (partition := tags.get("dagster/partition")) is not None:
@@ -416,10 +432,10 @@ def _partition_keys(context: AssetCheckExecutionContext, key: AssetKey) -> list[
     start, end = (tags.get(f"dagster/asset_partition_range_{bound}") for bound in ("start", "end"))
     if start is None or end is None:
         return []
-    partitions_def = context.job_def.asset_layer.asset_graph.get(key).partitions_def
-    if partitions_def is None:
+    if definition is None:
         return []
-    return list(partitions_def.get_partition_keys_in_range(PartitionKeyRange(start, end)))
+    with partition_loading_context(dynamic_partitions_store=context.instance):
+        return list(definition.get_partition_keys_in_range(PartitionKeyRange(start, end)))
 
 
 def _asset_key(asset: Any) -> AssetKey:

@@ -8,7 +8,7 @@ import json
 import dagster as dg
 import pytest
 
-from dagster_resources import build_lakefs_checks, build_lakefs_publish_asset, lakefs_check
+from dagster_resources import LakeFSIOManager, build_lakefs_checks, build_lakefs_publish_asset, lakefs_check
 from dagster_resources.checks import Sodacl
 from dagster_resources.resource import LakeFSResource
 from lakefs_ops import errors
@@ -113,6 +113,69 @@ def test_several_partitions_are_all_judged(lake, resource, materialize):
     lake.celsius = {}
     assert lake.run(materialize, resource, checks, tags=tags).success
     assert lake.objects() == ["daily/day-1.csv", "daily/day-2.csv", "daily/day-3.csv"]
+
+
+REGIONS = dg.StaticPartitionsDefinition(["eu/west", ".."])
+MARKETS = dg.DynamicPartitionsDefinition(name="markets_of_checks")
+
+
+@pytest.mark.parametrize(
+    ("definition", "path", "partition", "written"),
+    [
+        (REGIONS, "daily/{partition}.csv", "eu/west", "daily/eu%2Fwest.csv"),
+        (REGIONS, "daily/{region}.csv", "..", "daily/%2E%2E.csv"),
+        (
+            dg.MultiPartitionsDefinition({"region": REGIONS, "day": DAYS}),
+            "daily/{region}_{day}.csv",
+            dg.MultiPartitionKey({"region": "eu/west", "day": "day-1"}),
+            "daily/eu%2Fwest_day-1.csv",
+        ),
+        (REGIONS, "daily/all.csv", "eu/west", "daily/all.csv"),
+    ],
+)
+def test_the_path_of_a_check_is_that_of_the_io_manager(
+    resource, lakefs, lakefs_repository, materialize, definition, path, partition, written
+):
+    manager = LakeFSIOManager(lakefs=resource, repository=lakefs_repository)
+
+    @dg.asset(partitions_def=definition, metadata={"lakefs/path": path}, io_manager_def=manager)
+    def daily() -> polars.DataFrame:
+        return polars.DataFrame({"celsius": [1.5]})
+
+    @dg.asset(partitions_def=definition)
+    def one_object(context, lakefs: LakeFSResource) -> None:
+        branch = lakefs.run_branch(context, lakefs_repository)
+        stored = lakefs.get_client().objects.upload(lakefs_repository, branch.ensure(), path, b"celsius\n1.5\n")
+        branch.wrote_objects({stored.path: stored.checksum})
+
+    asset = daily if "{" in path else one_object
+    checks = build_lakefs_checks(asset, [below_40], repository=lakefs_repository, path=path, library="polars")
+    publication = build_lakefs_publish_asset(
+        name="on_main", deps=[asset], repository=lakefs_repository, partitions_def=definition
+    )
+    run = materialize([asset, checks, publication], resource, partition_key=partition)
+    assert [each.description for each in evaluations(run).values()] == [None]
+    assert run.success
+    assert [entry.path for entry in lakefs.client.objects.list(lakefs_repository, "main")] == [written]
+
+
+def test_a_range_of_dynamic_partitions_is_judged(lake, resource, materialize, instance):
+    instance.add_dynamic_partitions(MARKETS.name, ["a", "b"])
+    options = {"partitions_def": MARKETS, "backfill_policy": dg.BackfillPolicy.single_run()}
+    lake.celsius = {"b": 45.0}
+    daily = lake.asset(**options)
+    checks = build_lakefs_checks(daily, [below_40], repository=lake.repository, path=PATH, library="polars")
+    tags = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "b"}
+    (evaluation,) = evaluations(materialize([daily, checks], resource, tags=tags)).values()
+    assert evaluation.description == "b: 45.0 is too hot"
+
+
+def test_a_template_that_does_not_fit_the_partitions_is_one_sentence(lake, resource, materialize):
+    checks = build_lakefs_checks("daily", [below_40], repository=lake.repository, path="{a}/{b}.csv", library="polars")
+    run = lake.run(materialize, resource, checks, partition_key="day-1")
+    errors = [event.step_failure_data.error for event in run.all_events if event.is_step_failure]
+    assert any("'{a}/{b}.csv' needs a key for each of a, b" in str(error) for error in errors)
+    assert lake.objects() == []
 
 
 @pytest.mark.parametrize("committed", [True, False])
