@@ -44,6 +44,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG, ROOT_BACKFILL_ID_TAG
 
 from dagster_resources.metadata import publication_metadata
+from dagster_resources.sensors import sensor_client
 from lakefs_ops import errors
 from lakefs_ops.flows.backfill import Backfill, BackfillIncomplete, Policy, check_policy, shorten
 from lakefs_ops.flows.publish import BACKFILL_PREFIX
@@ -138,14 +139,12 @@ def build_lakefs_backfill_sensor(
     key = publication.key if isinstance(publication, AssetsDefinition) else AssetKey.from_coercible(publication)
 
     def evaluate(context: SensorEvaluationContext) -> SkipReason:
-        from dagster_resources.sensors import _sensor_client
-
         resource: LakeFSResource = getattr(context.resources, resource_key)
         texts: list[str] = []
         refused: list[str] = []
         try:
             base = resource.branch(into, repository=repository)
-            with _sensor_client(resource) as client:
+            with sensor_client(resource) as client:
                 for id_ in _collected(client, repository):
                     backfill = Backfill(
                         client, repository, backfill_key(id_), into=base,

@@ -108,7 +108,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PassedCheck:
     """A check that passed.
 
     Attributes:
@@ -340,7 +340,7 @@ class History:
         results = (event for event in self._evaluations[key] if event.step == newest.step and event.place >= since)
         return [_evaluation(event) for event in results if not _evaluation(event).passed]
 
-    def verdict(self, key: AssetCheckKey, records: list[Record]) -> Verdict:
+    def verdict(self, key: AssetCheckKey, records: list[Record]) -> PassedCheck:
         """Return the newest result of a check that passed, with the commit or the objects that it judged.
 
         That is the commit or the objects that the check read. A check that read neither judged the commit that its step
@@ -372,9 +372,9 @@ class History:
             until = [entry for entry in unpublished(records) if entry.step == result.step or entry.place <= since]
             objects = objects or contents((entry for entry in until if entry.step in writers), "wrote")
             if objects:
-                return Verdict(name_of(key), None, objects, True, True, warned=warned)
+                return PassedCheck(name_of(key), None, objects, True, True, warned=warned)
         peeked = not read and any(entry.action == "peeked" for entry in mine)
-        return Verdict(name_of(key), commit, {}, needed or peeked, complete, peeked, warned)
+        return PassedCheck(name_of(key), commit, {}, needed or peeked, complete, peeked, warned)
 
     @cached_property
     def _evaluations(self) -> dict[AssetCheckKey, list[Event]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dagster import Failure, InputContext, OpExecutionContext, OutputContext
 
-from dagster_resources.metadata import NAMESPACE, Metadata, branch_metadata, commit_metadata, run_metadata
+from dagster_resources.metadata import NAMESPACE, Metadata, branch_metadata, commit_metadata
 from lakefs_ops import errors
 from lakefs_ops.flows.names import readable_name
 from lakefs_ops.flows.publish import WriteAuditPublish
@@ -98,7 +98,7 @@ class _Committed(Isolation):
         return self.head(self.base)
 
     def _commit_metadata(self, context: OutputContext) -> dict[str, str]:
-        return run_metadata(context.step_context.dagster_run, webserver_url=self.lakefs._resolved("webserver_url"))
+        return self.lakefs.run_metadata(context.step_context.dagster_run)
 
 
 class AssetIsolation(_Committed):

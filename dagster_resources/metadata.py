@@ -16,8 +16,6 @@ NAMESPACE = "lakefs"
 COMMIT_PREFIX = "::lakefs::Dagster::"
 """The prefix of metadata keys that the lakeFS UI shows under the heading Dagster; ``url[url:ui]`` becomes a button."""
 
-ROOT_RUN = f"{COMMIT_PREFIX}root_run_id"
-
 _PARTITION_TAGS = {
     "partition": "dagster/partition",
     "partition_range_start": "dagster/asset_partition_range_start",

@@ -32,8 +32,8 @@ from dagster_resources.history import (
     Contents,
     Event,
     History,
+    PassedCheck,
     Record,
-    Verdict,
     contents,
     name_of,
     record,
@@ -62,8 +62,8 @@ RunContext = AssetExecutionContext | AssetCheckExecutionContext | OpExecutionCon
 RUN_PREFIX = "dagster-"
 """The prefix of the branches of runs."""
 
-MANY = 20
-"""Up to this number of objects are looked up one by one; more are listed."""
+MAX_STATS = 20
+"""Maximum number of objects that are looked up one by one; more are listed."""
 
 FOREIGN = "{} is on the branch, and no step of this run has written it"
 """The problem of an object of somebody else, with a place for its path."""
@@ -348,7 +348,7 @@ class RunBranch:
 
     # the audit --------------------------------------------------------------------------------------------------------
 
-    def _verdicts(self, history: History | None) -> list[Verdict]:
+    def _verdicts(self, history: History | None) -> list[PassedCheck]:
         """Return the result of each check; all passed."""
         if history is None:
             return []
@@ -359,7 +359,7 @@ class RunBranch:
         return [history.verdict(key, records) for key in checks]
 
     def _require_judged(
-        self, head: str, verdicts: list[Verdict], known: Mapping[str, set[str | None]], own: set[str]
+        self, head: str, verdicts: list[PassedCheck], known: Mapping[str, set[str | None]], own: set[str]
     ) -> None:
         """Refuse to merge the branch's head if the checks that passed do not cover everything in it.
 
@@ -384,7 +384,7 @@ class RunBranch:
                 " all others, and execute the checks after it"
             )
 
-    def _unjudged(self, verdict: Verdict, head: str, own: set[str]) -> str | None:
+    def _unjudged(self, verdict: PassedCheck, head: str, own: set[str]) -> str | None:
         """Return why a check that passed does not allow to merge the branch's head."""
         if verdict.objects:
             path = self._differing(head, verdict.objects)
@@ -423,7 +423,7 @@ class RunBranch:
         """Return the first path at which a ref does not have an object as expected."""
         found = dict(self._brought(ref))
         others = [path for path in objects if path not in found]  # the branch does not change them
-        if len(others) > MANY:
+        if len(others) > MAX_STATS:
             prefix = os.path.commonprefix(others)  # noqa: RUF071 -- of strings, not of folders
             listed = self.client.objects.list(self.repository, ref, prefix=prefix)
             found |= dict.fromkeys(others) | {entry.path: entry.checksum for entry in listed}
@@ -502,7 +502,7 @@ class RunBranch:
                 allow_retries=False,
             )
 
-    def _certify(self, head: str, flow: WriteAuditPublish, verdicts: list[Verdict]) -> None:
+    def _certify(self, head: str, flow: WriteAuditPublish, verdicts: list[PassedCheck]) -> None:
         """Sign that the checks have passed, if the client has a key."""
         warning = ("the check failed with the severity WARN",)
         try:
@@ -692,7 +692,7 @@ def _first_unknown(changed: Contents, known: Mapping[str, set[str | None]]) -> s
     return next((path for path, checksum in changed.items() if checksum not in known.get(path, ())), None)
 
 
-def _known(verdicts: list[Verdict], records: list[Record]) -> dict[str, set[str | None]]:
+def _known(verdicts: list[PassedCheck], records: list[Record]) -> dict[str, set[str | None]]:
     """Return, for each path, the contents that a step recorded to have written, or that a check judged."""
     known: dict[str, set[str | None]] = defaultdict(set)
     for objects in (contents(unpublished(records), "wrote"), *(verdict.objects for verdict in verdicts)):

@@ -15,6 +15,7 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 from pydantic import Field, PrivateAttr
 
 from dagster_resources.environments import Environment, find_environment
+from dagster_resources.metadata import run_metadata
 from dagster_resources.publish import RUN_PREFIX, RunBranch, RunContext, warn_unpublished
 from lakefs_ops import __version__
 from lakefs_ops.config import parse_bool
@@ -23,6 +24,8 @@ from lakefs_ops.flows.ensure import COMMIT_ID
 from lakefs_ops.storage_options import StorageOptions
 
 if TYPE_CHECKING:
+    from dagster import DagsterRun
+
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.config import Config
     from lakefs_ops.storage_options import Tool
@@ -212,6 +215,17 @@ class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
             webserver_url=self._resolved("webserver_url"),
             collect_backfills=bool(self._boolean("collect_backfills")),
         )
+
+    def run_metadata(self, run: DagsterRun) -> dict[str, str]:
+        """Return the metadata that the commits of a run have, with a link back to it if `webserver_url` is set.
+
+        Args:
+            run: the run.
+
+        Raises:
+            ConfigurationError: the environment variable of `webserver_url` is not set.
+        """
+        return run_metadata(run, webserver_url=self._resolved("webserver_url"))
 
     def _storage_config(self) -> Config:
         return self.get_client().config

@@ -250,7 +250,7 @@ def _sensor(name: str, watcher: _Watcher, options: SensorOptions, description: s
     def evaluate(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         resource: LakeFSResource = getattr(context.resources, resource_key)
         try:
-            with _sensor_client(resource) as client:
+            with sensor_client(resource) as client:
                 state = _load(context.cursor)
                 found = watcher.poll(_Tick(client, resource, context.instance, max_runs, state))
         except errors.NotSupported:
@@ -287,7 +287,7 @@ def _run_request(change: LakeFSChange, build: BuildRequest | None) -> RunRequest
     )
 
 
-def _sensor_client(resource: LakeFSResource) -> LakeFSClient:
+def sensor_client(resource: LakeFSResource) -> LakeFSClient:
     """Return a client that fails before Dagster ends the tick; the next tick tries again anyway."""
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.config import Retries, Timeouts

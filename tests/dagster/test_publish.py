@@ -7,7 +7,7 @@ import os
 import dagster as dg
 import pytest
 
-from dagster_resources.metadata import ROOT_RUN
+from dagster_resources.metadata import COMMIT_PREFIX
 from dagster_resources.resource import LakeFSResource
 
 # A job that can be re-executed is imported afresh, so what it should do comes through the environment.
@@ -112,7 +112,7 @@ def test_a_run_that_passes_is_published(wap):
     merge, write, _ = wap.client.refs.log(wap.repository, "main")
     assert [merge.message, write.message] == ["Publish", "Write"]
     for commit in (merge, write):
-        assert commit.metadata[ROOT_RUN] == run.run_id
+        assert commit.metadata[f"{COMMIT_PREFIX}root_run_id"] == run.run_id
         assert commit.metadata["::lakefs::Dagster::job_name"] == "wap"
         assert commit.metadata["::lakefs::Dagster::url[url:ui]"] == f"http://dagster.example.com/runs/{run.run_id}"
     assert wap.content() == "1"
