@@ -1,8 +1,9 @@
 """Factories of sensors that launch runs for changes in lakeFS: commits, objects, tags and pull requests.
 
 The first tick only remembers the present state, unless ``start`` has another value. The cursor is JSON and has the
-watermark: what was handled. A sensor that gets another repository or branch starts over. While lakeFS cannot be
-reached, ticks are skipped with a reason; the next one continues.
+watermark: what was handled. A sensor that gets another repository or branch starts over. The cursor of a commit sensor
+may also be set to the commit or ref to start after, as a text or as ``{"after": ...}``. While lakeFS cannot be reached,
+ticks are skipped with a reason; the next one continues.
 
 Each run has the tags ``lakefs/repository``, ``lakefs/ref`` and ``lakefs/commit_id`` of the change. The run key is
 derived from the change, so Dagster launches one run for each change at most.
@@ -35,6 +36,9 @@ MAX_RUNS = 100
 
 TIMEOUT = 20.0
 """Timeout for one call of a sensor, in seconds. Dagster ends a tick after 60 s by default."""
+
+WATERMARKS = ("after", "missing_since")
+"""The fields of a condition for commits that the cursor has."""
 
 State = dict[str, Any]
 
@@ -309,8 +313,17 @@ def _load(cursor: str | None) -> State | None:
 
 
 def _same(state: State | None, **identity: str) -> State | None:
-    """Return the state if it belongs to the repository and ref that are watched, or to none."""
-    if state is None or any(state.get(name, value) != value for name, value in identity.items()):
+    """Return the state if an earlier tick stored it for what is watched; otherwise the sensor starts over.
+
+    Raises:
+        InvalidArgument: the state is only a commit or ref.
+    """
+    if state is not None and set(state) == {"after"}:
+        raise errors.InvalidArgument(
+            f"the cursor {state['after']!r} is a commit or ref, and only the commit sensor can start after one; clear"
+            " the cursor of this sensor to start over"
+        )
+    if state is None or any(state.get(name) != value for name, value in identity.items()):
         return None
     return state
 
@@ -337,11 +350,10 @@ class _Commits:
         repository = self.condition.repository
         branch = tick.resource.branch(self.condition.branch, repository=repository)
         identity = {"repository": repository, "branch": branch}
-        state = _same(tick.state, **identity)
-        if state is None:
+        state = tick.state if set(tick.state or ()) == {"after"} else _same(tick.state, **identity)
+        if state is None or "after" not in state:
             state = {"after": {"now": None, "beginning": ""}.get(self.start, self.start)}
-        fields = type(self.condition).model_fields
-        known = {name: value for name, value in state.items() if name in fields}
+        known = {name: state[name] for name in WATERMARKS if name in state}
         return self.condition.model_copy(update=known | {"branch": branch}), state | identity
 
     def _new_commits(self, tick: _Tick, condition: MatchingCommits) -> tuple[list[str], MatchingCommits, str]:
@@ -417,7 +429,7 @@ class _Partitions(_Commits):
 
 
 def _watermarks(condition: MatchingCommits) -> State:
-    return condition.model_dump(mode="json", include={"after", "missing_since"})
+    return condition.model_dump(mode="json", include=set(WATERMARKS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,9 +487,11 @@ class _PullRequests:
     start: str
 
     def poll(self, tick: _Tick) -> _Found:
+        destination = self.destination and tick.resource.branch(self.destination)
         identity = {"repository": self.repository, "status": self.status}
         state = _same(tick.state, **identity)
-        destination = self.destination and tick.resource.branch(self.destination)
+        if state is not None and state.get("destination", destination) != destination:
+            state = None
         listing = tick.client.pulls.list(self.repository, status="open" if self.status == "open" else "closed")
         pulls = [
             pull for pull in listing if pull.status == self.status and destination in (None, pull.destination_branch)
@@ -496,4 +510,8 @@ class _PullRequests:
         ]  # fmt: skip
         present = {pull.id for pull in pulls}
         ids = [*(id for id in known if id in present), *(pull.id for pull in new)]
-        return _Found(f"no new pull request of {self.repository!r} is {self.status}", {**identity, "ids": ids}, changes)
+        return _Found(
+            f"no new pull request of {self.repository!r} is {self.status}",
+            {**identity, "destination": destination, "ids": ids},
+            changes,
+        )

@@ -414,6 +414,46 @@ def test_one_run_for_each_pull_request_that_gets_a_status(ticks, commit, lakefs,
     assert [tick() for tick in ticking.values()] == [[], [], []]
 
 
+@pytest.mark.parametrize("start", ["now", "beginning"])
+def test_a_cursor_that_no_tick_of_the_sensor_stored(ticks, commit, lakefs, lakefs_repository, start):
+    client, options = lakefs.client, {"name": "s", "repository": lakefs_repository, "target": [report], "start": start}
+    commit("a")
+    client.tags.create(lakefs_repository, id="old", ref="main")
+    client.branches.create(lakefs_repository, name="dev", source="main")
+    commit("b", branch="dev")
+    client.pulls.create(lakefs_repository, title="old", source_branch="dev", destination_branch="main")
+    on_dev = build_lakefs_pull_request_sensor(destination="dev", status="open", **options)
+    others = [
+        build_lakefs_object_sensor(path="a", **options),
+        build_lakefs_tag_sensor(**options),
+        build_lakefs_pull_request_sensor(status="open", destination="main", **options),
+    ]
+    of_commits = ticks(build_lakefs_commit_sensor(**options))
+    of_commits()
+    cursors = [of_commits.cursor]
+    for sensor in (*others, on_dev):
+        tick = ticks(sensor)
+        tick()
+        cursors.append(tick.cursor)
+    for number, sensor in enumerate(others, start=1):
+        tick = ticks(sensor)
+        for cursor in ("main", json.dumps({"after": "main"})):
+            tick.cursor = cursor
+            with pytest.raises(InvalidArgument, match="cursor 'main' is a commit or ref, and only the commit sensor"):
+                tick()
+        for cursor in (*cursors[:number], *cursors[number + 1 :], "{}"):
+            tick.cursor, tick.keys = cursor, set()
+            assert len(tick()) == (start == "beginning")
+            assert tick() == []
+    everything = 2 if start == "beginning" else 0
+    for cursor in (*cursors[1:], "{}"):
+        of_commits.cursor, of_commits.keys = cursor, set()
+        assert len(of_commits()) == everything
+        new = commit("c")
+        assert commits(of_commits()) == [new]
+        everything += everything and 1
+
+
 # options ------------------------------------------------------------------------------------------------------------
 
 
