@@ -233,14 +233,27 @@ class History:
         return found
 
     def written(self, keys: Iterable[AssetKey], address: str) -> list[AssetKey]:
-        """Return the assets that were materialized by steps that used a branch since its newest publication.
+        """Return the assets that are written to a branch and not published, or else those of its newest publication.
 
         Args:
             keys: the assets.
             address: the branch, as ``lakefs://repository/branch``.
         """
-        used = {entry.step for entry in unpublished(self.records(address))}
+        records = self.records(address)
+        new = unpublished(records)
+        if not any(entry.action in _WRITES for entry in new):  # a step publishes again what it has published
+            new = unpublished(records[: -len(new) - 1])
+        used = {entry.step for entry in new}
         return [key for key in keys if self._writers(key) & used]
+
+    def untouched(self, keys: Iterable[AssetKey]) -> list[AssetKey]:
+        """Return the assets whose steps used no branch of any repository.
+
+        Args:
+            keys: the assets.
+        """
+        used = {entry.step for records in self._records.values() for entry in records}
+        return [key for key in keys if not self._writers(key) & used]
 
     @cached_property
     def _records(self) -> dict[str, list[Record]]:

@@ -83,7 +83,14 @@ def object_metadata(client: LakeFSClient, repository: str, ref: str, path: str) 
 
 
 def publication_metadata(
-    client: LakeFSClient, repository: str, into: str, merge: str, *, written: str = "", unchanged: str = ""
+    client: LakeFSClient,
+    repository: str,
+    into: str,
+    merge: str,
+    *,
+    is_empty: bool = False,
+    written: str = "",
+    unchanged: str = "",
 ) -> Metadata:
     """Return the Dagster metadata of a publication, with links to the merge commit and its changes.
 
@@ -92,16 +99,15 @@ def publication_metadata(
         repository: the repository's id.
         into: the branch that the run was published to.
         merge: the id of the merge commit.
+        is_empty: whether the run has written nothing, so that the commit and its changes are others'.
         written: the assets that the run has written.
         unchanged: the assets that the run has not written, so that they are on the branch as they were.
     """
     assets = {"published_assets": written, "unchanged_assets": unchanged}
-    return {
-        **commit_metadata(client, repository, merge),
-        f"{NAMESPACE}/branch": into,
-        f"{NAMESPACE}/compare": MetadataValue.url(client.links.compare(repository, f"{merge}~1", merge)),
-        **{f"{NAMESPACE}/{name}": text for name, text in assets.items() if text},
-    }
+    found = commit_metadata(client, repository, merge) | {f"{NAMESPACE}/branch": into}
+    if not is_empty:
+        found[f"{NAMESPACE}/compare"] = MetadataValue.url(client.links.compare(repository, f"{merge}~1", merge))
+    return found | {f"{NAMESPACE}/{name}": text for name, text in assets.items() if text}
 
 
 def run_metadata(run: DagsterRun, *, webserver_url: str | None = None) -> dict[str, str]:

@@ -103,6 +103,7 @@ class RunBranch:
         repository: the repository's id.
         base: the branch that the run starts from and publishes to; in a backfill that is collected, its branch.
         backfill: the backfill that collects the run, or None.
+        is_empty: whether `publish` returned the base's head because the run has written nothing.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class RunBranch:
         self._address = f"lakefs://{repository}/{self._name}"
         self._metadata = run_metadata(self._run, webserver_url=webserver_url) if self._run else {}
         self._changes: dict[str, Contents] = {}
+        self.is_empty = False
         self.backfill: Backfill | None = None
         if collect_backfills and self._run and (id_ := backfill_id(self._op.instance, self._run)) is not None:
             self.backfill = Backfill(client, repository, backfill_key(id_), into=base)
@@ -334,12 +336,20 @@ class RunBranch:
         return merged
 
     def written(self, keys: Iterable[AssetKey]) -> list[AssetKey]:
-        """Return the assets that the run and its re-executions have written to the branch since it was published.
+        """Return the assets that `publish` merges, or that it merged if the run has written nothing since.
 
         Args:
             keys: the assets to consider.
         """
         return History(self._op.instance, self._run).written(keys, self._address) if self._run else []
+
+    def untouched(self, keys: Iterable[AssetKey]) -> list[AssetKey]:
+        """Return the assets that neither the run nor a re-execution has written to lakeFS, in any repository.
+
+        Args:
+            keys: the assets to consider.
+        """
+        return History(self._op.instance, self._run).untouched(keys) if self._run else []
 
     def refused_checks(self) -> list[str]:
         """Return one sentence for each check that failed, or has no valid result, in the run and its re-executions."""
@@ -572,6 +582,7 @@ class RunBranch:
                 " has written to it; materialize the assets and their checks in the same run"
             )
             if if_nothing == "succeed":
+                self.is_empty = True
                 return self.client.branches.get(self.repository, self.base).commit_id
             if if_nothing == "skip":
                 raise errors.NothingToDo(text, status=400, reason="", operation="mergeIntoBranch")

@@ -76,14 +76,19 @@ def build_lakefs_publish_asset(
     `dagster_resources.publish.RunBranch.publish`); then the base is unchanged, and the branch is kept and linked. A
     refusal or a conflict is a `dagster.Failure` that is not retried.
 
-    The data version of the asset is the id of the merge commit. Its metadata has the links, the result of the checks,
-    and which of the dependencies the run has written: the others are on the base as they were.
+    If the run has no check at all, because none exists or its selection leaves them out, nothing is audited: what the
+    assets wrote is published, and no certificate is signed. Publishing without a check is the author's choice. Then only
+    objects that no step recorded are refused, if all steps record theirs, as the IO manager does.
+
+    The data version of the asset is the id of the merge commit. Its metadata has the branch that the run was published
+    to (in an environment, the environment's own one; in a backfill, its collecting branch), the links, and which of the
+    dependencies the run has written: the others are on the base as they were.
 
     Args:
         name: the asset's name.
         deps: the assets to publish.
         repository: the repository's id.
-        into: the branch that the run starts from and publishes to.
+        into: the branch that the run starts from and publishes to; in an environment, the environment's own one.
         resource_key: the key of the `dagster_resources.resource.LakeFSResource`.
         message: the message of the commit and the merge, or a function of the context; by default it has the asset's
             name and the partition.
@@ -127,14 +132,19 @@ def build_lakefs_publish_asset(
         except NothingToDo as nothing:
             context.log.warning(str(nothing))
             return
-        unchanged = [key for key in keys if key not in written]
-        target = branch.base if branch.backfill else into
+        unchanged = branch.untouched(keys)
         for text, found in (("published to", written), ("not written by this run, so unchanged on", unchanged)):
             if found:
-                context.log.info(f"{text} {target!r}: {_names(found)}")
+                context.log.info(f"{text} {branch.base!r}: {_names(found)}")
         yield MaterializeResult(
             metadata=publication_metadata(
-                branch.client, repository, target, merge, written=_names(written), unchanged=_names(unchanged)
+                branch.client,
+                repository,
+                branch.base,
+                merge,
+                is_empty=branch.is_empty,
+                written=_names(written),
+                unchanged=_names(unchanged),
             ),
             data_version=DataVersion(merge),
         )
@@ -155,12 +165,15 @@ def build_lakefs_publish_op(
 ) -> OpDefinition:
     """Return an op that publishes what the ops of a job wrote; see `build_lakefs_publish_asset`.
 
+    A job of ops has no asset checks, so nothing is audited: what the ops wrote is published, and no certificate is
+    signed.
+
     Its input ``after`` takes the ops that must succeed first, and its output is the id of the merge commit.
 
     Args:
         name: the op's name.
         repository: the repository's id.
-        into: the branch that the run starts from and publishes to.
+        into: the branch that the run starts from and publishes to; in an environment, the environment's own one.
         resource_key: the key of the `dagster_resources.resource.LakeFSResource`.
         message: the message of the commit and the merge, or a function of the context.
         metadata: further metadata of the commit and the merge.
@@ -194,7 +207,12 @@ def build_lakefs_publish_op(
         except NothingToDo as nothing:
             context.log.warning(str(nothing))
             return
-        yield Output(merge, metadata=publication_metadata(branch.client, repository, into, merge))
+        text = "nothing to publish to" if branch.is_empty else "published to"
+        context.log.info(f"{text} {branch.base!r}: commit {merge}")
+        yield Output(
+            merge,
+            metadata=publication_metadata(branch.client, repository, branch.base, merge, is_empty=branch.is_empty),
+        )
 
     return publication
 

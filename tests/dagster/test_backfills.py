@@ -14,7 +14,7 @@ from dagster._core.execution.api import execute_run
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import BACKFILL_ID_TAG, ROOT_BACKFILL_ID_TAG
 
-from dagster_resources import build_lakefs_backfill_sensor, build_lakefs_publish_asset
+from dagster_resources import build_lakefs_backfill_sensor, build_lakefs_publish_asset, build_lakefs_publish_op
 from dagster_resources.resource import LakeFSResource
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.flows.backfill import PUBLISHED, Backfill
@@ -151,6 +151,25 @@ def test_the_runs_of_a_backfill_are_published_with_one_merge(lab):
     assert merge.metadata[PUBLISHED] == "3: day-0, day-1, day-2"
     assert (lab.objects(), lab.branches()) == (KEYS, [])
     assert lab.tick().text == "no backfill is collected"
+
+
+def test_an_op_of_a_backfill_names_the_collecting_branch(lab, instance):
+    @dg.op
+    def write(context, lakefs: LakeFSResource) -> None:
+        branch = lakefs.run_branch(context, lab.repository)
+        lab.client.objects.upload(lab.repository, branch.ensure(), "op", b"1")
+
+    publish = build_lakefs_publish_op(repository=lab.repository)
+
+    @dg.job(resource_defs={"lakefs": lab.resource}, partitions_def=DAYS)
+    def ops():
+        publish(after=[write()])
+
+    id_ = lab.launch()
+    run = ops.execute_in_process(instance=instance, partition_key="day-0", tags={BACKFILL_ID_TAG: id_})
+    (output,) = [each for each in run.all_node_events if each.is_successful_output and each.step_key == "publish"]
+    assert output.step_output_data.metadata["lakefs/branch"].value == lab.backfill(id_).branch
+    assert lab.objects() == []
 
 
 def test_an_ordinary_run_publishes_as_ever(lab):

@@ -60,6 +60,14 @@ def test_a_failed_check_signs_nothing(gated, signing, materialize):
     assert [entry.path for entry in gated.client.objects.list(gated.repository, BRANCH)] == []
 
 
+def test_a_run_without_checks_signs_nothing(gated, signing, materialize):
+    asset = gated.asset("north")
+    run = materialize([asset, gated.publication(asset)], signing)
+    assert "has no audit certificate for 'main'" in str(failure(run))
+    assert gated.merges() == []
+    assert [entry.path for entry in gated.client.objects.list(gated.repository, BRANCH)] == []
+
+
 def test_external_processes_do_not_get_the_key(signing):
     assert signing.get_client().config.audit_key == KEY
     assert KEY not in str(signing.pipes_env())

@@ -15,6 +15,7 @@ from dagster_resources import (
     build_lakefs_unpublished_sensor,
 )
 from dagster_resources.history import UNPUBLISHED_TAG
+from dagster_resources.publish import RunBranch
 from dagster_resources.resource import LakeFSResource
 from lakefs_ops.flows.checks import CHECKS
 
@@ -158,6 +159,62 @@ def test_several_repositories_in_one_run(lake, resource, materialize, lakefs_rep
     assert [event.step_key for event in run.all_events if event.is_step_failure] == ["on_other"]
 
 
+def test_assets_of_another_repository_are_not_called_unchanged(lake, resource, materialize, lakefs_repository_factory):
+    here, there = lake.asset("here"), lake.asset("there", repository=lakefs_repository_factory())
+    first = lake.publication(here, name="first")
+    more = lake.asset("more", deps=[first])
+    idle = dg.asset(name="idle")(lambda: None)
+    run = materialize([here, there, first, more, idle, lake.publication(here, there, more, idle)], resource)
+    (event,) = run.asset_materializations_for_node("on_main")
+    assert event.metadata["lakefs/published_assets"].value == "more"
+    assert event.metadata["lakefs/unchanged_assets"].value == "idle"
+
+
+def test_a_repeated_publication_has_the_metadata_of_the_first(lake, resource, instance, mocker):
+    mocker.patch.object(RunBranch, "_close", autospec=True, side_effect=[RuntimeError("killed"), None])
+    written, idle = lake.asset(), dg.asset(name="idle")(lambda: None)
+    retries = dg.define_asset_job("retries", op_retry_policy=dg.RetryPolicy(max_retries=1))
+    definitions = dg.Definitions(
+        [written, idle, lake.publication(written, idle)], jobs=[retries], resources={"lakefs": resource}
+    )
+    run = definitions.resolve_job_def("retries").execute_in_process(instance=instance)
+    (event,) = run.asset_materializations_for_node("on_main")
+    (merge,) = lake.merges()
+    assert event.metadata["lakefs/commit_id"].value == merge.id
+    assert event.metadata["lakefs/published_assets"].value == "written"
+    assert event.metadata["lakefs/unchanged_assets"].value == "idle"
+
+
+def test_in_an_environment_the_metadata_has_its_branch(lake, resource, materialize, instance):
+    staging = resource.model_copy(update={"environment": "pr-7"})
+    written = lake.asset()
+    run = materialize([written, lake.publication(written)], staging)
+    (event,) = run.asset_materializations_for_node("on_main")
+    merge = lake.client.branches.get(lake.repository, "env-pr-7").commit_id
+    assert event.metadata["lakefs/branch"].value == "env-pr-7"
+    assert event.metadata["lakefs/commit_id"].value == merge
+    messages = [each.user_message for each in instance.all_logs(run.run_id)]
+    assert "published to 'env-pr-7': written" in messages
+
+    @dg.op
+    def write(context, lakefs: LakeFSResource) -> None:
+        branch = lakefs.run_branch(context, lake.repository)
+        lake.client.objects.upload(lake.repository, branch.ensure(), "op", b"good")
+
+    publish = build_lakefs_publish_op(repository=lake.repository)
+
+    @dg.job(resource_defs={"lakefs": staging})
+    def ops():
+        publish(after=[write()])
+
+    run = ops.execute_in_process(instance=instance)
+    (output,) = [each for each in run.all_node_events if each.is_successful_output and each.step_key == "publish"]
+    metadata = output.step_output_data.metadata
+    assert metadata["lakefs/branch"].value == "env-pr-7"
+    assert metadata["lakefs/commit_id"].value == lake.client.branches.get(lake.repository, "env-pr-7").commit_id
+    assert lake.objects() == []
+
+
 def test_a_partial_run_says_what_it_publishes(lake, resource, materialize):
     first = lake.asset("first")
     second = lake.asset("second", deps=[first])
@@ -186,6 +243,7 @@ def test_only_checks_and_the_publication(lake, resource, materialize, if_nothing
     head = lake.client.branches.get(lake.repository, "main").commit_id
     versions = [each.tags["dagster/data_version"] for each in materializations]
     assert versions == ([head] if if_nothing == "succeed" else [])
+    assert not any("lakefs/compare" in each.metadata for each in materializations)
     assert bool(run.asset_materializations_for_node("below")) == (if_nothing == "succeed")
 
 
