@@ -44,7 +44,7 @@ from lakefs_ops.flows.ensure import (
 )
 from lakefs_ops.flows.history import Line, differs, includes, is_undone, require_published, server_time
 from lakefs_ops.flows.names import readable_name
-from lakefs_ops.flows.step import IfNothing, Step, undone
+from lakefs_ops.flows.step import IfNothing, Step, check_key, undone
 from lakefs_ops.flows.verify import verify_merge
 from lakefs_ops.model import utc
 
@@ -179,7 +179,7 @@ class WriteAuditPublish:
         published: the id of the merge commit, None before the merge.
 
     Raises:
-        InvalidArgument: the tag's name is not allowed.
+        InvalidArgument: the key is blank, or the tag's name is not allowed.
         AuditFailed: a check found a problem.
         NotAudited: the branch was changed after the audit.
         MergeConflict: another writer changed the same objects; the branch is kept.
@@ -206,10 +206,12 @@ class WriteAuditPublish:
     published: str | None = field(default=None, init=False)
     _merged: str | None = field(default=None, init=False, repr=False)
     _opened: bool = field(default=False, init=False, repr=False)
+    _on_branch: str | None = field(default=None, init=False, repr=False)
     _audit_began: bool = field(default=False, init=False, repr=False)
     _verdicts: list[_Verdict] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_key(self.key, "run, such as 'daily/2015-01'")
         if self.tag is not None and not _TAG.fullmatch(self.tag):
             raise errors.InvalidArgument(f"tag must be a valid tag name, got {self.tag!r}")
         named = branch_for(self.key, self.into)
@@ -274,14 +276,20 @@ class WriteAuditPublish:
         Raises:
             AlreadyExists: the branch is not this run's own.
             BranchNotFound: the branch does not exist.
+            NotAudited: the branch was deleted and created again, so a part of the run's data is missing.
         """
         if not self.named_by_key and not self._opened:
             self._opened = self._own_head() is not None
         # Each seal is another effect, so it has another key.
         step = self._step(f"write/{uuid.uuid4().hex[:8]}")
         with _branch_not_found():  # also if another attempt deletes the branch between the requests of the commit
-            self.sealed = step.commit(self.branch, message=self.message, metadata=self.metadata, if_nothing="succeed")
-        return self.sealed
+            sealed = step.commit(self.branch, message=self.message, metadata=self.metadata, if_nothing="succeed")
+        if (before := self._on_branch) is not None and before != sealed:
+            base = self.client.refs.merge_base(self.repository, sealed, before).base_commit_id
+            if base != before:
+                raise self._deleted(f"was deleted and created again, or reset: it does not have commit {before}")
+        self.sealed = self._on_branch = sealed
+        return sealed
 
     def audit(self, *checks: Check) -> tuple[CheckResult, ...]:
         """Seal the branch, run all checks on the sealed commit, and sign its certificate if the client has a key.
@@ -412,7 +420,7 @@ class WriteAuditPublish:
         try:
             if self.clean_up == "success":
                 self._delete(audited)
-                self._opened = False
+                self._opened, self._on_branch = False, None
             elif isinstance(self.clean_up, timedelta):
                 swept = sweep(
                     self.client, self.repository, older_than=self.clean_up, into=self.into, prefix=self.prefix,

@@ -101,8 +101,7 @@ class Step:
     exclusive: bool | None = None
 
     def __post_init__(self) -> None:
-        if not self.key:
-            raise errors.InvalidArgument("key must identify the logical step, such as 'dag/run/task'; it is empty")
+        check_key(self.key, "logical step, such as 'dag/run/task'")
 
     def commit(
         self,
@@ -518,6 +517,20 @@ def undone(commit: Commit, branch: str, repository: str, key: str) -> errors.Und
         " them, or write the data again on a new branch",
         commit_id=commit.id,
     )
+
+
+def check_key(key: object, what: str) -> None:
+    """Check a key: steps or runs without one would share branches and effects.
+
+    Args:
+        key: the key.
+        what: what the key identifies, for the error message.
+
+    Raises:
+        InvalidArgument: the key is not a string, or blank.
+    """
+    if not isinstance(key, str) or not key.strip():
+        raise errors.InvalidArgument(f"key must identify the {what}; it is {key!r}")
 
 
 def _same_message(message: str) -> Callable[[Commit], bool]:

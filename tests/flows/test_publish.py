@@ -889,3 +889,24 @@ def test_new_content_does_not_get_the_tag_of_an_earlier_publication(lakefs, lake
     with pytest.raises(errors.AlreadyExists, match="earlier publication of this run; nothing was merged"):
         run(b"2")
     assert client.objects.get(lakefs_repository, "main", "a.csv") == b"1"
+
+
+@pytest.mark.parametrize("branch", ["", "run-1"])
+def test_a_branch_that_was_created_again_between_two_seals_is_refused(lakefs, lakefs_repository, branch):
+    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", branch=branch)
+    run.open()
+    put(run, "a")
+    run.seal()
+    lakefs.client.branches.delete(lakefs_repository, run.branch)
+    lakefs.client.branches.create(lakefs_repository, name=run.branch, source="main")
+    put(run, "b")
+    with pytest.raises(publish.NotAudited, match="was deleted and created again, or reset"):
+        run.audit(no_problem)
+    with pytest.raises(errors.InvalidArgument, match="no audited commit"):
+        run.publish()
+
+
+@pytest.mark.parametrize("key", ["", " ", None])
+def test_a_run_needs_a_key(lakefs, lakefs_repository, key):
+    with pytest.raises(errors.InvalidArgument, match="key must identify the run"):
+        publish.WriteAuditPublish(lakefs.client, lakefs_repository, key=key)
