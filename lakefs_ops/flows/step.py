@@ -448,7 +448,7 @@ class Step:
     def _has_source(self, found: Commit, branch: str, source: str) -> bool:
         """Return whether a branch, or an earlier merge into it, has everything of a source.
 
-        A source that started from that merge, or later, has seen what others wrote since, so the merge says nothing.
+        A source that started from that merge, or later, may replace what others wrote since, so the merge is no proof.
         """
         client, repository = self.client, self.repository
         if includes(client, repository, branch, source):
