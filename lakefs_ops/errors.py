@@ -417,7 +417,7 @@ _ADVICE: Mapping[type[ApiError], str] = {
     ),
     PullRequestNotOpen: "it is already closed or merged; open a new one",
     AuthenticationFailed: "check the access key and the secret",
-    PermissionDenied: "request the missing permission; deleting the default branch is never allowed",
+    PermissionDenied: "request the missing permission",
     ProtectedBranch: "write to another branch and merge it",
     ReadOnlyRepository: "use another repository, or pass force=True where the operation accepts it",
     NoMergeBase: "the refs have no common commit; compare them with a two-dot diff",
@@ -454,6 +454,8 @@ def _specific_advice(cls: type[ApiError], status: int, reason: str, operation: s
         return f"no hook ran: correct {f'the action file {file[1]}' if file else 'the properties in the action file'}"
     if cls is MergeConflict and operation in ("revertBranch", "cherryPick"):
         return "the branch has changed the same objects: resolve the conflicting paths there, and commit"
+    if cls is PermissionDenied and operation == "deleteBranch":
+        return "request the missing permission; deleting the default branch is never allowed"
     return None
 
 

@@ -71,6 +71,7 @@ _TRANSACTION_MESSAGES = ("Delta commit {", "Delta file operations {")
 BACKFILL_PREFIX = "backfill-"
 """The prefix of the branches of `lakefs_ops.flows.backfill`, which `sweep` never deletes."""
 
+_BRANCH = re.compile(r"\w[\w-]*", re.ASCII)
 _TAG = re.compile(r"(?!@$)(?!.*(\.\.|@\{))[^\s/^:?*\[\\\x00-\x1f\x7f]+(?<!\.)(?<!\.lock)")
 
 
@@ -411,12 +412,9 @@ class WriteAuditPublish:
         else:
             self._confirm(self.published, audited)
         published = self.published
-        try:
-            if self.tag is not None:
+        if self.tag is not None:
+            with self._after_merge(published):
                 ensure_tag(self.client, self.repository, self.tag, ref=published)
-        except errors.LakeFSError as error:
-            error.__dict__["published"] = published
-            raise
         try:
             if self.clean_up == "success":
                 self._delete(audited)
@@ -458,7 +456,8 @@ class WriteAuditPublish:
         if self.verify is not False:
             limit = None if self.verify else VERIFIED_CHANGES
             source = f"{merged}^2"
-            verify_merge(self.client, self.repository, merged, source=source, strategy=self.strategy, limit=limit)
+            with self._after_merge(merged):
+                verify_merge(self.client, self.repository, merged, source=source, strategy=self.strategy, limit=limit)
         return merged
 
     def _is_included(self, audited: str) -> bool:
@@ -506,9 +505,16 @@ class WriteAuditPublish:
         """Refuse a tag that exists before anything is merged, unless `publish` would return its commit."""
         if self.tag is None:
             return
+        may_be_branch = _BRANCH.fullmatch(self.tag) is not None
         try:
+            if may_be_branch:
+                self.client.commits.get(self.repository, self.tag)  # finds a branch, too
             existing = self.client.tags.get(self.repository, self.tag).commit_id
         except errors.TagNotFound:
+            if may_be_branch:
+                self._refuse_branch_as_tag()
+            return
+        except errors.RefNotFound:
             return
         tagged = self.client.commits.get(self.repository, existing)
         is_own = (tagged.metadata or {}).get(KEY) == f"{self.key}/publish"
@@ -524,6 +530,28 @@ class WriteAuditPublish:
                 reason="",
                 operation="createTag",
             )
+
+    def _refuse_branch_as_tag(self) -> None:
+        with suppress(errors.BranchNotFound):  # the name is the start of a commit id
+            self.client.branches.get(self.repository, self.tag or "")
+            raise errors.AlreadyExists(
+                f"tag {self.tag!r} cannot be created in {self.repository!r}, because a branch has this name; nothing"
+                " was merged; choose another name",
+                status=409,
+                reason="",
+                operation="createTag",
+            )
+
+    @contextmanager
+    def _after_merge(self, published: str) -> Iterator[None]:
+        """Add to an error that the merge took place."""
+        try:
+            yield
+        except errors.LakeFSError as error:
+            raise type(error)(
+                f"{error.message}; run {self.key!r} is published to {self.into!r} with commit {published}",
+                **{**error.__dict__, "published": published},
+            ) from error
 
     def _confirm(self, published: str, audited: str) -> None:
         """Check that an earlier publication of this object has everything, and is still in force."""

@@ -910,3 +910,22 @@ def test_a_branch_that_was_created_again_between_two_seals_is_refused(lakefs, la
 def test_a_run_needs_a_key(lakefs, lakefs_repository, key):
     with pytest.raises(errors.InvalidArgument, match="key must identify the run"):
         publish.WriteAuditPublish(lakefs.client, lakefs_repository, key=key)
+
+
+def test_a_tag_with_the_name_of_a_branch_is_refused_before_the_merge(lakefs, lakefs_repository):
+    lakefs.client.branches.create(lakefs_repository, name="v1", source="main")
+    run = publish.WriteAuditPublish(lakefs.client, lakefs_repository, key="k", tag="v1")
+    run.open()
+    put(run, "a")
+    run.audit(no_problem)
+    with pytest.raises(errors.AlreadyExists, match="a branch has this name; nothing was merged"):
+        run.publish()
+    assert list(lakefs.client.objects.list(lakefs_repository, "main")) == []
+
+
+def test_a_failed_comparison_after_the_merge_has_the_merge_commit(audited, mocker):
+    broken = errors.ServerError("broken", status=500, reason="", operation="diffRefs")
+    mocker.patch("lakefs_ops.flows.publish.verify_merge", side_effect=broken)
+    with pytest.raises(errors.ServerError, match=r"run 'k' is published to 'main' with commit [0-9a-f]{64}") as raised:
+        audited.publish()
+    assert raised.value.published == audited.client.branches.get(audited.repository, "main").commit_id
