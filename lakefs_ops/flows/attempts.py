@@ -63,14 +63,21 @@ class Attempts:
     def __init__(self, client: LakeFSClient) -> None:
         self._retries = client.config.retries
         self._waited = 0.0
+        self._timed_out = False
         self.repeats = 0
 
     def sleep_or_raise(self, error: errors.LakeFSError) -> None:
-        """Wait before the next attempt, or raise the error if the budget is spent or another attempt is pointless."""
+        """Wait before the next attempt, or raise the error if the budget is spent or another attempt is pointless.
+
+        A call that timed out is repeated once: lakeFS may be running hooks, and each attempt would run them again.
+        """
         pause = self._retries.backoff(self.repeats)
         self._waited += pause
-        if isinstance(error, _PERMANENT) or self.repeats >= self._retries.count or self._waited > self._retries.budget:
+        spent = self.repeats >= self._retries.count or self._waited > self._retries.budget
+        timed_out = isinstance(error, errors.TimedOut) and error.sent
+        if isinstance(error, _PERMANENT) or spent or (timed_out and self._timed_out):
             raise error
+        self._timed_out = self._timed_out or timed_out
         self.repeats += 1
         log.warning("%s; attempt %d follows in %.1f s", error.message, self.repeats + 1, pause)
         time.sleep(pause)
@@ -105,7 +112,7 @@ def run_once(
             being executed.
 
     Raises:
-        OutcomeUnknown: a call that is not guarded may still be executing.
+        OutcomeUnknown: the call may still be executing: it timed out, or a gateway gave up and it is not guarded.
     """
     find_own = find_own or find
     if retried and (found := find()) is not None:
@@ -126,21 +133,24 @@ def run_once(
             attempts.sleep_or_raise(error)
         except errors.TRANSIENT as error:
             # Before the budget ends the attempts, so that an effect is found, or its absence is not taken for granted.
-            executing = _may_be_executing(error)
+            timed_out = isinstance(error, errors.TimedOut) and error.sent
+            executing = timed_out or (not guarded and _may_be_executing(error))
+            settles = timed_out if guarded else may_take_effect(error)
             try:
-                for pause in (SETTLE, 2 * SETTLE) if not guarded and may_take_effect(error) else (0.0,):
+                for pause in (SETTLE, 2 * SETTLE) if settles else (0.0,):
                     time.sleep(pause)
                     if (found := find_own()) is not None:
                         log.info("the call had taken effect: %s", found)
                         return found
             except errors.TRANSIENT:
-                if guarded or not (executing or may_take_effect(error)):
+                if not executing and (guarded or not may_take_effect(error)):
                     raise
                 executing = True
-            if not guarded and executing:
+            if executing:
+                reason = "run its hooks again" if guarded else "double it"
                 raise OutcomeUnknown(
                     f"{error.message}; no effect was found, but the server may still be executing the call, and sending"
-                    " it again could double it: try again later with the same key and retried=True",
+                    f" it again could {reason}: try again later with the same key and retried=True",
                     operation=error.operation,
                     endpoint=error.endpoint,
                 ) from None

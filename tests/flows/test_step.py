@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lakefs_ops import LakeFSClient, Retries, errors
+from lakefs_ops import LakeFSClient, Retries, Timeouts, errors
 from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.flows import reverts
 from lakefs_ops.flows.attempts import KEY, OutcomeUnknown
@@ -243,6 +243,20 @@ def test_a_gateway_that_gives_up_while_the_server_goes_on(
     assert len(list(lakefs.client.pulls.list(lakefs_repository))) == (verb is propose)
     own = {commit: 1, merge: 2, pick: 1, undo: 1, propose: 0}[verb]
     assert len(log(lakefs, lakefs_repository)) == before + own
+
+
+@pytest.mark.parametrize(("verb", "operation"), [(commit, "commit"), (merge, "mergeIntoBranch")])
+def test_a_call_that_timed_out_is_not_sent_again(lakefs, lakefs_repository, write, dev, verb, operation):
+    """lakeFS may be running its hooks, and a repeated call would run them again."""
+    write(b="2")
+    if verb is merge:
+        commit(lakefs.client, lakefs_repository, key="before")
+    config = replace(lakefs.client.config, timeouts=Timeouts(read=0.2), retries=Retries())
+    lost = lakefs.faults.add(Fault(operation, action="delay", seconds=20, times=None))
+    with LakeFSClient(config=config) as client:
+        with pytest.raises(OutcomeUnknown, match=r"raise the timeout.*could run its hooks again: try again later"):
+            verb(client, lakefs_repository)
+    assert lost.struck == 1
 
 
 @pytest.mark.parametrize(
