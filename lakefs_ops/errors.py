@@ -454,6 +454,8 @@ def _specific_advice(cls: type[ApiError], status: int, reason: str, operation: s
         return f"no hook ran: correct {f'the action file {file[1]}' if file else 'the properties in the action file'}"
     if cls is MergeConflict and operation in ("revertBranch", "cherryPick"):
         return "the branch has changed the same objects: resolve the conflicting paths there, and commit"
+    if cls is Conflict and operation in ("createBranch", "createTag"):
+        return "a branch, a tag or a commit has this name: choose another one"
     if cls is PermissionDenied and operation == "deleteBranch":
         return "request the missing permission; deleting the default branch is never allowed"
     return None

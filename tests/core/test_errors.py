@@ -258,6 +258,9 @@ def test_the_advice_on_a_conflict_fits_the_operation() -> None:
         assert "resolve the conflicting paths" in text
         assert "strategy" not in text
 
+    for operation in ("createBranch", "createTag"):
+        assert "has this name: choose another one" in str(refused(409, "branch name v1: conflict found", operation))
+
 
 def test_a_conflict_has_no_paths_before_somebody_looks() -> None:
     error = refused(409, "", "mergeIntoBranch")
