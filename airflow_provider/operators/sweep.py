@@ -64,11 +64,14 @@ class LakeFSSweepOperator(LakeFSOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        prefixes = (prefix,) if isinstance(prefix, str) else tuple(prefix)
+        prefixes = (prefix,) if isinstance(prefix, str) else tuple(prefix) if isinstance(prefix, Collection) else ()
         if not isinstance(older_than, timedelta):
             raise InvalidArgument(f"older_than must be a timedelta, got {older_than!r}")
-        if not prefixes or "" in prefixes:
-            raise InvalidArgument(f"prefix must not be empty, got {prefix!r}; it would match every branch")
+        if not prefixes or not all(isinstance(each, str) and each for each in prefixes):
+            raise InvalidArgument(
+                f"prefix must be text or a list of texts, none of them empty, got {prefix!r}; an empty one would match"
+                " every branch"
+            )
         self.repo = as_rendered(repo)
         self.older_than = older_than
         self.into = as_rendered(into)

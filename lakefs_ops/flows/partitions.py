@@ -60,6 +60,8 @@ class PathTemplate:
     _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.template, str):
+            raise self._invalid("it must be text, such as 'daily/{date}.parquet'")
         try:
             parsed = list(Formatter().parse(self.template))
         except ValueError as error:

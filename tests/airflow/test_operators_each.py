@@ -406,6 +406,9 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "policy must be one of 'all', 'passed', 'nothing'",
     ),
     "template of partitions": ("LakeFSChangedPartitionsOperator", {"partitions": "x"}, "is not a path template"),
+    "prefix that is a number": (
+        "LakeFSSweepOperator", {"older_than": timedelta(days=1), "prefix": 5}, "prefix must be text or a list of texts",
+    ),
     "range without its end": (
         "LakeFSChangedPartitionsOperator", {"partitions": "{a}", "since": "b"}, "since needs ref",
     ),

@@ -59,6 +59,7 @@ def test_paths_of_no_partition():
     ("text", "reason"),
     [
         ("daily/all.parquet", "it needs at least one field"),
+        (None, "it must be text"),
         ("{date", "expected '}'"),
         ("{}", "a field must be a name in braces"),
         ("{date:%Y}", "a field must be a name in braces, not 'date' with a format"),

@@ -253,9 +253,9 @@ def test_a_call_that_timed_out_is_not_sent_again(lakefs, lakefs_repository, writ
         commit(lakefs.client, lakefs_repository, key="before")
     config = replace(lakefs.client.config, timeouts=Timeouts(read=0.2), retries=Retries())
     lost = lakefs.faults.add(Fault(operation, action="delay", seconds=20, times=None))
-    with LakeFSClient(config=config) as client:
-        with pytest.raises(OutcomeUnknown, match=r"raise the timeout.*could run its hooks again: try again later"):
-            verb(client, lakefs_repository)
+    advice = r"raise the timeout.*could run its hooks again: try again later"
+    with LakeFSClient(config=config) as client, pytest.raises(OutcomeUnknown, match=advice):
+        verb(client, lakefs_repository)
     assert lost.struck == 1
 
 
