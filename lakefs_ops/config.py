@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType, UnionType
@@ -440,6 +440,7 @@ def _fill_from_file(values: dict[str, Any], sources: dict[str, str], env: Mappin
         if configured:
             raise ConfigurationError(f"{FILE_VARIABLE}: the file {configured!r} does not exist; correct or unset it")
         return
+    _refuse_misspelled(entries, path)
     found = {name: entries[key] for name, key in FILE.items() if entries.get(key)}
     endpoint = found.pop("endpoint", None)
     if "endpoint" not in values and endpoint:
@@ -457,6 +458,15 @@ def _fill_from_file(values: dict[str, Any], sources: dict[str, str], env: Mappin
         found = {"token": found["token"]}
     for name, value in found.items():
         values[name], sources[name] = value, str(path)
+
+
+def _refuse_misspelled(entries: Iterable[str], path: Path) -> None:
+    if unknown := [key for key in entries if key not in FILE.values()]:
+        from difflib import get_close_matches  # rarely needed
+
+        for key in unknown:
+            if close := get_close_matches(key, FILE.values(), n=1, cutoff=0.8):
+                raise ConfigurationError(f"{path} has the unknown key {key!r}; write {close[0]!r}")
 
 
 def normalize_endpoint(text: str) -> str:

@@ -223,6 +223,13 @@ def test_keys_are_read_as_lakectl_reads_them(load, text):
     assert (config.endpoint, config.access_key_id, config.secret_access_key) == ("http://h", "AKIA", "our-secret")
 
 
+@pytest.mark.parametrize("key", ["server.endpoint", "credentials.acces_key_id", "credentials.secret_key"])
+def test_a_misspelled_key_is_refused(load, key):
+    with pytest.raises(ConfigurationError, match=f"has the unknown key '{key}'; write '"):
+        load(file=f"{key}: our-secret\n")
+    assert load(file=FILE + "server.retries.max_attempts: 3\ncredentials.provider.type: aws_iam\n").access_key_id
+
+
 @pytest.mark.parametrize(
     "text",
     [
