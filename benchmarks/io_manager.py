@@ -212,6 +212,7 @@ def sampled() -> Iterator[list[int]]:
 
 def pass_through(kind: str, endpoint: str, file: str) -> None:
     """Store the large file as a lazy value, load it, and aggregate it; print the peak memory and times."""
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
     @dg.asset
@@ -228,8 +229,7 @@ def pass_through(kind: str, endpoint: str, file: str) -> None:
     spent: dict[str, list[float]] = defaultdict(list)
     manager = lakefs_manager(endpoint, "lake", "run")[1]
     with dg.DagsterInstance.ephemeral() as instance:
-        small = ds.dataset(file).head(10)
-        assert pl.from_arrow(small).height == 10
+        assert pl.from_arrow(pa.table({"c0": [1.0]})).height == 1  # what the libraries load is not the run's memory
         resources = {"inner": manager, "io_manager": timed(manager, spent)}
         before = anonymous()
         with sampled() as samples:
@@ -240,11 +240,12 @@ def pass_through(kind: str, endpoint: str, file: str) -> None:
 
 def alone(kind: str, file: str) -> None:
     """Write the file to another local one with the library alone; print the peak memory."""
+    import pyarrow as pa
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
     copy = f"{file}.copy"
-    assert pl.scan_parquet(file).head(10).collect().height == ds.dataset(file).head(10).num_rows
+    assert pl.from_arrow(pa.table({"c0": [1.0]})).height == 1
     before = anonymous()
     with sampled() as samples:
         if kind == "polars.LazyFrame":

@@ -195,7 +195,7 @@ class RunBranch:
             Failure: the run has no branch, because no step has called `ensure`, or because the branch was deleted.
         """
         try:
-            commit = self._flow(message, metadata).seal()
+            return self._commit(message, metadata)
         except errors.BranchNotFound:
             self._require_new()
             raise Failure(
@@ -203,8 +203,6 @@ class RunBranch:
                 " written to it; write to the branch that RunBranch.ensure() returns",
                 allow_retries=False,
             ) from None
-        self._record("sealed", commit)
-        return commit
 
     @cached_property
     def ref(self) -> str:
@@ -309,17 +307,15 @@ class RunBranch:
         judged, known = [verdict for verdict in verdicts if verdict.needed], _known(verdicts, records)
         own = {entry.commit for entry in records if entry.action == "sealed"}
         recorded = history is not None and _all_recorded(records)
-        if self._uncommitted() is not None:
-            path = self._unknown(known, head, f"{self._name}$") if verdicts or recorded else None
-            if path is not None:
-                raise self._refusal(
-                    f"the branch has uncommitted changes that no check judged, such as {path};"
-                    " commit them with RunBranch.commit() and execute the checks again, or reset them"
-                    if verdicts
-                    else f"{FOREIGN.format(path)}; reset it, or launch a new run"
-                )
-            head = self.commit(message, metadata=metadata)
-            own.add(head)
+        try:
+            if self._uncommitted() is not None:
+                self._require_known(verdicts, known, head, recorded=recorded)
+                head = self._commit(message, metadata)
+                own.add(head)
+        except errors.RefNotFound:  # another re-execution of the run has published and deleted the branch just now
+            if self._exists():
+                raise
+            return self._published_before(self._history_now(), if_nothing)
         self._require_judged(head, judged, known, own)
         self._require_complete(head, records)
         if recorded and not judged and (path := _first_unknown(self._brought(head), known)) is not None:
@@ -367,6 +363,20 @@ class RunBranch:
             raise self._refusal("; ".join(refused))
         records = history.records(self._address)
         return [history.verdict(key, records) for key in checks]
+
+    def _require_known(
+        self, verdicts: list[Verdict], known: Mapping[str, set[str | None]], head: str, *, recorded: bool
+    ) -> None:
+        """Refuse to commit uncommitted changes that no check judged, and that no step recorded to have written."""
+        path = self._unknown(known, head, f"{self._name}$") if verdicts or recorded else None
+        if path is None:
+            return
+        raise self._refusal(
+            f"the branch has uncommitted changes that no check judged, such as {path};"
+            " commit them with RunBranch.commit() and execute the checks again, or reset them"
+            if verdicts
+            else f"{FOREIGN.format(path)}; reset it, or launch a new run"
+        )
 
     def _require_judged(
         self, head: str, verdicts: list[PassedCheck], known: Mapping[str, set[str | None]], own: set[str]
@@ -472,6 +482,11 @@ class RunBranch:
                 self.backfill.open()
             except BackfillClosed as closed:
                 raise Failure(str(closed), allow_retries=False) from closed
+
+    def _commit(self, message: str, metadata: Mapping[str, str] | None) -> str:
+        commit = self._flow(message, metadata).seal()
+        self._record("sealed", commit)
+        return commit
 
     def _uncommitted(self) -> Diff | None:
         return self.client.branches.diff(self.repository, self._name, limit=1).first()

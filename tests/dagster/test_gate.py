@@ -257,6 +257,31 @@ def test_another_process_of_the_run_deletes_the_branch_during_the_merge(gate, mo
         assert [commit.message for commit in gate.merges] == ["The other process"]
 
 
+@pytest.mark.parametrize("before", ["_uncommitted", "_commit"])
+@pytest.mark.parametrize("publishes", [True, False])
+def test_another_process_ends_the_branch_before_the_commit(gate, mocker, sentence, publishes, before):
+    original, calls = getattr(RunBranch, before), []
+
+    def late(self, *arguments):
+        calls.append(before)
+        if len(calls) == 1:
+            if publishes:
+                self.publish("The other process")
+            else:
+                gate.client.branches.delete(gate.repository, self.name)
+        return original(self, *arguments)
+
+    mocker.patch.object(RunBranch, before, late)
+    run = gate.run(commits=(), job=job_without_checks)
+    assert run.success == publishes
+    assert gate.objects() == (GOOD if publishes else {})
+    assert gate.branches == ["main"]
+    if publishes:
+        assert [commit.message for commit in gate.merges] == ["The other process"]
+    else:
+        assert "was deleted during the run, with everything that the run had written to it" in sentence(run)
+
+
 def test_a_branch_that_was_deleted_during_the_run_is_not_created_again(gate, sentence):
     failed = gate.run(outcomes={"first_stops": "fails"})
     gate.client.branches.delete(gate.repository, f"dagster-{failed.run_id}")
