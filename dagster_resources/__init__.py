@@ -12,6 +12,7 @@ from lakefs_ops.lazy import lazy_names
 if TYPE_CHECKING:
     from dagster_resources.backfills import build_lakefs_backfill_sensor
     from dagster_resources.checks import build_lakefs_checks, lakefs_check
+    from dagster_resources.definitions import build_lakefs_definitions
     from dagster_resources.io_manager import LakeFSIOManager
     from dagster_resources.partitions import LakeFSPartitions
     from dagster_resources.publish import RunBranch
@@ -42,6 +43,7 @@ __all__ = [
     "build_lakefs_backfill_sensor",
     "build_lakefs_checks",
     "build_lakefs_commit_sensor",
+    "build_lakefs_definitions",
     "build_lakefs_object_sensor",
     "build_lakefs_observable_source",
     "build_lakefs_publish_asset",
@@ -63,6 +65,7 @@ _HOME = {
     "build_lakefs_backfill_sensor": "backfills",
     "build_lakefs_checks": "checks",
     "build_lakefs_commit_sensor": "sensors",
+    "build_lakefs_definitions": "definitions",
     "build_lakefs_object_sensor": "sensors",
     "build_lakefs_observable_source": "sources",
     "build_lakefs_publish_asset": "publish_asset",

@@ -15,6 +15,7 @@ or uncommitted. In both cases the publication knows what was judged (see `dagste
 
 # Dagster reads the annotations of the functions below, so they must not be strings.
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -163,6 +164,7 @@ def build_lakefs_checks(
     repository: str,
     base: str = "main",
     path: str | Callable[[str], str] | None = None,
+    load: Callable[[WrittenData], Any] | None = None,
     library: Library = "pandas",
     blocking: bool = True,
     severity: AssetCheckSeverity = AssetCheckSeverity.ERROR,
@@ -173,8 +175,8 @@ def build_lakefs_checks(
 
     Each check is one of these:
 
-    - a function of the `WrittenData`, or with ``path`` of the data frame; it returns one of the values of
-      `lakefs_ops.flows.checks.results`, usually a list of problems;
+    - a function of the `WrittenData`, or with ``path`` of the data frame, or of what ``load`` returns; it returns one
+      of the values of `lakefs_ops.flows.checks.results`, usually a list of problems;
     - a schema of Pandera (extra ``pandera``), which needs ``path``;
     - an ``ExpectationSuite`` of Great Expectations (extra ``great-expectations``), which needs ``path`` and pandas;
     - `Sodacl` (extra ``soda``), which needs ``path`` and pandas.
@@ -191,6 +193,7 @@ def build_lakefs_checks(
             any other name, stands for the partition, and with several dimensions the name of each stands for its key.
             Keys are escaped as in `lakefs_ops.flows.partitions.PathTemplate`. Or a function from the partition's key to
             the path. With several partitions, each is judged; a path without fields is judged once.
+        load: instead of ``path``, a function that returns what the functions judge; it is called once.
         library: the library of the data frames, ``pandas`` or ``polars``.
         blocking: whether a failed check also prevents the assets that depend on this one.
         severity: the severity of a failed check. WARN does not prevent the publication; a check that only has warnings
@@ -201,6 +204,8 @@ def build_lakefs_checks(
     named = dict(checks) if isinstance(checks, Mapping) else {_name(check): check for check in checks}
     if not named:
         raise errors.InvalidArgument("build_lakefs_checks() needs at least one check")
+    if path is not None and load is not None:
+        raise errors.InvalidArgument("build_lakefs_checks() takes path= or load=, not both")
     key = _asset_key(asset)
     evaluate = {each: _evaluation(each, check, path is not None, library) for each, check in named.items()}
     specs = [
@@ -220,10 +225,13 @@ def build_lakefs_checks(
         definition = context.job_def.asset_layer.asset_graph.get(key).partitions_def
         data = WrittenData(branch, _partition_keys(context, definition))
         subjects = _Subjects(data, _paths(path, data.partition_keys, definition), library) if path is not None else None
+        loaded: list[Any] = [] if load is not None else [data]
         failure: Exception | None = None
         for each, check in evaluate.items():
             try:
-                found = subjects.judge(each, check) if subjects else run_check(check, data, name=each)
+                if load is not None and not loaded:
+                    loaded.append(load(data))
+                found = subjects.judge(each, check) if subjects else run_check(check, loaded[0], name=each)
             except Exception as error:  # the other checks have results, too
                 context.log.exception(f"check {each!r} raised an exception")
                 failure = failure or error
@@ -391,18 +399,19 @@ def _readers(library: Library) -> dict[str, Callable[[io.BytesIO], Any]]:
 
             return {
                 "parquet": polars.read_parquet,
-                "csv": polars.read_csv,
-                "jsonl": polars.read_ndjson,
-                "json": polars.read_json,
+                "csv": lambda content: polars.read_csv(content, infer_schema_length=None),
+                "jsonl": lambda content: polars.read_ndjson(content, infer_schema_length=None),
+                "json": lambda content: polars.read_json(content, infer_schema_length=None),
             }
         import pandas
     except ImportError as missing:
         raise _missing(library, missing) from missing
     return {
         "parquet": pandas.read_parquet,
-        "csv": pandas.read_csv,
-        "jsonl": lambda content: pandas.read_json(content, lines=True),
-        "json": pandas.read_json,
+        # As the IO manager reads: only an empty field is missing, and text stays text.
+        "csv": lambda content: pandas.read_csv(content, keep_default_na=False, na_values=[""]),
+        "jsonl": lambda content: pandas.DataFrame([json.loads(line) for line in content if line.strip()]),
+        "json": lambda content: pandas.read_json(content, dtype=False),
     }
 
 

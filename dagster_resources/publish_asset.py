@@ -97,21 +97,23 @@ def build_lakefs_publish_asset(
         if_nothing: what to do if no asset of the run has written to the branch: ``fail``, ``skip`` (the asset is not
             materialized, and nothing downstream runs), or ``succeed`` (with the base's head as the data version).
         key_prefix: the prefix of the asset's key.
-        partitions_def: the partitions, usually those of the dependencies; each run publishes the partitions it has.
-        backfill_policy: as that of the dependencies, if several partitions are to be published at once.
+        partitions_def: the partitions; by default those of the dependencies, if all are given as definitions and have
+            the same. Each run publishes the partitions it has.
+        backfill_policy: by default that of the dependencies, if all have the same.
         automation_condition: when to publish automatically.
         group_name: the asset's group.
         description: the asset's description.
         tags: the asset's tags.
     """
+    deps = list(deps)
 
     @asset(
         name=name,
         key_prefix=key_prefix,
-        deps=list(deps),
+        deps=deps,
         required_resource_keys={resource_key},
-        partitions_def=partitions_def,
-        backfill_policy=backfill_policy,
+        partitions_def=partitions_def or _common(deps, "partitions_def"),
+        backfill_policy=backfill_policy or _common(deps, "backfill_policy"),
         automation_condition=automation_condition,
         group_name=group_name,
         description=description
@@ -244,6 +246,16 @@ def build_lakefs_unpublished_sensor(
             raise Failure(f"run {context.dagster_run.run_id} succeeded, but {UNPUBLISHED.format(', '.join(found))}")
 
     return unpublished
+
+
+def _common(deps: Iterable[Any], name: str) -> Any:
+    """Return the value of an attribute that all assets have in common, None if they do not, or if it is not known."""
+    values = [
+        getattr(each, name, None)
+        for dep in deps
+        for each in (dep.specs if isinstance(dep, AssetsDefinition) and name == "partitions_def" else [dep])
+    ]
+    return values[0] if values and all(value == values[0] for value in values) else None
 
 
 def _branch(context: Any, resource_key: str, repository: str, into: str) -> "RunBranch":

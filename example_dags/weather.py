@@ -1,7 +1,7 @@
 """Daily weather of one station, in monthly batches: read, clean, summarize, audit.
 
-The pipelines in ``airflow/`` and ``dagster/`` share this module. It uses neither host, and stores its tables in lakeFS:
-``raw/MONTH.csv`` as delivered, ``daily/MONTH.csv`` cleaned, ``summary/MONTH.json``.
+The pipelines in ``airflow/`` and ``dagster/`` share this module. It imports neither host, and stores its tables in
+lakeFS: ``raw/MONTH.csv`` as delivered, ``daily/MONTH.csv`` cleaned, ``summary/MONTH.json``.
 
 The rules of the audit check the data itself, and compare it with the data that `main` already has. All 48 months of the
 station's real record pass, with any part of the record as history (``tests/examples/test_weather.py``).
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dagster_resources.checks import WrittenData
     from lakefs_ops import LakeFSClient
 
 DATA = Path(__file__).parent / "data"
@@ -246,6 +247,13 @@ def read_season(client: LakeFSClient, repository: str, ref: str, month: str) -> 
     for table in client.objects.list(repository, ref, prefix="daily/"):
         if table.path.removesuffix(".csv")[-2:] in season(month) and table.path != daily_path(month):
             yield from parse(client.objects.get(repository, ref, table.path))
+
+
+def read_written(data: WrittenData) -> Batch:
+    """Return the month that a Dagster run has written, with its history on the branch to publish to."""
+    (month,) = data.partition_keys
+    history = read_season(data.client, data.repository, data.branch.base, month)
+    return Batch(month, parse(data.read(daily_path(month))), history)
 
 
 def tables(inbox: str | Path, month: str) -> dict[str, bytes]:

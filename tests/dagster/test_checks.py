@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from dagster_resources import LakeFSIOManager, build_lakefs_checks, build_lakefs_publish_asset, lakefs_check
-from dagster_resources.checks import Sodacl
+from dagster_resources.checks import Sodacl, WrittenData
 from dagster_resources.resource import LakeFSResource
 from lakefs_ops import errors
 
@@ -226,8 +226,6 @@ def test_warnings_do_not_refuse(lake, resource, materialize):
 
 
 def test_frames_of_every_format(lake):
-    from dagster_resources.checks import WrittenData
-
     frame = polars.DataFrame({"x": [1, 2]})
 
     class Branch:
@@ -250,6 +248,60 @@ def test_frames_of_every_format(lake):
         WrittenData(Branch(), []).frame("x.txt")
 
 
+def test_functions_share_what_load_returns(lake, resource, materialize):
+    lake.celsius, loads = {"day-1": 4.0}, []
+
+    def load(data):
+        loads.append(data.partition_keys)
+        return [float(data.read(f"daily/{key}.csv").split()[1]) for key in data.partition_keys]
+
+    rules = {
+        "warm": lambda found: [f"{each} is cold" for each in found if each < 0],
+        "mild": lambda found: [f"{each} is hot" for each in found if each > 3],
+    }
+    checks = build_lakefs_checks("daily", rules, load=load, repository=lake.repository)
+    run = lake.run(materialize, resource, checks, partition_key="day-1")
+    assert not run.success
+    assert lake.objects() == []
+    assert loads == [["day-1"]]
+    assert {name: each.description for name, each in evaluations(run).items()} == {"warm": None, "mild": "4.0 is hot"}
+    lake.celsius = {"day-1": 2.0}
+    assert lake.run(materialize, resource, checks, partition_key="day-1").success
+    assert lake.objects() == ["daily/day-1.csv"]
+
+
+def test_nothing_is_published_if_load_raises(lake, resource, materialize, sentence):
+    checks = build_lakefs_checks(
+        "daily", [below_40], load=lambda data: data.read("no/such/object"), repository=lake.repository
+    )
+    run = lake.run(materialize, resource, checks, partition_key="day-1")
+    assert not run.success
+    assert lake.objects() == []
+    assert evaluations(run) == {}
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_frame_has_the_types_that_the_io_manager_reads(lake, library):
+    class Branch:
+        client, repository, name = lake.client, lake.repository, "main"
+
+        def has_uncommitted_changes(self):
+            return True
+
+        def read_objects(self, objects): ...
+
+    names = ["NA", "null", *["1"] * 200, "x"]
+    text = "\n".join(["name,day", *(f"{name},2015-01-01" for name in names)]) + "\n"
+    lines = "\n".join(json.dumps({"name": name, "date": "2015-01-01"}) for name in names)
+    lake.client.objects.upload(lake.repository, "main", "x.csv", text.encode())
+    lake.client.objects.upload(lake.repository, "main", "x.jsonl", lines.encode())
+    data = WrittenData(Branch(), [])
+    for path in ("x.csv", "x.jsonl"):
+        frame = data.frame(path, library)
+        assert list(frame["name"]) == names
+        assert {type(value) for value in frame[frame.columns[1]]} == {str}
+
+
 def test_checks_that_cannot_be_evaluated_are_refused_early(schema):
     for checks, words in (
         ([], "needs at least one check"),
@@ -262,6 +314,8 @@ def test_checks_that_cannot_be_evaluated_are_refused_early(schema):
             build_lakefs_checks("daily", checks, repository="lake")
     with pytest.raises(errors.InvalidArgument, match="library must be 'pandas'"):
         build_lakefs_checks("daily", {"x": Sodacl("")}, repository="lake", path="x", library="polars")
+    with pytest.raises(errors.InvalidArgument, match="path= or load=, not both"):
+        build_lakefs_checks("daily", [below_40], repository="lake", path="x", load=len)
 
 
 def test_a_missing_library_is_one_sentence(mocker):

@@ -10,6 +10,7 @@ import pytest
 
 from dagster_resources import (
     build_lakefs_checks,
+    build_lakefs_definitions,
     build_lakefs_publish_asset,
     build_lakefs_publish_op,
     build_lakefs_unpublished_sensor,
@@ -261,6 +262,43 @@ def test_a_partition_and_a_range_of_partitions(lake, resource, materialize):
     assert days == {"day-1", "day-2", "day-3"}
     assert lake.objects() == ["written/day-1", "written/day-2", "written/day-3", "written/day-7"]
     assert [merge.message for merge in lake.merges()] == ["Publish on_main day-1...day-3", "Publish on_main day-7"]
+
+
+@pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning")
+def test_partitions_and_backfill_policy_are_those_of_the_dependencies(lake):
+    policy = dg.BackfillPolicy.single_run()
+    days, more = (lake.asset(name, partitions_def=DAYS, backfill_policy=policy) for name in ("days", "more"))
+    plain, spec = lake.asset("plain"), dg.AssetSpec("spec", partitions_def=DAYS)
+    weeks = lake.asset("weeks", partitions_def=dg.StaticPartitionsDefinition(["week-1"]))
+    for deps, expected in (
+        ([days, more], (DAYS, policy)),
+        ([days, spec], (DAYS, None)),
+        ([days, plain], (None, None)),
+        ([days, weeks], (None, None)),
+        ([days, "more"], (None, None)),
+        ([plain], (None, None)),
+    ):
+        publication = lake.publication(*deps)
+        assert (publication.partitions_def, publication.backfill_policy) == expected
+
+
+def test_all_definitions_from_one_call(lake, resource, instance):
+    days, source = lake.asset(partitions_def=DAYS), dg.AssetSpec("source")
+
+    @dg.asset(partitions_def=DAYS, metadata={"lakefs/path": "text/{partition}.txt", "lakefs/format": "text"})
+    def text() -> str:
+        return "good"
+
+    defs = build_lakefs_definitions(
+        assets=[days, text, source], asset_checks=[check(days)], repository=lake.repository, publish="on_main",
+        lakefs=resource, message="Everything",
+    )  # fmt: skip
+    job = defs.resolve_implicit_global_asset_job_def()
+    run = job.execute_in_process(instance=instance, partition_key="day-3")
+    assert run.success
+    assert [merge.message for merge in lake.merges()] == ["Everything"]
+    assert lake.objects() == ["text/day-3.txt", "written/day-3"]
+    assert run.asset_materializations_for_node("on_main")[0].partition == "day-3"
 
 
 def test_a_backfill_with_8_runs_at_once(lake, resource):
