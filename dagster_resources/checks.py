@@ -439,7 +439,7 @@ def _partition_keys(context: AssetCheckExecutionContext, definition: PartitionsD
     if (partition := tags.get("dagster/partition")) is not None:
         return [partition]
     start, end = (tags.get(f"dagster/asset_partition_range_{bound}") for bound in ("start", "end"))
-    if start is None or end is None:
+    if start is None or end is None or definition is None:
         return []
     if definition is None:
         return []

@@ -365,7 +365,7 @@ class RunBranch:
         return [history.verdict(key, records) for key in checks]
 
     def _require_known(
-        self, verdicts: list[Verdict], known: Mapping[str, set[str | None]], head: str, *, recorded: bool
+        self, verdicts: list[PassedCheck], known: Mapping[str, set[str | None]], head: str, *, recorded: bool
     ) -> None:
         """Refuse to commit uncommitted changes that no check judged, and that no step recorded to have written."""
         path = self._unknown(known, head, f"{self._name}$") if verdicts or recorded else None

@@ -270,6 +270,43 @@ def test_functions_share_what_load_returns(lake, resource, materialize):
     assert lake.objects() == ["daily/day-1.csv"]
 
 
+def test_a_range_of_dynamic_partitions(lake, resource, materialize, instance):
+    cities = dg.DynamicPartitionsDefinition(name=f"cities of {lake.repository}")
+    instance.add_dynamic_partitions(cities.name, ["hanoi", "lima", "oslo"])
+    options = {"partitions_def": cities, "backfill_policy": dg.BackfillPolicy.single_run()}
+    daily, lake.celsius = lake.asset(**options), {"oslo": 99.0}
+    checks = build_lakefs_checks(
+        daily, [below_40], repository=lake.repository, path="daily/{city}.csv", library="polars"
+    )
+    on_main = build_lakefs_publish_asset(name="on_main", deps=[daily], repository=lake.repository)
+    tags = {"dagster/asset_partition_range_start": "hanoi", "dagster/asset_partition_range_end": "lima"}
+    run = materialize([daily, checks, on_main], resource, tags=tags)
+    assert run.success
+    assert evaluations(run)["below_40"].metadata["lakefs/partitions"].value == "hanoi, lima"
+    assert lake.objects() == ["daily/hanoi.csv", "daily/lima.csv"]
+    run = materialize([daily, checks, on_main], resource, partition_key="oslo")
+    assert evaluations(run)["below_40"].description == "99.0 is too hot"
+
+
+@pytest.mark.parametrize("path", ["{city}/{day}.csv", lambda key: f"{key.split('|')[0]}/{key.split('|')[1]}.csv"])
+def test_the_path_of_a_check_is_that_of_the_io_manager(lake, resource, io_manager, instance, path):
+    grid = dg.MultiPartitionsDefinition(
+        {"city": dg.StaticPartitionsDefinition(["oslo"]), "day": dg.StaticPartitionsDefinition(["day-1"])}
+    )
+
+    @dg.asset(partitions_def=grid, metadata={"lakefs/path": "{city}/{day}.csv"})
+    def daily() -> polars.DataFrame:
+        return polars.DataFrame({"celsius": [4.0]})
+
+    checks = build_lakefs_checks(daily, [below_40], repository=lake.repository, path=path, library="polars")
+    on_main = build_lakefs_publish_asset(name="on_main", deps=[daily], repository=lake.repository)
+    key = dg.MultiPartitionKey({"city": "oslo", "day": "day-1"})
+    resources = {"lakefs": resource, "io_manager": io_manager()}
+    run = dg.materialize([daily, checks, on_main], instance=instance, resources=resources, partition_key=key)
+    assert run.success
+    assert lake.objects() == ["oslo/day-1.csv"]
+
+
 def test_nothing_is_published_if_load_raises(lake, resource, materialize, sentence):
     checks = build_lakefs_checks(
         "daily", [below_40], load=lambda data: data.read("no/such/object"), repository=lake.repository
