@@ -14,32 +14,70 @@
 
 # Dagster resolves the annotations of the fields below from this module's names.
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from dagster import (
     AssetSelection,
+    BackfillPolicy,
     Component,
     ComponentLoadContext,
     DefaultScheduleStatus,
     DefaultSensorStatus,
     Definitions,
     Model,
+    PartitionsDefinition,
+    ResolutionContext,
     Resolvable,
+    Resolver,
+    Scaffolder,
+    ScaffoldRequest,
+    scaffold_component,
+    scaffold_with,
 )
-from pydantic import Field
+from dagster.components.resolved import core_models
+from pydantic import ConfigDict, Field
 
 if TYPE_CHECKING:
     from dagster import SensorDefinition
 
 
+def _partitions(context: ResolutionContext, model: Any) -> Any:
+    """Return the partitions definition that YAML describes, or that a template variable has."""
+    given = context.resolve_value(model) if isinstance(model, str) else model
+    return given if isinstance(given, PartitionsDefinition) else core_models.resolve_partitions_def(context, given)
+
+
 class PublishModel(Model, Resolvable):
     """The asset that publishes what a run has written."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     deps: list[str] = Field(description="The keys of the assets to publish, with slashes.")
     name: str = Field(default="publication", description="The name of the asset.")
     if_nothing: Literal["fail", "skip", "succeed"] = Field(
         default="fail", description="What to do if no asset of the run has written anything."
     )
+    partitions_def: Annotated[
+        PartitionsDefinition[str] | None,
+        Resolver(
+            _partitions,
+            model_field_type=core_models.HourlyPartitionsDefinitionModel
+            | core_models.DailyPartitionsDefinitionModel
+            | core_models.WeeklyPartitionsDefinitionModel
+            | core_models.TimeWindowPartitionsDefinitionModel
+            | core_models.StaticPartitionsDefinitionModel
+            | str,
+            description="The partitions of these assets, as in other components; or a template variable.",
+        ),
+    ] = None
+    backfill_policy: Annotated[
+        BackfillPolicy | None,
+        Resolver(
+            core_models.resolve_backfill_policy,
+            model_field_type=core_models.SingleRunBackfillPolicyModel | core_models.MultiRunBackfillPolicyModel,
+            description="The backfill policy of these assets.",
+        ),
+    ] = None
 
 
 class CommitSensorModel(Model, Resolvable):
@@ -60,6 +98,21 @@ class SweeperModel(Model, Resolvable):
     running: bool = Field(default=True, description="Whether the schedule runs without being started by hand.")
 
 
+class LakeFSScaffolder(Scaffolder):
+    """Writes the first YAML of a component: the connection and the repository."""
+
+    def scaffold(self, request: ScaffoldRequest[Any]) -> None:
+        """Write the file.
+
+        Args:
+            request: what ``dg scaffold defs`` was called with.
+        """
+        connection = ("endpoint", "access_key_id", "secret_access_key")
+        attributes = {name: f"{{{{ env.LAKEFS_{name.upper()} }}}}" for name in connection}
+        scaffold_component(request, {**attributes, "repository": "my-repo"})
+
+
+@scaffold_with(LakeFSScaffolder)
 class LakeFSComponent(Component, Model, Resolvable):
     """The resource `lakefs`, an IO manager, and if wanted the publish asset, commit sensors and the sweeper.
 
@@ -104,6 +157,8 @@ class LakeFSComponent(Component, Model, Resolvable):
                     repository=self.repository,
                     into=self.base,
                     if_nothing=self.publish.if_nothing,
+                    partitions_def=self.publish.partitions_def,
+                    backfill_policy=self.publish.backfill_policy,
                 )
             )
         if self.sweeper is not None:

@@ -36,6 +36,13 @@ import dagster as dg
 @dg.asset(key=["raw", "daily"])
 def daily() -> None: ...
 """
+TEMPLATE_VARS = """
+import dagster as dg
+
+@dg.template_var
+def days():
+    return dg.StaticPartitionsDefinition(["monday"])
+"""
 YAML = f"""
 type: {COMPONENT}
 
@@ -68,6 +75,33 @@ def test_the_assets_of_a_component_publish(lakefs, lakefs_repository, instance):
     (publication,) = defs.assets
     assert dg.materialize([daily, publication], instance=instance, resources=defs.resources).success
     assert [entry.path for entry in lakefs.client.objects.list(lakefs_repository, "main")] == ["tables/daily.csv"]
+
+
+@pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning")
+def test_partitions_are_published_by_a_component(lakefs, lakefs_repository, instance):
+    days = dg.DailyPartitionsDefinition("2015-01-01", end_date="2015-02-01")
+    policy = dg.BackfillPolicy.single_run()
+
+    @dg.asset(partitions_def=days, backfill_policy=policy)
+    def daily(context: dg.AssetExecutionContext) -> dict[str, str]:
+        return dict.fromkeys(context.partition_keys, "day,celsius\n")
+
+    keys = {name: getattr(lakefs, name) for name in ("endpoint", "access_key_id", "secret_access_key")}
+    publish = {
+        "deps": ["daily"],
+        "partitions_def": {"type": "daily", "start_date": "2015-01-01", "end_date": "2015-02-01"},
+        "backfill_policy": {"type": "single_run"},
+    }
+    defs = build(repository=lakefs_repository, format="csv", publish=publish, **keys)
+    (publication,) = defs.assets
+    assert (publication.partitions_def, publication.backfill_policy) == (days, policy)
+    tags = {"dagster/asset_partition_range_start": "2015-01-01", "dagster/asset_partition_range_end": "2015-01-02"}
+    run = dg.materialize([daily, publication], instance=instance, resources=defs.resources, tags=tags)
+    assert run.success
+    assert [entry.path for entry in lakefs.client.objects.list(lakefs_repository, "main")] == [
+        "daily/2015-01-01.csv", "daily/2015-01-02.csv",
+    ]  # fmt: skip
+    assert len(run.asset_materializations_for_node("publication")) == 2
 
 
 def test_everything_but_the_resource_is_optional():
@@ -113,7 +147,16 @@ def test_dg_scaffolds_and_loads_the_component(dg_command, tmp_path):
     assert status == 0, output
     file = tmp_path / "src" / "shop" / "defs" / "lakefs" / "defs.yaml"
     assert COMPONENT in file.read_text()
-    file.write_text(YAML)
+    assert "{{ env.LAKEFS_ENDPOINT }}" in file.read_text()
+    status, output = dg_command("check", "yaml", "--no-validate-requirements")
+    assert status == 0, output
+    partitions = "    partitions_def: '{{ days }}'\n"
+    file.write_text(
+        YAML.replace("    deps: [raw/daily]\n", "    deps: [raw/daily]\n" + partitions).replace(
+            "attributes:", "template_vars_module: .template_vars\n\nattributes:"
+        )
+    )
+    (file.parent / "template_vars.py").write_text(TEMPLATE_VARS)
     status, output = dg_command("list", "defs", "--json")
     assert status == 0, output
     for name in ("publication", "raw/daily", "inbox", "lakefs_sweeper", "io_manager"):
