@@ -213,6 +213,10 @@ class History:
         """
         return self._records.get(address, [])
 
+    def addresses(self) -> list[str]:
+        """Return the branches that the steps wrote to, as ``lakefs://repository/branch``."""
+        return [address for address, found in self._records.items() if any(each.action in _WRITES for each in found)]
+
     def left_behind(self, run_id: str) -> dict[str, list[str]]:
         """Return the branches that the runs used and did not publish, if all steps of a run succeeded or were skipped.
 

@@ -30,6 +30,7 @@ from lakefs_ops.transfer.progress import Tracker
 from lakefs_ops.transfer.workers import run_all, worker_count
 
 if TYPE_CHECKING:
+    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
     from dagster._core.execution.context.system import StepExecutionContext
 
     from lakefs_ops.api.common import ObjectStats
@@ -140,6 +141,7 @@ class LakeFSIOManager(dg.ConfigurableIOManager):
 
         Raises:
             UnsupportedType: the value does not fit the format.
+            InvalidArgument: another asset has the same path, or the path does not fit the partition.
             Failure: with ``isolation="asset"``, the base changed the same object.
         """
         self._store().handle_output(context, obj)
@@ -201,6 +203,7 @@ class ObjectStore:
         if not values:
             context.log.warning(f"{output_name(context)} is None: nothing was written, and older data stays as it is")
             return
+        _require_own_template(context)
         paths = self._paths(context, list(values))
         written: dict[str | None, tuple[ObjectStats, Summary | None]] = {}
 
@@ -401,7 +404,10 @@ class ObjectStore:
         for key in keys:
             dimensions = None if key is None else dimensions_of(key, definition)
             if PATH in options:
-                paths[key] = template_path(str(options[PATH]), dimensions)
+                try:
+                    paths[key] = template_path(str(options[PATH]), dimensions)
+                except errors.InvalidArgument as error:
+                    raise errors.InvalidArgument(f"metadata {PATH!r} of {output_name(context)}: {error}") from None
             else:
                 paths[key] = asset_path(self._settings.prefix, context.asset_key, extension, dimensions)
         return paths
@@ -423,6 +429,31 @@ class ObjectStore:
             if self._directory is not None:
                 shutil.rmtree(self._directory, ignore_errors=True)
                 self._directory = None
+
+
+def _require_own_template(context: dg.OutputContext) -> None:
+    """Refuse to write an asset if another one of the job has the same path: only one of them would be published.
+
+    Raises:
+        InvalidArgument: two assets have the same metadata ``lakefs/path``.
+    """
+    template = _metadata_of(context).get(PATH)
+    if template is None:
+        return
+    graph, own = context.step_context.job_def.asset_layer.asset_graph, context.asset_key
+    manager = _manager_key(graph, own)
+    for key in graph.materializable_asset_keys - {own}:
+        other = graph.get(key).metadata.get(PATH)
+        if getattr(other, "value", other) == template and _manager_key(graph, key) == manager:
+            names = " and ".join(repr(each.to_user_string()) for each in sorted((own, key)))
+            raise errors.InvalidArgument(
+                f"assets {names} have the same metadata {PATH!r}, {template!r}, so one would overwrite the other; give"
+                " each its own path"
+            )
+
+
+def _manager_key(graph: AssetGraph, key: dg.AssetKey) -> str:
+    return graph.get(key).assets_def.get_io_manager_key_for_asset_key(key)
 
 
 def _metadata_of(context: Context) -> dict[str, Any]:

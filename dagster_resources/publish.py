@@ -588,13 +588,22 @@ class RunBranch:
         """Return whether the history of a ref has a commit."""
         return commit == ref or self.client.refs.merge_base(self.repository, commit, ref).base_commit_id == commit
 
+    def _advice(self) -> str:
+        """Return what to do if nothing was written to the branch."""
+        if self._run is not None and (others := History(self._op.instance, self._run).addresses()):
+            return (
+                f"the run has written to {', '.join(others)}: publish that, with the repository and the base of the"
+                " assets"
+            )
+        return "materialize the assets and their checks in the same run"
+
     def _published_before(self, records: list[Record], if_nothing: IfNothing) -> str:
         """Return the merge commit of an earlier attempt that deleted the branch."""
         used = [entry for entry in records if entry.action != "loaded"]
         if not used:
             text = (
                 f"nothing to publish: {self.repository!r} has no branch {self._name!r}, because no asset of this run"
-                " has written to it; materialize the assets and their checks in the same run"
+                f" has written to it; {self._advice()}"
             )
             if if_nothing == "succeed":
                 self.is_empty = True

@@ -586,3 +586,33 @@ def test_any_table_survives_parquet_and_json_lines(rows):
                 handler.dump(value, file, "jsonl")
                 assert [json.loads(line) for line in file.read_bytes().splitlines()] == plain.to_pylist()
                 file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("other", "key"), [("same.txt", "io_manager"), ("other.txt", "io_manager"), ("same.txt", "mem")]
+)
+def test_two_assets_with_one_path_are_refused(io_run, io_manager, instance, sentence, other, key):
+    @dg.asset(metadata={"lakefs/path": "same.txt", "lakefs/format": "text"})
+    def first() -> str:
+        return "first"
+
+    @dg.asset(metadata={"lakefs/path": other, "lakefs/format": "text"}, io_manager_key=key, deps=[first])
+    def second() -> str:
+        return "second"
+
+    resources = {"io_manager": io_manager(isolation="none"), "mem": dg.mem_io_manager}
+    run = dg.materialize([first, second], instance=instance, resources=resources, raise_on_error=False)
+    assert run.success == ((other, key) != ("same.txt", "io_manager"))
+    if not run.success:
+        assert "assets 'first' and 'second' have the same metadata 'lakefs/path', 'same.txt'" in sentence(run)
+
+
+def test_a_path_that_does_not_fit_the_partition_names_its_asset(io_run, sentence):
+    days = dg.StaticPartitionsDefinition(["monday"])
+
+    @dg.asset(partitions_def=days, metadata={"lakefs/path": "same.txt", "lakefs/format": "text"})
+    def first() -> str:
+        return "first"
+
+    message = sentence(io_run(first, partition_key="monday"))
+    assert "metadata 'lakefs/path' of first (monday): 'same.txt' is not a path template" in message

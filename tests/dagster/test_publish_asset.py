@@ -264,6 +264,16 @@ def test_a_partition_and_a_range_of_partitions(lake, resource, materialize):
     assert [merge.message for merge in lake.merges()] == ["Publish on_main day-1...day-3", "Publish on_main day-7"]
 
 
+def test_a_publication_of_another_base_names_the_branch_that_the_run_has(lake, resource, materialize, sentence):
+    written = lake.asset()
+    run = materialize([written, lake.publication(written, into="dev")], resource)
+    assert not run.success
+    address = f"lakefs://{lake.repository}/dagster-{run.run_id}"
+    assert f"no asset of this run has written to it; the run has written to {address}: publish that" in sentence(run)
+    alone = materialize([written, lake.publication(written)], resource, selection=["on_main"])
+    assert "materialize the assets and their checks in the same run" in sentence(alone)
+
+
 @pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning")
 def test_partitions_and_backfill_policy_are_those_of_the_dependencies(lake):
     policy = dg.BackfillPolicy.single_run()
