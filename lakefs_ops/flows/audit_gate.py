@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
 from lakefs_ops.flows.certificates import BRANCH, ensure_registry
-from lakefs_ops.flows.hooks import InstalledAction, install_action, secret_reference
+from lakefs_ops.flows.hooks import InstalledAction, branch_patterns, install_action, secret_reference
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
@@ -50,7 +50,8 @@ def install_audit_gate(
         dry_run: only compare the content.
 
     Raises:
-        InvalidArgument: no branch to protect, an invalid age, or a variable that lakeFS does not pass to hooks.
+        InvalidArgument: no branch to protect, or a pattern that matches none, an invalid age, or a variable that lakeFS
+            does not pass to hooks.
         DirtyBranch: the branch has uncommitted changes.
         ProtectedBranch: a protection rule forbids commits; nothing was written.
     """
@@ -62,9 +63,7 @@ def install_audit_gate(
 
 def action_file(protect: Iterable[str], *, max_age_hours: float, exact: bool, secret_env: str) -> str:
     """Return the action file of the audit gate; the arguments are those of `install_audit_gate`."""
-    branches = list(protect)
-    if not branches:
-        raise errors.InvalidArgument("protect needs at least one branch, such as 'main'")
+    branches = branch_patterns("protect", protect)
     if not 0 < max_age_hours < float("inf"):
         raise errors.InvalidArgument(f"max_age_hours must be a number above 0, got {max_age_hours!r}")
     key = secret_reference(secret_env)

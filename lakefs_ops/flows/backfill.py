@@ -70,7 +70,7 @@ _OPENED, _CLOSED, _REOPENED = "opened", "closed", "reopened"
 
 
 class BackfillIncomplete(errors.LakeFSError):
-    """Expected partitions are missing, so nothing was published.
+    """Expected partitions are missing: nothing was published, or an earlier call with ``passed`` published the others.
 
     Attributes:
         progress: what was collected, and what is missing.
@@ -117,6 +117,8 @@ class BackfillProgress:
         text = f"{done} of {len(self.expected)} partitions are collected"
         if self.missing:
             text += f"; missing: {shorten(self.missing)}"
+        if self.state == "absent":
+            return f"{text}; the collecting branch does not exist: no run has opened it, or it was canceled or deleted"
         return f"{text}: {self.url}"
 
 
@@ -222,10 +224,10 @@ class Backfill:
             **options: further arguments of `lakefs_ops.flows.publish.WriteAuditPublish`.
 
         Raises:
-            InvalidArgument: no partition, or a name is empty.
+            InvalidArgument: no partition, or a name is empty or not text.
         """
-        if not partitions or "" in partitions:
-            raise errors.InvalidArgument(f"a run of a backfill needs names of partitions, got {partitions!r}")
+        if not _names("partitions", partitions):
+            raise errors.InvalidArgument("a run of a backfill needs names of partitions, got none")
         metadata = {**options.pop("metadata", {}), MEMBER: json.dumps(partitions)}
         return BackfillMember(
             self.client, self.repository, key=key or f"{self.key}/{partitions[0]}",
@@ -237,8 +239,11 @@ class Backfill:
 
         Args:
             expected: the partitions that the backfill is to have.
+
+        Raises:
+            InvalidArgument: ``expected`` is not a list of names.
         """
-        return self._progress(tuple(dict.fromkeys(expected)))
+        return self._progress(_names("expected", expected))
 
     def finish(
         self,
@@ -259,14 +264,16 @@ class Backfill:
                 the branch is kept; each further call of `finish` calls it again.
 
         Raises:
-            InvalidArgument: ``expected`` is empty, unless the policy is ``passed``; or the policy is unknown.
-            BackfillIncomplete: partitions are missing; with the policy ``passed``, all of them.
+            InvalidArgument: ``expected`` is empty, unless the policy is ``passed``, or not a list of names; or the
+                policy is unknown.
+            BackfillIncomplete: partitions are missing, also in what an earlier call has published; with the policy
+                ``passed``, all of them.
             NotAudited: the collecting branch has changes that no run of the backfill has published there.
             MergeConflict: the destination changed the same objects.
             MergeIncomplete: the merge lost objects, see `lakefs_ops.flows.verify`; it is kept, and so is the branch.
             Undone: the backfill was published, and a later commit has undone it.
         """
-        names = tuple(dict.fromkeys(expected))
+        names = _names("expected", expected)
         check_policy(policy)
         if not names and policy != "passed":
             raise errors.InvalidArgument(f"expected must name the partitions of backfill {self.key!r}; it is empty")
@@ -286,6 +293,12 @@ class Backfill:
         if on_published is not None:
             on_published(published)
         self._clean_up(published)
+        if policy != "passed" and (progress := self._progress(names)).missing:
+            raise BackfillIncomplete(
+                f"backfill {self.key!r} of {self.repository!r} is published to {self.into!r}, but an earlier call has"
+                f" published it without partitions that are missing: {progress}; publish them under another key",
+                progress=progress,
+            )
         return published
 
     def cancel(self, *, discard: bool = False) -> bool:
@@ -359,8 +372,8 @@ class Backfill:
         else:
             text, advice = "is being published, or was canceled", "try again when that has ended"
         return BackfillClosed(
-            f"backfill {self.key!r} of {self.repository!r} {text}, without this run; the run's own branch is kept;"
-            f" {advice}",
+            f"backfill {self.key!r} of {self.repository!r} {text}, without this run; the run's own branch, if it"
+            f" has one, is kept; {advice}",
             published=published.id if published else None,
         )
 
@@ -373,7 +386,7 @@ class Backfill:
     # the collecting branch --------------------------------------------------------------------------------------------
 
     def _create(self) -> str:
-        start = self.client.commits.get(self.repository, self.into)
+        start = self.client.commits.get(self.repository, self.client.branches.get(self.repository, self.into).commit_id)
         if (published := self._publication()) is not None:
             raise self._refuse_member(published)
         metadata = {**step_metadata(f"{self.key}/open"), BRANCH: self.branch, STATE: _OPENED}
@@ -668,6 +681,14 @@ def shorten(names: Iterable[str]) -> str:
     if len(listed) > SHOWN:
         listed = [*listed[: SHOWN - 1], "...", listed[-1]]
     return ", ".join(listed)
+
+
+def _names(argument: str, value: object) -> tuple[str, ...]:
+    """Return names of partitions, each once."""
+    names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
+    if not all(isinstance(name, str) and name for name in names):
+        raise errors.InvalidArgument(f"{argument} must be names of partitions, such as ['2015-01'], got {value!r}")
+    return tuple(dict.fromkeys(map(str, names)))
 
 
 def _partitions(commit: Commit) -> tuple[str, ...]:

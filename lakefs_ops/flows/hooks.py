@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +22,9 @@ FOLDER = "_lakefs_actions/"
 """The prefix of the paths of action files."""
 
 _ALLOWED = re.compile("LAKEFSACTION_[A-Za-z0-9_]+")
+
+_PATTERN = re.compile(r"(?!-)(?:[A-Za-z0-9_*?-]|\[\^?(?:[A-Za-z0-9_](?:-[A-Za-z0-9_])?)+\])+")
+"""A pattern of Go's ``path.Match`` that can match the name of a branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,34 @@ def secret_reference(variable: str) -> str:
             f" got {variable!r}"
         )
     return f"{{{{ ENV.{variable} }}}}"
+
+
+def branch_patterns(argument: str, patterns: Iterable[str]) -> list[str]:
+    """Return the patterns of branches for an action file.
+
+    lakeFS ignores a pattern that matches no branch, so a hook with a wrong one never runs; with a malformed one, it
+    refuses every operation.
+
+    Args:
+        argument: the name of the argument, for the error message.
+        patterns: names of branches, or globs with ``*``, ``?`` and ``[a-z]``.
+
+    Raises:
+        InvalidArgument: there is no pattern, or one can match no branch.
+
+    Example:
+        >>> branch_patterns("watch", ["main", "release-*"])
+        ['main', 'release-*']
+    """
+    found = [] if isinstance(patterns, str) else list(patterns)
+    if not found:
+        raise errors.InvalidArgument(f"{argument} needs at least one branch, such as ['main'], got {patterns!r}")
+    for pattern in found:
+        if not _PATTERN.fullmatch(pattern):
+            raise errors.InvalidArgument(
+                f"{argument} has {pattern!r}, which is neither the name of a branch nor a glob with '*', '?' or '[a-z]'"
+            )
+    return found
 
 
 def branches_without(client: LakeFSClient, repository: str, path: str) -> Iterator[str]:

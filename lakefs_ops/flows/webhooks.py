@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lakefs_ops import errors
-from lakefs_ops.flows.hooks import InstalledAction, install_action, secret_reference
+from lakefs_ops.flows.hooks import InstalledAction, branch_patterns, install_action, secret_reference
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
@@ -33,6 +33,8 @@ MIN_SECRET = 16
 
 _NAME = re.compile(r"\w[\w\-.]+", re.ASCII)
 
+MAX_NAME = 1024
+"""The maximum length of a name in an event, in characters; longer ones are not of lakeFS."""
 
 MAX_BODY = 1 << 20
 """The maximum size of an event, in bytes; lakeFS limits the metadata of a commit to less."""
@@ -80,7 +82,7 @@ def parse_event(body: bytes) -> WebhookEvent:
     """
     try:
         event = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         event = None
     names = ("repository_id", "branch_id", "tag_id")
     if not isinstance(event, dict) or not all(isinstance(event.get(name, ""), str) for name in names):
@@ -88,6 +90,8 @@ def parse_event(body: bytes) -> WebhookEvent:
     repository, ref = event.get("repository_id"), event.get("branch_id") or event.get("tag_id")
     if not repository or not ref:
         raise errors.InvalidArgument("the event has no repository_id, or neither a branch_id nor a tag_id")
+    if not all(name.isprintable() and len(name) <= MAX_NAME for name in (repository, ref)):
+        raise errors.InvalidArgument("the repository_id, branch_id or tag_id of the event is not a name in lakeFS")
     return WebhookEvent(repository, ref)
 
 
@@ -118,7 +122,8 @@ def install_webhook(
         dry_run: only compare the content.
 
     Raises:
-        InvalidArgument: no branch, an invalid URL or name, or a variable that lakeFS does not pass to hooks.
+        InvalidArgument: no branch, or a pattern that matches none, an invalid URL or name, or a variable that lakeFS
+            does not pass to hooks.
         DirtyBranch: the branch has uncommitted changes.
         ProtectedBranch: a protection rule forbids commits; nothing was written.
     """
@@ -128,9 +133,7 @@ def install_webhook(
 
 def action_file(url: str, watch: Iterable[str], *, secret_env: str = VARIABLE, name: str = NAME) -> str:
     """Return the action file of a webhook; the arguments are those of `install_webhook`."""
-    branches = list(watch)
-    if not branches:
-        raise errors.InvalidArgument("watch needs at least one branch, such as 'main'")
+    branches = branch_patterns("watch", watch)
     if not _NAME.fullmatch(name):
         raise errors.InvalidArgument(f"name may have letters, digits, '_', '-' and '.', got {name!r}")
     parsed = urlsplit(url)

@@ -133,6 +133,36 @@ def test_each_policy_with_a_failing_partition(lab, policy):
         assert lab.branches() == []
 
 
+def test_what_was_published_without_some_partitions_is_not_complete(lab):
+    lab.run("day-0")
+    merged = lab.backfill.finish(["day-0", "day-1"], policy="passed")
+    for policy in ("all", "nothing"):
+        with pytest.raises(
+            BackfillIncomplete, match=r"an earlier call has published it without .*missing: day-1"
+        ) as late:
+            lab.backfill.finish(["day-0", "day-1"], policy=policy)
+        assert late.value.progress.published == merged
+    assert lab.backfill.finish(["day-0", "day-1"], policy="passed") == merged
+    assert lab.backfill.finish(["day-0"]) == merged
+    assert lab.objects() == ["before", "day-0"]
+
+
+def test_a_deleted_collecting_branch_is_reported_and_the_runs_are_repeated(lab):
+    lab.run("day-0")
+    lab.client.branches.delete(lab.repository, lab.backfill.branch)
+    with pytest.raises(BackfillIncomplete, match="the collecting branch does not exist") as refused:
+        lab.backfill.finish(["day-0"])
+    assert lab.backfill.url not in str(refused.value), "the page would show an error"
+    lab.run("day-0", retried=True)
+    lab.backfill.finish(["day-0"])
+    assert lab.objects() == ["before", "day-0"]
+
+
+def test_a_missing_destination_is_named(lab):
+    with pytest.raises(errors.BranchNotFound, match="absent"):
+        Backfill(lab.client, lab.repository, "fix", into="absent").open()
+
+
 @pytest.mark.parametrize("policy", ["all", "passed", "nothing"])
 def test_nothing_is_published_if_nothing_passed(lab, policy):
     with pytest.raises(AuditFailed):
@@ -454,6 +484,11 @@ def test_invalid_arguments(lab):
         lambda: Backfill(lab.client, lab.repository, "x", into="backfill-x"),
         lambda: lab.backfill.member(),
         lambda: lab.backfill.member("a", ""),
+        lambda: lab.backfill.member(1),
+        lambda: lab.backfill.finish("day-1"),
+        lambda: lab.backfill.finish(None),
+        lambda: lab.backfill.finish([1]),
+        lambda: lab.backfill.progress("day-1"),
         lambda: lab.backfill.finish([]),
         lambda: lab.backfill.finish(["a"], policy="some"),
     ):

@@ -538,6 +538,7 @@ def test_the_command_installs_once(run, lakefs, lakefs_repository):
         (["--max-age", "0"], "must be a number above 0"),
         (["--max-age", "nan"], "must be a number above 0"),
         (["--max-age", "inf"], "must be a number above 0"),
+        (["--branch", "main", "--branch", "release.*"], "protect has 'release.*', which is neither"),
     ],
 )
 def test_the_command_refuses_wrong_arguments(run, lakefs, lakefs_repository, arguments, problem):
@@ -545,6 +546,11 @@ def test_the_command_refuses_wrong_arguments(run, lakefs, lakefs_repository, arg
     assert status == 1
     assert problem in err
     assert [commit.message for commit in lakefs.client.refs.log(lakefs_repository, "main")] == ["Repository created"]
+
+
+def test_one_name_is_not_a_list_of_branches(lakefs, lakefs_repository):
+    with pytest.raises(errors.InvalidArgument, match=r"such as \['main'\], got 'main'"):
+        install_audit_gate(lakefs.client, lakefs_repository, "main", protect="main")
 
 
 def test_the_command_refuses_what_it_cannot_commit_alone(run, lakefs, lakefs_repository):

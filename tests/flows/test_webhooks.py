@@ -62,6 +62,14 @@ def test_the_command_installs_once(run, lakefs, lakefs_repository, monkeypatch):
     assert names == ["_lakefs_actions/dagster.yaml", FILE]
 
 
+NO_PATTERNS = ("", " main", "a/b", "a.b", "-x", "{main,dev}", "[", "[]", "main[", "[z-", "[a-]", "\\*", "main\n")
+
+
+@pytest.mark.parametrize("pattern", ["main", "release-*", "v?", "[a-z]*", "[^x]1", "_x", "*"])
+def test_patterns_of_branches(pattern):
+    assert f'branches: ["{pattern}"]' in action_file(URL, [pattern])
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -70,6 +78,8 @@ def test_the_command_installs_once(run, lakefs, lakefs_repository, monkeypatch):
         ({"url": "https://user:password@airflow"}, "must not have credentials"),
         ({"url": "https://airflow/?secret=1"}, "must not have credentials"),
         ({"watch": []}, "at least one branch"),
+        ({"watch": "main"}, "at least one branch"),
+        *(({"watch": ["main", name]}, "neither the name of a branch nor a glob") for name in NO_PATTERNS),
         ({"secret_env": "SECRET"}, "must start with LAKEFSACTION_"),
         ({"name": "a/b"}, "name may have letters"),
     ],
@@ -94,6 +104,13 @@ def test_events_and_secrets():
     for body in (b"", b"\xff", b"[]", b'{"repository_id": "lake"}', b'{"branch_id": "main"}', b'{"tag_id": 1}'):
         with pytest.raises(errors.InvalidArgument, match=r"the body is not|the event has no"):
             parse_event(body)
+    for body in (b"[" * 200_000, b'{"a":' * 100_000):
+        with pytest.raises(errors.InvalidArgument, match="the body is not an event"):
+            parse_event(body)
+    for name in ("a\\u0000b", "a\\ud800", "a" * 2000):
+        for fields in (f'"repository_id": "lake", "branch_id": "{name}"', f'"repository_id": "{name}", "tag_id": "v1"'):
+            with pytest.raises(errors.InvalidArgument, match="is not a name in lakeFS"):
+                parse_event(f"{{{fields}}}".encode())
     secret = check_secret("a secret of enough characters")
     assert is_authorized(secret, secret)
     assert not any(is_authorized(given, secret) for given in (None, "", secret[:-1], f"{secret} ", "é" * 20))
