@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
@@ -44,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if name == given:
                 resolve_name(f"lakefs_ops.{add}")(command)
         parsed = parser.parse_args(arguments)
-        return int(parsed.run(parsed))
+        status = int(parsed.run(parsed))
+        sys.stdout.flush()
+        return status
     except (ImportError, LakeFSError) as error:
         print(f"lakefs-ops: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except BrokenPipeError:  # such as `lakefs-ops blame ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the process
         return 1

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from lakefs_ops import errors
 from lakefs_ops.client import LakeFSClient
 from lakefs_ops.flows import blame as history
-from lakefs_ops.flows.reverts import revert
+from lakefs_ops.flows.backfill import shorten
+from lakefs_ops.flows.checks import CheckResult, run
+from lakefs_ops.flows.reverts import fixed_commit, revert
 from lakefs_ops.flows.step import Step
 from lakefs_ops.uri import LakeFSURI
 
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 
 STDERR = 2
 
-CANNOT_JUDGE = 125
-"""The exit status of a command that cannot judge a commit, as with ``git bisect run``."""
+CANNOT_JUDGE = 125, 126, 127
+"""The exit statuses of a command that cannot judge a commit: 125 as with ``git bisect run``, and the two with which the
+shell reports that it cannot execute a program."""
 
 
 def add_blame(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +48,7 @@ def add_bisect(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--command",
         metavar="COMMAND",
-        help="a shell command that reads LAKEFS_REPOSITORY and LAKEFS_REF; status 0 is good, 125 cannot judge",
+        help="a shell command that reads LAKEFS_REPOSITORY and LAKEFS_REF; status 0 is good, 125 to 127 cannot judge",
     )
     parser.add_argument("--good", metavar="REF", help="an older ref of the branch that is known to be good")
     _add_json(parser)
@@ -69,6 +72,8 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 def _blame(arguments: argparse.Namespace) -> int:
     uri = _uri(arguments.uri)
+    if arguments.limit < 1:
+        raise errors.InvalidArgument(f"--limit must be at least 1, got {arguments.limit}")
     with LakeFSClient() as client:
         changes = history.blame(client, uri.repository, uri.ref, uri.path, limit=arguments.limit)
         found = False
@@ -91,7 +96,7 @@ def _blame(arguments: argparse.Namespace) -> int:
 
 
 def _bisect(arguments: argparse.Namespace) -> int:
-    uri = _uri(arguments.uri)
+    uri = _uri(arguments.uri, path=False)
     check = _load(arguments.check) if arguments.check else _command(arguments.command)
 
     def progress(commit: Commit, passed: bool, left: int) -> None:
@@ -121,16 +126,29 @@ def _bisect(arguments: argparse.Namespace) -> int:
 
 
 def _undo(arguments: argparse.Namespace) -> int:
-    uri = _uri(arguments.uri)
+    uri = _uri(arguments.uri, path=False)
     with LakeFSClient() as client:
-        commit = client.commits.get(uri.repository, arguments.commit)
+        commit = fixed_commit(client, uri.repository, "commit", arguments.commit)
         built = history.built_on(client, uri.repository, uri.ref, commit)
         new = None
         if not arguments.dry_run:
             since = client.commits.get(uri.repository, arguments.since).id if arguments.since else ""
             key = f"undo/{uri.ref}/{since}..{commit.id}"
             step = Step(client, uri.repository, key, retried=True)
-            new = revert(step, uri.ref, commit.id, since=arguments.since, message=arguments.message)
+            try:
+                new = revert(step, uri.ref, commit.id, since=arguments.since, message=arguments.message)
+            except errors.MergeConflict as error:
+                again = [f"{other.id[:16]} ({built.conflicting[other.id]})" for other in built.later
+                         if other.id in built.conflicting]  # fmt: skip
+                if arguments.since or not again:
+                    raise
+                raise errors.MergeConflict(
+                    f"nothing was undone on {uri.ref!r} of {uri.repository!r}, because later commits changed the same"
+                    f" objects: {shorten(again)}; undo them as well with --since, or write the data again",
+                    **error.__dict__,
+                ) from None
+        # An earlier call may have undone it.
+        later = [other for other in built.later if other.id != new]
         url = client.links.commit(uri.repository, new or commit.id)
     if arguments.json:
         _print_json(
@@ -139,7 +157,7 @@ def _undo(arguments: argparse.Namespace) -> int:
                 "commit": new,
                 "later": [
                     _as_json(other, history.run_of(other)) | {"conflict": built.conflicting.get(other.id)}
-                    for other in built.later
+                    for other in later
                 ],
                 "tags": list(built.tags),
                 "url": url,
@@ -147,18 +165,22 @@ def _undo(arguments: argparse.Namespace) -> int:
         )
         return 0
     _print(f"{'would undo' if arguments.dry_run else 'undone'}: {_line(commit, history.run_of(commit))}")
-    _print(f"later commits on {uri.ref}: {len(built.later)}; tags that have it: {', '.join(built.tags) or 'none'}")
-    for other in built.later:
+    _print(f"later commits on {uri.ref}: {len(later)}; tags that have it: {', '.join(built.tags) or 'none'}")
+    for other in later:
         if path := built.conflicting.get(other.id):
             _print(f"  changed {path} again: {_line(other, history.run_of(other))}")
     _print(f"{'see' if new is None else f'commit {new}:'} {url}")
     return 0
 
 
-def _uri(text: str) -> LakeFSURI:
+def _uri(text: str, *, path: bool = True) -> LakeFSURI:
     uri = LakeFSURI.parse(text)
     if not uri.ref:
         raise errors.InvalidArgument(f"{text} needs a ref: lakefs://{uri.repository}/main")
+    if uri.path and not path:
+        raise errors.InvalidArgument(
+            f"{text} must not have a path, because the command takes whole commits: lakefs://{uri.repository}/{uri.ref}"
+        )
     return uri
 
 
@@ -177,14 +199,26 @@ def _load(name: str) -> Callable[[Any], Any]:
         else:
             sys.path.insert(0, str(Path.cwd()))
             module = importlib.import_module(module_name)
-    except (ImportError, OSError) as error:
-        raise errors.InvalidArgument(f"--check {name}: {error}") from None
+    except Exception as error:  # also whatever the module itself raises
+        raise errors.InvalidArgument(f"--check {name}: {type(error).__name__}: {error}") from error
     function: Any = getattr(module, function_name, None)
     if function is None:
         raise errors.InvalidArgument(f"--check {name}: {module_name} has no {function_name!r}")
     if not callable(function):
         raise errors.InvalidArgument(f"--check {name} is not a function")
-    return function  # type: ignore[no-any-return]
+
+    def check(snapshot: history.Snapshot) -> tuple[CheckResult, ...]:
+        try:
+            return run(function, snapshot)
+        except errors.LakeFSError:
+            raise
+        except Exception as error:
+            raise errors.InvalidArgument(
+                f"--check {name} raised {type(error).__name__} for commit {snapshot.ref}, so there is no verdict:"
+                f" {error}"
+            ) from error
+
+    return check
 
 
 def _command(command: str) -> Callable[[history.Snapshot], list[str]]:
@@ -194,7 +228,7 @@ def _command(command: str) -> Callable[[history.Snapshot], list[str]]:
         env = {**os.environ, "LAKEFS_REPOSITORY": snapshot.repository, "LAKEFS_REF": snapshot.ref}
         # The command's own output must not mix with the result.
         status = subprocess.run(["/bin/sh", "-c", command], env=env, stdout=STDERR, check=False).returncode  # noqa: S603 - the caller's own
-        if status == CANNOT_JUDGE or not 0 <= status < 128:
+        if status in CANNOT_JUDGE or not 0 <= status < 128:
             raise errors.InvalidArgument(
                 f"the command ended with status {status} for commit {snapshot.ref}, so there is no verdict"
             )

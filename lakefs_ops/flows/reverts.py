@@ -71,11 +71,11 @@ def revert(
         NoChanges: the branch does not have the changes any more.
     """
     client, repository = step.client, step.repository
-    last = _fixed(client, repository, "ref", ref)
+    last = fixed_commit(client, repository, "ref", ref)
     if since is None:
         commits, origin = [last], last.id
     else:
-        first = _fixed(client, repository, "since", since)
+        first = fixed_commit(client, repository, "since", since)
         commits, origin = _range(client, repository, first, last), f"{first.id}..{last.id}"
     marked = {**(metadata or {}), ORIGIN: origin}
 
@@ -174,8 +174,18 @@ def _in_force(step: Step, branch: str, origin: str, *keys: str) -> str | None:
     return None if is_undone(step.client, step.repository, found, branch) else found.id
 
 
-def _fixed(client: LakeFSClient, repository: str, name: str, ref: str) -> Commit:
-    """Return the commit of a ref that cannot move."""
+def fixed_commit(client: LakeFSClient, repository: str, name: str, ref: str) -> Commit:
+    """Return the commit of a ref that cannot move.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        name: the name of the argument, for the error message.
+        ref: a commit id, or an abbreviation of it, or a tag.
+
+    Raises:
+        InvalidArgument: it is another ref, such as a branch.
+    """
     commit = client.commits.get(repository, ref)
     if not commit.id.startswith(ref):
         try:

@@ -1,6 +1,8 @@
 """``lakefs-ops blame``, ``bisect`` and ``undo`` on a real history, in both forms of output."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -104,12 +106,22 @@ def test_bisect(run, commits, tmp_path, monkeypatch, form, lakefs_repository):
         (["--check", "no_such_module:f"], "No module named"),
         (["--check", "json:nothing"], "json has no 'nothing'"),
         (["--check", "json:__name__"], "is not a function"),
+        (["--check", "broken.py:check"], "ZeroDivisionError: division by zero"),
+        (["--check", "raising.py:check"], "raised OSError for commit"),
+        (["--check", "raising.py:later"], "raised OSError for commit"),
         (["--command", "exit 125"], "no verdict"),
+        (["--command", "no-such-program"], "no verdict"),
+        (["--command", "/dev/null"], "no verdict"),
         (["--command", "kill -9 $$"], "no verdict"),
         (["--command", "true"], "the check passes on 'main'"),
     ],
 )
-def test_bisect_without_a_verdict(run, commits, check, message):
+def test_bisect_without_a_verdict(run, commits, check, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("check = 1 / 0\n")
+    (tmp_path / "raising.py").write_text(
+        "def check(snapshot):\n    raise OSError\ndef later(snapshot):\n    yield from ()\n    raise OSError\n"
+    )
     status, out, err = run("bisect", "main", *check)
     assert (status, out) == (1, "")
     assert message in err
@@ -126,15 +138,40 @@ def test_undo_takes_effect_once_and_names_what_was_built_on_it(run, commits, lak
     assert f"changed daily/a.csv again: {commits[3][:16]}" in out
     status, out, err = run("undo", "main", commits[2])
     assert (status, out) == (1, "")
-    assert "conflict" in err
+    assert f"later commits changed the same objects: {commits[3][:16]} (daily/a.csv); undo them as well" in err
     assert client.objects.get(lakefs_repository, "main", "daily/a.csv") == b"-4"
     since = ["--since", commits[1], "--message", "local"]  # the message is also the name of a command
     done = [json.loads(run("undo", "main", commits[3], *since, "--json")[1]) for _ in range(2)]
     assert client.objects.get(lakefs_repository, "main", "daily/a.csv") == b"2"
+    assert done[0]["later"] == done[1]["later"], "the undo itself is not built on the commit"
     assert done[0]["commit"] == done[1]["commit"] == client.branches.get(lakefs_repository, "main").commit_id
 
 
+def test_undo_takes_whole_commits_that_cannot_move(run, commits, lakefs, lakefs_repository):
+    head = lakefs.client.branches.get(lakefs_repository, "main").commit_id
+    for uri, commit, message in (
+        ("main/daily/a.csv", commits[3], "must not have a path"),
+        ("main", "main", "must be a commit id or a tag, got 'main'"),
+        ("main", "main~1", "must be a commit id or a tag"),
+    ):
+        for more in ((), ("--dry-run",)):
+            status, out, err = run("undo", uri, commit, *more)
+            assert (status, out) == (1, "")
+            assert message in err
+    assert "must not have a path" in run("bisect", "main/daily/a.csv", "--command", "false")[2]
+    assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == head
+
+
+def test_a_reader_that_stops_early_gets_no_traceback(run, commits, lakefs_repository):
+    command = [sys.executable, "-m", "lakefs_ops", "blame", f"lakefs://{lakefs_repository}/main/daily/"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.wait(60), errors) == (1, "")
+
+
 def test_wrong_words(run, commits):
+    assert "--limit must be at least 1" in run("blame", "main/daily/", "--limit", "0")[2]
     status, _, err = run("undo", "main", "absent")
     assert status == 1
     assert "absent" in err
