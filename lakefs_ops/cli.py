@@ -47,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = parser.parse_args(arguments)
         status = int(parsed.run(parsed))
         sys.stdout.flush()
-        return status
     except (ImportError, LakeFSError) as error:
         print(f"lakefs-ops: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except BrokenPipeError:  # such as `lakefs-ops blame ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the process
         return 1
+    return status

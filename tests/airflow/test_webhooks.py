@@ -195,6 +195,26 @@ def test_repeated_concurrent_and_killed_registrations(
     assert events(asset) == made
 
 
+def test_an_idle_receiver_sends_nothing(
+    lakefs: Any, lakefs_repository: str, watch: Any, events: Any, commit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = f"lakefs://{lakefs_repository}/main"
+    watch(Asset(asset))
+    begin(lakefs, lakefs_repository)
+    monkeypatch.setenv(VARIABLE, SECRET)
+    with serving(create_app(SECRET)) as port:  # the default interval of polls
+        url = f"http://127.0.0.1:{port}/webhook"
+        made = [install_webhook(lakefs.client, lakefs_repository, "main", url=url, watch=["main"]).commit_id]
+        eventually(lambda: events(asset) == made)
+        last = None
+        while last != (last := lakefs.faults.calls):  # the poll at the start has ended
+            time.sleep(0.5)
+        time.sleep(1.5)
+        assert lakefs.faults.calls == last
+        made.append(commit("a"))
+        eventually(lambda: events(asset) == made)
+
+
 def test_an_idle_poll_is_one_request_for_each_branch(
     lakefs: Any, lakefs_repository: str, watch: Any, connection: Any
 ) -> None:

@@ -64,6 +64,25 @@ def test_lakefs_sends_each_change_to_dagster(
     assert observed(other) == []
 
 
+def test_an_idle_receiver_sends_nothing(
+    resource, instance, observed, commit_to_main, lakefs, lakefs_repository, monkeypatch
+):
+    monkeypatch.setenv(VARIABLE, SECRET)
+    source = build_lakefs_observable_source(key="idle", repository=lakefs_repository)
+    app = LakeFSWebhooks([source], lakefs=resource, secret=SECRET, instance=instance)  # the default interval of polls
+    with serving(app) as port:
+        url = f"http://127.0.0.1:{port}/"
+        installed = install_webhook(lakefs.client, lakefs_repository, "main", url=url, watch=["main"]).commit_id
+        eventually(lambda: installed in [version for _, version in observed(source)])
+        last = None
+        while last != (last := lakefs.faults.calls):  # the observation at the start has ended
+            time.sleep(0.5)
+        time.sleep(1.5)
+        assert lakefs.faults.calls == last
+        made = commit_to_main({"a": b"1"})
+        eventually(lambda: observed(source)[-1] == (None, made))
+
+
 # By Dagster's own test helper.
 @pytest.mark.filterwarnings("ignore:Parameter `include_sources`", "ignore:Property `OpDefinition.version`")
 def test_365_days_and_a_commit_of_3_are_3_runs_and_a_revert_too(
