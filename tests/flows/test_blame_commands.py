@@ -1,14 +1,20 @@
 """``lakefs-ops blame``, ``bisect`` and ``undo`` on a real history, in both forms of output."""
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lakefs_ops.cli import main
+
+PAGE = Path(__file__).parents[2] / "docs" / "blame.md"
 
 AUDIT = """\
 from __future__ import annotations
@@ -168,6 +174,38 @@ def test_a_reader_that_stops_early_gets_no_traceback(run, commits, lakefs_reposi
         process.stdout.close()
         errors = process.stderr.read()
     assert (process.wait(60), errors) == (1, "")
+
+
+def test_the_commands_of_the_page_run(run, lakefs, lakefs_repository, tmp_path, monkeypatch):
+    client = lakefs.client
+    made = []
+    for days in ("1\n2\n", "1\n2\n3\n", "1\n", "1\n3\n"):
+        client.objects.upload(lakefs_repository, "main", "daily/2015-02.csv", days.encode())
+        made.append(client.commits.create(lakefs_repository, "main", message="Days").id)
+    client.tags.create(lakefs_repository, id="v1.4", ref=made[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    audit = "return b'2' in snapshot.client.objects.get(snapshot.repository, snapshot.ref, 'daily/2015-02.csv')"
+    (tmp_path / "audits.py").write_text(f"def no_day_is_missing(snapshot):\n    {audit}\n")
+    (tmp_path / "check.py").write_text(
+        "import os, sys\nfrom lakefs_ops import LakeFSClient\nwith LakeFSClient() as client:\n"
+        "    days = client.objects.get(os.environ['LAKEFS_REPOSITORY'], sys.argv[1], 'daily/2015-02.csv')\n"
+        "sys.exit(b'2' not in days)\n"
+    )
+    first_bad = made.pop()  # the newest of the two bad ones, so that its undo meets no later change
+    outputs = []
+    for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        for line in block.splitlines():
+            _, command, uri, *more = shlex.split(line.replace("51ac88e0915d20b7", first_bad), comments=True)
+            status, out, err = run(command, uri.removeprefix("lakefs://lake/"), *more)
+            assert status == 0, err
+            outputs.append(out)
+    assert len(outputs) == 6
+    assert outputs[0].count("Days") == 4
+    assert all(output.startswith(f"first bad commit: {made[2][:16]}") for output in outputs[2:4])
+    assert outputs[4].startswith("would undo: ")
+    assert outputs[5].startswith("undone: ")
+    assert client.objects.get(lakefs_repository, "main", "daily/2015-02.csv") == b"1\n"
 
 
 def test_wrong_words(run, commits):
