@@ -24,12 +24,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, describe, step_metadata
-from lakefs_ops.flows.certificates import certify
+from lakefs_ops.flows.certificates import Certificate, InvalidCertificate, certify, find_certificate
 from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.claims import exclusively
 from lakefs_ops.flows.ensure import BRANCH, delete_branch_if_exists, delete_checked, ensure_branch, record_commit
@@ -62,6 +63,9 @@ PUBLISHED = "lakefs-ops.backfill.published"
 
 SHOWN = 10
 """Maximum number of partitions that a message or the metadata of the merge commit lists."""
+
+SIGNATURE_READERS = 8
+"""Maximum number of certificates that are read at the same time."""
 
 FINISH_TIMEOUT = 15.0
 """Seconds after which a process that finishes a backfill, and shows no effect, counts as dead."""
@@ -519,6 +523,7 @@ class Backfill:
                 url=self.url,
             )  # fmt: skip
             self._require(policy, progress)
+            self._certify(closed, found)
             merged = self._merge(closed, collected)
         except (OutcomeUnknown, *errors.TRANSIENT):
             raise  # The merge may have taken effect; the next attempt decides.
@@ -544,6 +549,39 @@ class Backfill:
         assert found.closed is not None
         return found.commits[found.closed].id
 
+    def _certify(self, closed: str, found: _Collected) -> None:
+        """Sign what was collected, if the client has a key, and each run's own commit has a certificate.
+
+        The signature is as old as the oldest of the audits.
+        """
+        secret = self.client.config.audit_key
+        if secret is None:
+            return
+
+        def read(merge: Commit) -> Certificate | None:
+            try:
+                return find_certificate(
+                    self.client, self.repository, merge.parents[-1], into=self.branch, secret=secret
+                )  # fmt: skip
+            except InvalidCertificate:
+                return None
+
+        merges = [commit for commit in found.commits if len(commit.parents) > 1]  # others bring nothing
+        with ThreadPoolExecutor(min(SIGNATURE_READERS, self.client.config.pool_size)) as pool:
+            signed = list(zip(merges, pool.map(read, merges), strict=True))
+        if missing := {name for merge, certificate in signed if certificate is None for name in _partitions(merge)}:
+            log.warning(
+                "backfill %r gets no certificate, because runs of these partitions have none: %s; to publish it into"
+                " a branch with an audit gate, cancel it, and run it again with checks and the audit key",
+                self.key, shorten(sorted(missing)),
+            )  # fmt: skip
+            return
+        dates = [certificate.date for _, certificate in signed if certificate is not None]
+        certify(
+            self.client, self.repository, closed, [CheckResult(f"the audits of {len(found.partitions)} partitions")],
+            into=self.into, secret=secret, key=self.key, strategy=self.strategy, date=min(dates, default=None),
+        )  # fmt: skip
+
     def _merge(self, closed: str, partitions: Iterable[str]) -> str:
         step = Step(self.client, self.repository, f"{self.key}/publish", retried=True, exclusive=False)
         names = sorted(partitions)
@@ -552,11 +590,6 @@ class Backfill:
             "metadata": {**self.metadata, PUBLISHED: f"{len(names)}: {shorten(names)}"},
             "strategy": self.strategy,
         }
-        if self.client.config.audit_key is not None:
-            certify(
-                self.client, self.repository, closed, [CheckResult(f"the audits of {len(names)} partitions")],
-                into=self.into, secret=self.client.config.audit_key, key=self.key, strategy=self.strategy,
-            )  # fmt: skip
         try:
             return step.merge(closed, self.into, **options)
         except errors.NoChanges:

@@ -126,6 +126,7 @@ def certify(
     key: str = "",
     run: str = "",
     strategy: str | None = None,
+    date: str | None = None,
 ) -> Certificate:
     """Sign and store the certificate of a commit that has passed its audit.
 
@@ -141,6 +142,7 @@ def certify(
         key: the key of the run.
         run: the URL of the run.
         strategy: the merge strategy that the run uses.
+        date: the date of the audit, in ISO 8601; default: now.
 
     Raises:
         InvalidArgument: no check has run, or one has failed; nothing was signed.
@@ -162,6 +164,7 @@ def certify(
         key=key,
         run=run,
         strategy=strategy or "",
+        **({"date": date} if date else {}),
     )
     content, path = certificate.sign(secret), path_of(commit_id, into)
     try:

@@ -12,7 +12,7 @@ from lakefs_ops import Config, LakeFSClient, errors
 from lakefs_ops.cli import main
 from lakefs_ops.flows import certificates
 from lakefs_ops.flows.audit_gate import install_audit_gate
-from lakefs_ops.flows.backfill import Backfill
+from lakefs_ops.flows.backfill import MEMBER, Backfill
 from lakefs_ops.flows.certificates import BRANCH, Certificate, InvalidCertificate, find_certificate, path_of
 from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish
@@ -122,6 +122,52 @@ def test_a_backfill_of_audited_partitions_is_signed(signing, gated):
     assert (found.key, found.checks) == (
         "fix-2015", [{"name": "the audits of 2 partitions", "verdict": "passed"}],
     )  # fmt: skip
+
+
+def collect(client, repository, backfill, name, *checks):
+    with backfill.member(name) as run:
+        client.objects.upload(repository, run.branch, f"{name}.csv", b"1")
+        run.audit(*checks)
+    return run
+
+
+def test_a_backfill_is_signed_only_if_each_run_is(lakefs, signing, gated, caplog):
+    def without_checks(name):
+        collect(signing, gated, Backfill(signing, gated, name), "bad")
+
+    def without_key(name):
+        collect(lakefs.client, gated, Backfill(lakefs.client, gated, name), "bad", no_object_is_empty)
+
+    def by_hand(name):  # with the metadata of a run
+        branch = Backfill(signing, gated, name).branch
+        lakefs.client.branches.create(gated, name=f"{name}-work", source="main")
+        lakefs.client.objects.upload(gated, f"{name}-work", "bad.csv", b"")
+        lakefs.client.commits.create(gated, f"{name}-work", message="unaudited")
+        lakefs.client.refs.merge(gated, f"{name}-work", branch, metadata={MEMBER: '["bad"]'})
+
+    for spoil in (without_checks, without_key, by_hand):
+        backfill = Backfill(signing, gated, key=spoil.__name__)
+        collect(signing, gated, backfill, "good", no_object_is_empty)
+        spoil(backfill.key)
+        with pytest.raises(errors.HookFailed, match="has no audit certificate for 'main'"):
+            backfill.finish(["good", "bad"])
+        assert (
+            f"backfill '{backfill.key}' gets no certificate, because runs of these partitions have none: bad;"
+            in caplog.text
+        )
+        assert backfill.progress().state == "open"
+    assert {each.path for each in signing.objects.list(gated, "main")} == {GATE, "first.csv"}
+
+
+def test_a_backfill_is_as_old_as_its_oldest_audit(signing, gated):
+    backfill = Backfill(signing, gated, key="fix-2015")
+    old, _ = (collect(signing, gated, backfill, name, no_object_is_empty) for name in ("a", "b"))
+    date = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() - 169 * 3600))
+    certificate = find_certificate(signing, gated, old.audited, into=backfill.branch, secret=SECRET)
+    content = replace(certificate, date=date).sign(SECRET)
+    store(signing, gated, old.audited, content, into=backfill.branch)
+    with pytest.raises(errors.HookFailed, match="is older than 168 hours; audit again"):
+        backfill.finish(["a", "b"])
 
 
 def test_another_client_may_merge_a_certified_branch(lakefs, gated, commit):
