@@ -8,10 +8,10 @@ SEEDS  ?= 2000
 OLDER  := .venv-airflow-$(AIRFLOW)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-live test-airflow conservation lint format bench bench-backfill bench-dags bench-io bench-server bench-waiting clean
+.PHONY: help install demo test test-live test-airflow conservation lint format bench bench-backfill bench-dags bench-io bench-server bench-waiting bench-webhooks clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed  ## set up .venv with Airflow, Dagster and the tools
 
@@ -70,6 +70,9 @@ bench-io: install  ## the IO manager next to dagster-polars and dagster-aws; wri
 
 bench-waiting: install  ## the cost of ten thousand waiting conditions; writes benchmarks/WAITING.md
 	@$(BIN)/python benchmarks/waiting.py
+
+bench-webhooks: install  ## seconds from a commit to its event, pushed and polled; writes benchmarks/WEBHOOKS.md
+	@$(BIN)/python -m benchmarks.webhooks
 
 bench-backfill: install  ## a backfill with eight workers and with one; writes benchmarks/BACKFILL.md
 	@$(BIN)/python benchmarks/backfill.py
