@@ -33,6 +33,9 @@ MIN_SECRET = 16
 
 _NAME = re.compile(r"\w[\w\-.]+", re.ASCII)
 
+_URL = re.compile(r"""[^\x00-\x20\x7f-\U0010ffff"<>\\^`{|}]+""")
+"""The characters of a URL; lakeFS would replace ``{{ ENV.NAME }}`` by a variable."""
+
 MAX_NAME = 1024
 """The maximum length of a name in an event, in characters; longer ones are not of lakeFS."""
 
@@ -136,8 +139,12 @@ def action_file(url: str, watch: Iterable[str], *, secret_env: str = VARIABLE, n
     branches = branch_patterns("watch", watch)
     if not _NAME.fullmatch(name):
         raise errors.InvalidArgument(f"name may have letters, digits, '_', '-' and '.', got {name!r}")
-    parsed = urlsplit(url)
-    if parsed.scheme not in ("http", "https") or not parsed.hostname:
+    try:
+        parsed = urlsplit(url if _URL.fullmatch(url) else "")
+        valid = parsed.scheme in ("http", "https") and bool(parsed.hostname) and parsed.port != 0
+    except (TypeError, ValueError):  # not text, or an invalid port or IPv6 address
+        valid = False
+    if not valid:
         raise errors.InvalidArgument(f"url must be an address such as https://host/lakefs/webhook, got {url!r}")
     if parsed.username or parsed.password or parsed.query:
         raise errors.InvalidArgument(

@@ -62,6 +62,10 @@ def test_the_command_installs_once(run, lakefs, lakefs_repository, monkeypatch):
     assert names == ["_lakefs_actions/dagster.yaml", FILE]
 
 
+NO_URLS = (
+    "http://[", "http://h:x/", "http://h:99999/", "http://h:0/", "http://h h/", "http://h/\n", "http://h/{{ ENV.X }}",
+    "http://é/", None, 5,
+)  # fmt: skip
 NO_PATTERNS = ("", " main", "a/b", "a.b", "-x", "{main,dev}", "[", "[]", "main[", "[z-", "[a-]", "\\*", "main\n")
 
 
@@ -75,6 +79,7 @@ def test_patterns_of_branches(pattern):
     [
         ({"url": "airflow.example.com"}, "must be an address"),
         ({"url": "ftp://airflow"}, "must be an address"),
+        *(({"url": url}, "must be an address") for url in NO_URLS),
         ({"url": "https://user:password@airflow"}, "must not have credentials"),
         ({"url": "https://airflow/?secret=1"}, "must not have credentials"),
         ({"watch": []}, "at least one branch"),
