@@ -8,6 +8,8 @@ import os
 import random
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -20,7 +22,7 @@ import pytest
 
 from lakefs_ops import LakeFSClient, errors
 from lakefs_ops.api.staging import UploadPart
-from lakefs_ops.local import LocalLakeFS
+from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 from lakefs_ops.local.app import WORKERS
 from lakefs_ops.local.gateway.bodies import Buffer, Chunked
 from lakefs_ops.local.gateway.errors import S3Error
@@ -119,6 +121,7 @@ def test_a_large_body_that_is_not_the_signed_one(lakefs_repository, s3, s3_clien
     for signing in (
         s3_client.Signing("v4", payload_hash="0" * 64),
         s3_client.Signing("v4-chunked", spoiled=2),
+        s3_client.Signing("v4-chunked", spoiled=60),
         s3_client.Signing("v4-trailer", trailer="x-amz-checksum-crc32:AAAAAA=="),
     ):
         assert 400 <= s3.call("PUT", path, signing, body=CONTENT).status < 500
@@ -129,9 +132,13 @@ def test_a_large_body_that_is_not_the_signed_one(lakefs_repository, s3, s3_clien
 def test_a_request_follows_a_large_body_at_once(lakefs, lakefs_repository, s3):
     path = f"/{lakefs_repository}/main/a"
     requests = [s3.signed("PUT", path, body=CONTENT), s3.signed("HEAD", path), s3.signed("HEAD", f"{path}/b")]
-    with raw_connection(lakefs) as connection:
-        connection.sendall(b"".join(map(raw_request, requests)))
-        assert answers(connection, 3) == [200, 200, 404]
+    data = b"".join(map(raw_request, requests))
+    for first in (len(data), len(CONTENT)):
+        with raw_connection(lakefs) as connection:
+            connection.sendall(data[:first])
+            time.sleep(0.1)  # no thread waits for the rest
+            connection.sendall(data[first:])
+            assert answers(connection, 3) == [200, 200, 404]
 
 
 def test_a_large_body_that_arrives_slowly(lakefs, lakefs_repository, s3):
@@ -144,6 +151,24 @@ def test_a_large_body_that_arrives_slowly(lakefs, lakefs_repository, s3):
             time.sleep(0.03)
         assert answers(connection, 1) == [200]
     assert s3.call("GET", path).body == CONTENT[: LARGE + 5]
+
+
+def test_a_large_body_without_httptools(tmp_path, s3_client):
+    code = "import runpy, sys; sys.modules['httptools'] = None; runpy.run_module('lakefs_ops.local', alter_sys=True)"
+    command = [sys.executable, "-c", code, "--data", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        s3 = s3_client.S3Client(server.stdout.readline().strip(), ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+        try:
+            with LakeFSClient(
+                f"http://{s3.host}", access_key_id=ACCESS_KEY_ID, secret_access_key=SECRET_ACCESS_KEY
+            ) as client:
+                client.repositories.create(name="lake", storage_namespace="local://lake")
+            for _ in range(2):
+                assert s3.call("PUT", "/lake/main/a", body=CONTENT).status == 200
+                assert s3.call("GET", "/lake/main/a").body == CONTENT
+        finally:
+            s3.close()
+            server.terminate()
 
 
 def test_bodies_that_stall_do_not_keep_others_from_working(lakefs, lakefs_repository, s3):
