@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 READ_SIZE = 1 << 20
 """Number of bytes that are read at a time."""
 
+LARGEST_IN_MEMORY = 1 << 16
+"""Largest number of bytes that wait in memory for their end."""
+
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
@@ -56,7 +59,7 @@ class Blobs:
 
 
 class Incoming:
-    """A file that is being written.
+    """Bytes that are being written: into memory while they are few, so that those already stored need no file.
 
     Attributes:
         size: number of bytes so far.
@@ -65,7 +68,8 @@ class Incoming:
     def __init__(self, blobs: Blobs, incoming: Path) -> None:
         self._blobs = blobs
         self._path = incoming / secrets.token_hex(16)
-        self._file = self._path.open("xb", buffering=0)
+        self._head = bytearray()
+        self._file: io.FileIO | None = None
         self._digest = hashlib.md5(usedforsecurity=False)
         self.size = 0
 
@@ -73,9 +77,16 @@ class Incoming:
         """Append bytes."""
         self._digest.update(chunk)
         self.size += len(chunk)
-        left = memoryview(chunk)
-        while left:
-            left = left[self._file.write(left) :]
+        if self._file is None and self.size <= LARGEST_IN_MEMORY:
+            self._head += chunk
+        else:
+            self._write_out(chunk)
+
+    def _write_out(self, chunk: bytes | bytearray | memoryview) -> None:
+        if self._file is None:
+            self._file = self._path.open("xb", buffering=0)
+            _write_all(self._file, self._head)
+        _write_all(self._file, chunk)
 
     @property
     def checksum(self) -> str:
@@ -88,21 +99,34 @@ class Incoming:
         Args:
             target: the path to move it to; by default that of its bytes, where files with equal bytes become one.
         """
-        self._file.close()
         if target is None:
             target = self._blobs.path(self.checksum, self.size)
             if _has_size(target, self.size):  # replacing a file takes long: ext4 writes the new one to the disk first
                 return
+        self._write_out(b"")
+        self._close()
         try:
             self._path.replace(target)
         except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._path.replace(target)
+        self._file = None
 
     def discard(self) -> None:
-        """Delete the file."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        """Delete the file, unless it was moved."""
+        if self._file is not None:
+            self._close()
+            self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _write_all(file: io.FileIO, chunk: bytes | bytearray | memoryview) -> None:
+    left = memoryview(chunk)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _has_size(path: Path, size: int) -> bool:
