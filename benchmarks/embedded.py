@@ -319,7 +319,7 @@ def other(arguments, objects):
 def show(figure):
     if figure is None:
         return ""
-    return f"{figure:,.1f}" if figure < 20 else f"{figure:,.0f}"
+    return f"{figure:,.2f}" if figure < 2 else f"{figure:,.1f}" if figure < 20 else f"{figure:,.0f}"
 
 
 def table(results):

@@ -59,7 +59,7 @@ class Addresses:
 
     def __init__(self, lake: Lake, repository: Repository, allowed: Sequence[str]) -> None:
         self._blobs = lake.blobs
-        self._store = lake.directory.absolute() / "namespaces"
+        self._store = lake.namespaces
         self._allowed = allowed
         self._given = repository.storage_namespace
         self._namespace = repository.storage_namespace.rstrip("/") + "/"

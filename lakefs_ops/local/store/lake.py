@@ -51,12 +51,17 @@ class Repository(NamedTuple):
 class Lake:
     """The state of the embedded lakeFS.
 
+    Attributes:
+        directory: the data directory.
+        namespaces: the folder of the storage namespaces.
+
     Raises:
         InUse: another process has it open.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.namespaces = directory.absolute() / "namespaces"
         self.database = Database(directory)
         self.blobs = Blobs(directory / "objects")
         self.trees = Trees(self.database)
