@@ -66,8 +66,8 @@ def href(path: str) -> str:
     """Return a path on the API server for browsers: with the path of Airflow's ``[api] base_url``."""
     from airflow.providers.common.compat.sdk import conf
 
-    base_url: str = conf.get("api", "base_url", fallback="")
-    return urlsplit(base_url).path.rstrip("/") + path
+    base: str = conf.get("api", "base_url", fallback="")
+    return urlsplit(base).path.rstrip("/") + path
 
 
 def create_app() -> FastAPI:

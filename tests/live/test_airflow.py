@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+from functools import partial
 
 import pytest
 
@@ -11,6 +13,7 @@ from hosts.airflow import WEBHOOK_SECRET
 from lakefs_ops.flows.webhooks import VARIABLE, install_webhook
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from lakefs_ops.local.faults import Fault
+from lakefs_ops.local.store import imports
 
 pytestmark = pytest.mark.live
 
@@ -69,6 +72,33 @@ def test_a_wait_outlives_the_triggerer_and_an_outage(airflow, lake) -> None:
     lake.client.objects.upload("lake", "main", "awaited.csv", b"1")
     assert airflow.finish("live_waiting", "wait") == "success", airflow.log("live_waiting", "wait", "wait")
     lake.client.branches.reset("lake", "main", type="reset")
+
+
+def test_a_deferred_import_commits_once_or_is_cancelled(airflow, lake, monkeypatch) -> None:
+    airflow.wait_for_dag("live_importing")
+    (lake.raw / "7.csv").write_text("day,celsius\n")
+
+    def start(run: str, seconds: float) -> None:
+        monkeypatch.setattr(imports, "REFRESH", seconds)
+        lake.client.branches.create("lake", name=run, source="main")
+        airflow.trigger("live_importing", run, branch=run, path=f"local://{lake.raw}/")
+        airflow.wait_for_task("live_importing", run, "import", "deferred")
+
+    start("arrives", 8)
+    assert airflow.finish("live_importing", "arrives") == "success", airflow.log("live_importing", "arrives", "import")
+    first, _ = lake.client.refs.log("lake", "arrives")
+    assert airflow.xcom("live_importing", "arrives", "import") == first.id
+    assert [entry.path for entry in lake.client.objects.list("lake", "arrives", prefix="imp")] == ["imported/7.csv"]
+
+    start("cancelled", 300)
+    (import_id,) = re.findall(r"started import (\w+)", airflow.log("live_importing", "cancelled", "import"))
+    airflow.call("PATCH", "dags/live_importing/dagRuns/cancelled/taskInstances/import", new_state="failed")
+    status = partial(lake.client.imports.status, "lake", "cancelled", import_id)
+    airflow.wait_until(lambda: status().error, "the cancellation")
+    assert "Canceled" in status().error.message
+    assert airflow.finish("live_importing", "cancelled") == "failed"
+    for branch in ("arrives", "cancelled"):
+        lake.client.branches.delete("lake", branch)
 
 
 def test_a_commit_of_somebody_else_starts_a_dag(airflow, lake) -> None:

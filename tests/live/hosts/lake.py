@@ -11,11 +11,12 @@ from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 
 
 class Lake:
-    """An embedded lakeFS that can be down for a while."""
+    """An embedded lakeFS that can be down for a while, and may import from the folder ``raw``."""
 
-    def __init__(self, data: Path) -> None:
-        self.data, self.port = data, free_port()
-        self.server = LocalLakeFS(data=data, port=self.port).start()
+    def __init__(self, folder: Path) -> None:
+        self.data, self.raw, self.port = folder / "data", folder / "raw", free_port()
+        self.raw.mkdir()
+        self.server = self._start()
         self.client = LakeFSClient(
             f"http://127.0.0.1:{self.port}", access_key_id=ACCESS_KEY_ID, secret_access_key=SECRET_ACCESS_KEY
         )
@@ -24,7 +25,10 @@ class Lake:
     def down(self, seconds: float) -> None:
         self.server.stop()
         time.sleep(seconds)
-        self.server = LocalLakeFS(data=self.data, port=self.port).start()
+        self.server = self._start()
+
+    def _start(self) -> LocalLakeFS:
+        return LocalLakeFS(data=self.data, port=self.port, allow_import=[self.raw]).start()
 
     def commit(self, path: str) -> str:
         self.client.objects.upload("lake", "main", path, b"1")
