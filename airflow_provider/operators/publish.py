@@ -135,6 +135,7 @@ class LakeFSSealRunOperator(LakeFSRunOperator):
         message: the commit's message (templated).
         metadata: further metadata of the commit, a mapping (templated).
         writers: the ids of the write tasks.
+        last: the ids of those that no other one comes after.
     """
 
     template_fields = (*LakeFSRunOperator.template_fields, "message", "metadata")
@@ -154,6 +155,7 @@ class LakeFSSealRunOperator(LakeFSRunOperator):
         self.message = as_rendered(message)
         self.metadata = as_rendered(metadata)
         self.writers: Collection[str] = ()
+        self.last: Collection[str] = ()
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Commit and return the commit's id."""
@@ -162,12 +164,14 @@ class LakeFSSealRunOperator(LakeFSRunOperator):
         run = self.flow(client, context, message=self.message or "", metadata=commit_metadata(context, self.metadata))
         LakeFSCommitLink().push(context, client.links.commits(self.repo, run.branch))
         LakeFSCompareLink().push(context, client.links.compare(self.repo, self.into, run.branch))
-        failed = [name for name, state in states(context, self.writers).items() if state in FAILED]
+        failed = dict.fromkeys(name for (name, _), state in states(context, self.writers).items() if state in FAILED)
         if failed:
             raise AirflowFailException(
                 f"write tasks have failed: {', '.join(failed)}; branch {run.branch!r} of {self.repo!r} is not"
                 " committed: clear these tasks, or mark them as success if the branch has everything"
             )
+        if self.last and {*states(context, self.last).values()} - {"removed"} == {"skipped"}:
+            raise AirflowSkipException("the last write tasks were skipped, so there is nothing to commit")
         sealed = run.seal()
         # Commits instead of branches: these links still work when the branch is merged and deleted.
         before = client.branches.get(self.repo, self.into).commit_id

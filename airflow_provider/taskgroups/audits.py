@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
 from airflow_provider.links import LakeFSCompareLink
 from airflow_provider.taskgroups.states import pull, states
+from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -33,7 +35,7 @@ class Audits:
 
     Attributes:
         tasks: the ids of the audit tasks that are not mapped.
-        mapped: the ids of the mapped audit tasks.
+        mapped: the ids of the audit tasks that are mapped, or in a mapped task group.
         judging: the ids of the audit tasks whose return value is a verdict: the Python functions, unless other audits
             are mapped to the value.
         inputs: the ids of the audit tasks whose return value other audits use; it is a verdict only if it has the form
@@ -60,36 +62,46 @@ class Audits:
             judged = pull(context, task_id, AUDITED, index) if state == "success" else None
             if state != "success":
                 found.append(CheckResult(name, (f"the task did not succeed, its state is {state}",)))
-            elif judged not in (None, sealed):
-                found.append(CheckResult(name, (f"the task judged commit {judged}, so it has to run again",)))
             elif judged is None:
-                log.warning("audit %s was marked as success by hand", name)
-                found.append(CheckResult(name))
+                found.append(CheckResult(name, ("the task is a success that never ran, so it has to run",)))
+            elif judged != sealed:
+                found.append(CheckResult(name, (f"the task judged commit {judged}, so it has to run again",)))
             else:
-                found += self._verdict(name, task_id, pull(context, task_id, index=index))
+                found += self._verdict(name, context, task_id, index)
         return found
 
     def _instances(self, context: Context) -> Iterator[tuple[str, int | None, str | None]]:
         """Yield the task id, the map index and the state of each planned audit."""
         found = states(context, self.tasks)
         for task_id in self.tasks:
-            yield task_id, None, found.get(task_id)
+            yield task_id, None, found.get((task_id, None))
         for task_id in self.mapped:
-            instances = {name: state for name, state in states(context, [task_id]).items() if state != "removed"}
-            for name, state in sorted(instances.items()) or [(task_id, None)]:
-                yield task_id, None if name == task_id else int(name.removeprefix(f"{task_id}_")), state
+            instances = [
+                (index, state) for (_, index), state in states(context, [task_id]).items() if state != "removed"
+            ]
+            for index, state in sorted(instances, key=lambda instance: instance[0] or 0) or [(None, None)]:
+                yield task_id, index, state
 
-    def _verdict(self, name: str, task_id: str, value: Any) -> tuple[CheckResult, ...]:
-        from lakefs_ops.errors import InvalidArgument
+    def _verdict(self, name: str, context: Context, task_id: str, index: int | None) -> tuple[CheckResult, ...]:
         from lakefs_ops.flows.checks import CheckResult, results
 
+        value = pull(context, task_id, index=index)
         is_input = task_id in self.inputs
         if task_id not in self.judging or (is_input and isinstance(value, str)):
             return (CheckResult(name),)
+        if value is None and (refused := pull(context, task_id, CHECKS, index)):
+            log.warning("audit %s has failed, and was marked as success by hand", name)
+            return tuple(_excused(result) for result in results(refused, name=name))
         try:
             return results(value, name=name)
         except InvalidArgument as error:
             return (CheckResult(name, () if is_input else (str(error),)),)
+
+
+def _excused(result: CheckResult) -> CheckResult:
+    """Return the result of an audit that a person has marked as success: its problems do not prevent publication."""
+    excused = [f"marked as success by hand: {problem}" for problem in result.problems]
+    return replace(result, problems=(), warnings=(*result.warnings, *excused))
 
 
 class Before:
@@ -109,6 +121,8 @@ class Before:
         ti = context["ti"]
         if pull(context, ti.task_id, AUDITED, ti.map_index) is None:
             if (sealed := pull(context, self.commit)) is None:
+                if "skipped" in states(context, [self.commit]).values():
+                    raise AirflowSkipException("all write tasks were skipped, so there is nothing to audit")
                 raise AirflowFailException(f"task {self.commit!r} has no sealed commit to audit; clear it")
             ti.xcom_push(key=AUDITED, value=sealed)
             LakeFSCompareLink().push(context, pull(context, self.commit, LakeFSCompareLink().xcom_key))
@@ -127,6 +141,9 @@ def audit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         function: the function.
         **options: arguments of the task, such as ``retries``.
 
+    Raises:
+        InvalidArgument: the function is async.
+
     Example:
         An audit in a publish group::
 
@@ -142,6 +159,8 @@ def audit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     if function is None:
         return functools.partial(audit, **options)
     check: Callable[..., Any] = function
+    if inspect.iscoroutinefunction(check) or inspect.isasyncgenfunction(check):
+        raise InvalidArgument(f"@audit needs a function that is not async, got {check.__name__!r}")
 
     @functools.wraps(check)
     def run(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow.providers.standard.operators.branch import BaseBranchOperator
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import BaseOperator, TaskGroup, TriggerRule, XComArg
 from airflow.sdk.definitions.mappedoperator import MappedOperator
@@ -48,7 +50,7 @@ class LakeFSPublishTaskGroup(TaskGroup):
     - ``commit`` seals everything they wrote in one commit; ``run.ref`` is its id. It runs if no write task failed, and
       is skipped if all of the last ones were skipped: there is nothing to publish.
     - Audits are all tasks in ``run.audits``. Each reads the commit ``run.ref``, and fails or returns problems (see
-      `airflow_provider.taskgroups.audit`). A skipped audit is not a passed one.
+      `airflow_provider.taskgroups.audit`). An audit that was skipped or has not run is not a passed one.
     - ``publish`` merges the sealed commit if every audit passed on it and the branch has nothing else;
       ``run.published`` is the id of the merge commit.
     - ``close`` deletes the branch. If the run was not published, it keeps the branch and fails.
@@ -132,7 +134,7 @@ class LakeFSPublishTaskGroup(TaskGroup):
         self._audits: TaskGroup | None = None
         self._approvals: list[BaseOperator] = []
         shared = _given(repo=repo, into=into, lakefs_conn_id=lakefs_conn_id, retries=retries)
-        shared |= {"task_group": self, "dag": self.dag}
+        shared |= {"task_group": self, "dag": self.dag, "do_xcom_push": True}
         self._shared = dict(shared)
         self._collects = backfill is not None
         shared |= {"group": self.group_id, "backfill": backfill, "partition": partition}
@@ -151,7 +153,6 @@ class LakeFSPublishTaskGroup(TaskGroup):
             clean_up=clean_up,
             commit=self._commit.task_id,
             outlets=list(outlets),
-            on_success_callback=callbacks,
             **texts | _given(message=merge_message, if_nothing=if_nothing),
             **shared,
         )
@@ -160,9 +161,11 @@ class LakeFSPublishTaskGroup(TaskGroup):
             clean_up=clean_up,
             commit=self._commit.task_id,
             publish=self._publish.task_id,
-            on_failure_callback=callbacks,
             **shared,
         )
+        # In addition to those of `default_args`.
+        self._publish.on_success_callback = [*self._publish.on_success_callback, *callbacks]
+        self._close.on_failure_callback = [*self._close.on_failure_callback, *callbacks]
 
     @property
     def branch(self) -> Any:
@@ -270,10 +273,12 @@ class LakeFSPublishTaskGroup(TaskGroup):
 
     def _connect(self) -> None:
         audits = [] if self._audits is None else list(self._audits.iter_tasks())
+        # Airflow does not run an `EmptyOperator`, so it judges nothing.
+        judges = [task for task in audits if not task.inherits_from_empty_operator]
         own = [self._open, self._commit, self._publish, self._close, *self._approvals]
         others = {task.task_id for task in [*own, *audits]}
         writers = [task for task in self.iter_tasks() if task.task_id not in others]
-        self._check(writers, audits)
+        self._check(writers, audits, judges)
         for task in writers:
             # Airflow refuses other rules directly after a setup; these tasks run after a root anyway.
             if task.trigger_rule != TriggerRule.ALL_SUCCESS:
@@ -281,36 +286,47 @@ class LakeFSPublishTaskGroup(TaskGroup):
                 self._open.downstream_task_ids.discard(task.task_id)
         for task in _roots(writers):
             self._open >> task
-        for task in _leaves(writers):
+        for task in _to_await(writers, self._open.task_id):
             task >> [self._commit, self._close]
         for task in _roots(audits):
             self._commit >> task
-        for task in [self._commit, *_leaves(audits)]:
+        for task in [self._commit, *_to_await(audits, self._commit.task_id)]:
             task >> [*_roots(self._approvals), self._publish, self._close]
         for task in self._approvals:
             task >> [self._publish, self._close]
         self._publish >> self._close
         self._close.as_teardown(setups=[self._open], on_failure_fail_dagrun=True)
         self._open.writers = self._commit.writers = [task.task_id for task in writers if not task.is_teardown]
-        plan = _plan(audits)
+        self._commit.last = [task.task_id for task in _leaves(writers)]
+        plan = _plan(judges)
         approvals = tuple(approval.task_id for approval in self._approvals)
         for approval in self._approvals:
             if hasattr(approval, "audits"):
                 approval.audits = plan
         self._publish.approvals = approvals
         self._publish.audits = replace(plan, tasks=(*plan.tasks, *approvals))
-        for task in [*audits, *self._approvals]:
+        for task in [*judges, *self._approvals]:
             _run_before(task, self._commit.task_id)
+        for task in judges:
+            _push_results(task)
 
-    def _check(self, writers: list[Operator], audits: list[Operator]) -> None:
+    def _check(self, writers: list[Operator], audits: list[Operator], judges: list[Operator]) -> None:
         name = f"publish group {self.group_id!r}"
         if not writers:
             raise InvalidArgument(f"{name} has no task that writes; create the write tasks inside its `with` block")
-        if not audits and not self.allow_unaudited:
+        if not judges and not self.allow_unaudited:
             raise InvalidArgument(
                 f"{name} has no audits; create them in `with run.audits:`, or set allow_unaudited=True to publish"
                 " without an audit"
             )
+        for task in judges:
+            given = getattr(task, "partial_kwargs", {}).get("python_callable")
+            function = getattr(task, "python_callable", given)
+            if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+                raise InvalidArgument(
+                    f"audit {task.task_id!r} of {name} yields its problems, which Airflow ignores: decorate it with"
+                    " `@audit` instead of `@task`, or return a list"
+                )
         after = {self._commit.task_id, self._publish.task_id, self._close.task_id, *(task.task_id for task in audits)}
         for task in writers:
             if late := after & _all_upstream(task):
@@ -372,6 +388,35 @@ def _leaves(tasks: Iterable[Operator]) -> Iterator[Operator]:
     return (task for task in tasks if not task.is_teardown and not task.downstream_task_ids & ids)
 
 
+def _to_await(tasks: list[Operator], before: str) -> Iterator[Operator]:
+    """Yield the tasks that must be upstream of a task which runs when all of them have ended.
+
+    The last ones are not enough: Airflow skips or starts a task before all of its upstream tasks have ended.
+
+    Args:
+        tasks: the tasks.
+        before: the id of the task that comes before all of them.
+    """
+    known = {task.task_id: task for task in tasks if not task.is_teardown}
+    for task in known.values():
+        after = [known[name] for name in sorted(task.downstream_task_ids & known.keys())]
+        # A task that chooses other ones skips all tasks directly after it.
+        if not after or not (task.inherits_from_skipmixin or any(_waits_for(other, task, before) for other in after)):
+            yield task
+
+
+def _waits_for(task: Operator, upstream: Operator, before: str) -> bool:
+    """Return whether a task gets its state only after all instances of an upstream task have ended."""
+    if task.trigger_rule == TriggerRule.ALL_DONE:
+        return True
+    others = task.upstream_task_ids - {upstream.task_id, before}
+    return not others and not _is_mapped(upstream) and task.trigger_rule != TriggerRule.ALWAYS
+
+
+def _is_mapped(task: Operator) -> bool:
+    return isinstance(task, MappedOperator) or any(task.iter_mapped_task_groups())
+
+
 def _all_upstream(task: Operator) -> set[str]:
     found: set[str] = set()
     todo = [task]
@@ -385,16 +430,31 @@ def _all_upstream(task: Operator) -> set[str]:
 
 def _plan(audits: list[Operator]) -> Audits:
     mapped = [task for task in audits if isinstance(task, MappedOperator)]
-    listed = {source.task_id for task in mapped for source in task.iter_mapped_dependencies()}
-    functions = (task for task in audits if issubclass(getattr(task, "operator_class", type(task)), PythonOperator))
+    groups: dict[Any, Any] = {group.group_id: group for task in audits for group in task.iter_mapped_task_groups()}
+    expanded: list[Any] = [*mapped, *groups.values()]
+    listed = {source.task_id for node in expanded for source in node.iter_mapped_dependencies()}
     return Audits(
-        tasks=tuple(task.task_id for task in audits if not isinstance(task, MappedOperator)),
-        mapped=tuple(task.task_id for task in mapped),
-        judging=frozenset(task.task_id for task in functions if task.task_id not in listed),
+        tasks=tuple(task.task_id for task in audits if not _is_mapped(task)),
+        mapped=tuple(task.task_id for task in audits if _is_mapped(task)),
+        judging=frozenset(task.task_id for task in audits if _returns_verdict(task) and task.task_id not in listed),
         inputs=frozenset(
             source.task_id for task in audits for source, _ in XComArg.iter_xcom_references(_values(task))
         ),
     )
+
+
+def _returns_verdict(task: Operator) -> bool:
+    """Return whether a task is a Python function that judges; one that chooses other tasks returns their ids."""
+    kind = getattr(task, "operator_class", type(task))
+    return issubclass(kind, PythonOperator) and not issubclass(kind, BaseBranchOperator)
+
+
+def _push_results(task: Operator) -> None:
+    """Let a task store its result, also if ``default_args`` do not want it."""
+    if isinstance(task, MappedOperator):
+        task.partial_kwargs["do_xcom_push"] = True
+    elif isinstance(task, BaseOperator):
+        task.do_xcom_push = True
 
 
 def _values(task: Operator) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup, task, task_group
 
 from airflow_provider.hooks import LakeFSHook
@@ -336,15 +337,103 @@ def test_a_verdict_counts_only_for_the_commit_that_was_judged(lab: Lab) -> None:
     assert lab.read() == {"a": "unseen"}
 
 
-def test_an_audit_marked_as_success_counts(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    def fail() -> None:
-        raise ValueError("a is too small")
-
-    lab.during["check"] = fail
-    run = lab.run("failed")
-    run.tis["g.audits.check"].state = "success"
+def test_a_failed_audit_marked_as_success_counts_with_a_warning(lab: Lab) -> None:
+    with DAG("daily", schedule=None) as dag, LakeFSPublishTaskGroup("g", repo=lab.repository) as group:
+        LakeFSUploadOperator(task_id="write", repo=lab.repository, branch=group.branch, path="a", content="1")
+        with group.audits:
+            audit(lambda: ["a is too small"], task_id="check")()
+            task(task_id="other")(lambda: 1 / 0)()
+    run = lab.run("failed", dag)
+    for name in ("check", "other"):
+        run.tis[f"g.audits.{name}"].state = "success"
     again(run, "g.publish")
     assert lab.read() == {"a": "1"}
+    checks = {check["name"]: check["warnings"] for check in run.tis["g.publish"].xcoms["checks"]}
+    assert checks == {"<lambda>": ["marked as success by hand: a is too small"], "g.audits.other": []}
+    assert lab.merges()[0].metadata["lakefs-ops.checks"] == "2 passed, 1 with warnings: <lambda>"
+
+
+def test_a_task_marked_as_success_that_never_ran_has_judged_nothing(lab: Lab) -> None:
+    run = Run(lab.dag(approval={}))
+    run.tis["g.audits.check"].state = run.tis["g.approval"].state = "success"
+    assert run.execute() == "failed"
+    for name in ("g.audits.check", "g.approval"):
+        assert f"{name}: the task is a success that never ran" in run.errors()["g.publish"]
+    assert lab.read() == {}
+
+
+def test_an_audit_that_runs_whatever_happened_is_skipped_with_the_write_tasks(lab: Lab) -> None:
+    with DAG("daily", schedule=None) as dag, LakeFSPublishTaskGroup("g", repo=lab.repository) as group:
+
+        @task
+        def write(branch: str) -> None:
+            raise AirflowSkipException
+
+        write(group.branch)
+        with group.audits:
+            task(task_id="check", trigger_rule="none_skipped")(lambda: None)()
+    dag.get_task("g.audits.check").trigger_rule = "all_done"
+    run = lab.run("success", dag)
+    assert [run.states()[f"g.{name}"] for name in ("audits.check", "publish")] == ["skipped", "skipped"]
+
+
+def test_default_args_do_not_silence_a_group(lab: Lab) -> None:
+    """Neither the results of audits, nor the author's callbacks."""
+    seen: list[str] = []
+    lab.problems = ["wrong"]
+    callbacks = dict.fromkeys(("on_failure_callback", "on_success_callback"), lambda context: seen.append("called"))
+    with DAG("daily", schedule=None, default_args={"do_xcom_push": False, **callbacks}) as dag:
+        lab.group(notifiers=[lambda context: seen.append("notified")])
+    assert all(dag.get_task(name).do_xcom_push for name in ("g.open", "g.commit", "g.publish", "g.audits.check"))
+    run = lab.run("failed", dag)
+    assert "1 of 1 checks failed" in run.errors()["g.publish"]
+    assert len(dag.get_task("g.close").on_failure_callback) == len(dag.get_task("g.publish").on_success_callback) == 2
+
+
+def test_the_last_write_tasks_are_not_all_that_a_commit_waits_for(lab: Lab) -> None:
+    """Airflow skips or starts some tasks before all tasks upstream of them have ended."""
+    with DAG("daily", schedule=None) as dag, LakeFSPublishTaskGroup("g", repo=lab.repository) as group:
+
+        @task
+        def step(branch: str, name: str = "") -> None: ...
+
+        def create(task_id: str, **options: Any) -> Any:
+            return step.override(task_id=task_id, **options)(group.branch)
+
+        create("first") >> create("second") >> create("third")
+        [create("left"), create("right")] >> create("both")
+        [create("slow"), create("fast")] >> create("any", trigger_rule="one_success")
+        [create("one"), create("two")] >> create("each", trigger_rule="all_done")
+        step.override(task_id="mapped").partial(branch=group.branch).expand(name=["a"]) >> create("after")
+        with group.audits:
+            audits = [step.override(task_id=name)(group.ref) for name in ("x", "y", "z")]
+            audits[:2] >> audits[2]
+    names = ("third", "left", "right", "both", "slow", "fast", "any", "each", "mapped", "after")
+    assert dag.get_task("g.commit").upstream_task_ids == {f"g.{name}" for name in names}
+    assert dag.get_task("g.close").upstream_task_ids >= {f"g.{name}" for name in names}
+    assert dag.get_task("g.publish").upstream_task_ids >= {f"g.audits.{name}" for name in "xyz"}
+
+
+def test_data_before_a_skipped_join_are_not_published(lab: Lab) -> None:
+    with DAG("daily", schedule=None) as dag, LakeFSPublishTaskGroup("g", repo=lab.repository) as group:
+
+        @task
+        def write(branch: str) -> None:
+            lab.upload(branch, a="1")
+
+        @task
+        def skip(branch: str) -> None:
+            raise AirflowSkipException
+
+        @task
+        def join(branch: str) -> None: ...
+
+        [write(group.branch), skip(group.branch)] >> join(group.branch)
+        with group.audits:
+            task(task_id="check")(lambda: None)()
+    run = lab.run("failed", dag)
+    assert run.states()["g.commit"] == "skipped"
+    assert (lab.read(), lab.branches()) == ({}, [BRANCH])
 
 
 @pytest.mark.parametrize("task_id", ["", "g.audits.check", "g.commit"])
@@ -461,6 +550,10 @@ def test_audits_yield_problems_and_leave_results(lab: Lab, caplog: pytest.LogCap
 # the author's mistakes --------------------------------------------------------------------------------------
 
 
+def problems(ref: Any) -> Iterator[str]:
+    yield "wrong"
+
+
 def test_mistakes_are_found_when_the_dag_is_parsed() -> None:
     @task
     def write(branch: Any) -> None: ...
@@ -491,6 +584,20 @@ def test_mistakes_are_found_when_the_dag_is_parsed() -> None:
             group()
 
         mapped.expand(number=[1, 2])
+    with DAG("i", schedule=None), refused("has no audits"), group() as run:
+        write(run.branch)
+        with run.audits:
+            EmptyOperator(task_id="never_runs")
+    with pytest.raises(InvalidArgument, match="@audit needs a function that is not async, got 'later'"):
+
+        @audit
+        async def later(ref: Any) -> None: ...
+
+    for create in (task(problems), task(problems).expand):
+        with DAG("j", schedule=None), refused("yields its problems, which Airflow ignores"), group() as run:
+            write(run.branch)
+            with run.audits:
+                create(ref=["1"])
     with DAG("g", schedule=None), pytest.raises(TypeError, match="missing keyword argument 'repo'"):
         LakeFSPublishTaskGroup("g")
     with DAG("h", schedule=None), pytest.raises(ZeroDivisionError), group():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException
-from airflow.sdk import DAG, TaskGroup, task
+from airflow.sdk import DAG, TaskGroup, task, task_group
 
 from airflow_provider.hooks import LakeFSHook
 from airflow_provider.naming import group_branch
@@ -242,6 +242,61 @@ def test_skipped_write_tasks_and_audits(lab: Lab) -> None:
         "success", "skipped", "failed", "failed",
     ]  # fmt: skip
     assert (lab.published(), lab.branches()) == ({"some": "1"}, [lab.branch("audit")])
+
+
+@pytest.mark.parametrize("wrong", ["", "f2"])
+def test_write_tasks_and_audits_in_mapped_groups(lab: Lab, wrong: str) -> None:
+    with DAG("mapped", schedule=None) as dag, lab.group() as run:
+
+        @task_group
+        def station(branch: str, path: str) -> None:
+            @task
+            def write(branch: str, path: str) -> None:
+                lab.client.objects.upload(lab.repository, branch, path, b"1")
+
+            write(branch, path)
+
+        station.partial(branch=run.branch).expand(path=["f1", "f2"])
+        with run.audits:
+
+            @task
+            def paths(ref: str) -> list[str]:
+                return [entry.path for entry in lab.client.objects.list(lab.repository, ref)]
+
+            @task_group
+            def each(ref: str, path: str) -> None:
+                @task
+                def check(ref: str, path: str) -> list[str]:
+                    return ["too small"] if path == wrong else []
+
+                check(ref, path)
+
+            each.partial(ref=run.ref).expand(path=paths(run.ref))
+    lab.run(dag, "failed" if wrong else "success")
+    assert [(check["name"], check["problems"]) for check in lab.xcom("g.publish", "checks")] == [
+        ("g.audits.paths", []),
+        ("g.audits.each.check[0]", []),
+        ("g.audits.each.check[1]", ["too small"] if wrong else []),
+    ]
+    assert lab.published() == ({} if wrong else {"f1": "1", "f2": "1"})
+
+
+def test_instances_and_tasks_of_the_same_name(lab: Lab) -> None:
+    """Airflow calls the instance ``write[1]`` ``write_1``, too."""
+    with DAG("names", schedule=None) as dag, lab.group() as run:
+
+        @task
+        def write(branch: str, path: str = "") -> None:
+            if not path:
+                raise ValueError("wrong")
+            lab.client.objects.upload(lab.repository, branch, path, b"1")
+
+        mapped = write.partial(branch=run.branch).expand(path=["a", "b"])
+        [mapped, write.override(task_id="write_1")(run.branch)] >> lab.write(trigger_rule="all_done")(run.branch)
+        with run.audits:
+            lab.check()(run.ref)
+    lab.run(dag, "failed")
+    assert (lab.states()["g.commit"], lab.published()) == ("failed", {})
 
 
 def test_comes_back_from_the_database_with_its_links(lab: Lab, store_dag: Callable[[DAG], None]) -> None:
