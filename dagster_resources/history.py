@@ -13,7 +13,7 @@ import heapq
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -34,8 +34,11 @@ if TYPE_CHECKING:
         EventLogRecord,
     )
 
-CHECK_TIMEOUT = 600.0
-"""Maximum time to wait for the result of a check that is running, in seconds."""
+MAX_WAIT = 600.0
+"""Maximum time for which a publication waits for running checks and steps, in seconds."""
+
+MIN_PAUSE, MAX_PAUSE = 0.5, 10.0
+"""Limits of the pause between two readings of the event logs, in seconds: a tenth of the wait until then."""
 
 UNPUBLISHED_TAG = "lakefs/unpublished"
 """The tag of a run that succeeded without publishing what it wrote: the branches, as ``lakefs://repository/branch``."""
@@ -308,18 +311,24 @@ class History:
             return f"is older than the newest data of {key.asset_key.to_user_string()!r}"
         return None
 
-    def awaited(self, plans: list[Event], before: str) -> bool:
-        """Return whether the result of a check can still come: its run is not finished, and a step of it is running.
+    def pending(self, before: str, address: str) -> list[str]:
+        """Return the checks whose results can still come, and the running steps that use the branch, for messages.
+
+        The result of a check can still come if its run is not finished, and a step of it is running.
 
         Args:
-            plans: its plans, see `checks`.
-            before: the key of the step that waits, which does not count.
+            before: the key of the step that publishes, which does not count.
+            address: the branch, as ``lakefs://repository/branch``.
         """
-        open_runs = {plan.step[0] for plan in plans} - self._finished
         last = {event.step: event.type for event in self._of(*_LAUNCHES, *_ENDS)}
-        return any(
-            run_id in open_runs and key != before and type_ in _LAUNCHES for (run_id, key), type_ in last.items()
-        )
+        running = {run_id for (run_id, key), type_ in last.items() if key != before and type_ in _LAUNCHES}
+        checks = [
+            name_of(key)
+            for key, plans in self.checks(before, address).items()
+            if self.missing(key, plans) and {plan.step[0] for plan in plans} & running - self._finished
+        ]
+        steps = [f"step {key!r}" for key, is_running in self.unfinished(before, address).items() if is_running]
+        return [*checks, *steps]
 
     def unfinished(self, before: str, address: str) -> dict[str, bool]:
         """Return the steps that used the branch since its newest publication and did not succeed.
@@ -446,27 +455,34 @@ class History:
 
 
 def settled(
-    instance: DagsterInstance, run: DagsterRun, before: str, address: str, *, timeout: float = CHECK_TIMEOUT
+    instance: DagsterInstance, run: DagsterRun, before: str, address: str, log: Callable[[str], None]
 ) -> History:
     """Return the history of a run, after the results of its checks and the steps that use the branch at the moment.
+
+    After `MAX_WAIT` seconds, the history is returned as it is, so the publication is refused.
 
     Args:
         instance: the Dagster instance.
         run: the run.
         before: the key of the step that waits.
         address: the branch, as ``lakefs://repository/branch``.
-        timeout: maximum time to wait, in seconds.
+        log: writes a message to the run's log.
     """
-    deadline = time.monotonic() + timeout
+    start, logged = time.monotonic(), ""
     while True:
+        # Not from a cursor: a database may show the events of other processes out of order.
         history = History(instance, run)
-        open_ = any(
-            history.missing(key, plans) and history.awaited(plans, before)
-            for key, plans in history.checks(before, address).items()
-        )
-        if not (open_ or any(history.unfinished(before, address).values())) or time.monotonic() > deadline:
+        awaited = ", ".join(history.pending(before, address))
+        waited = time.monotonic() - start
+        if not awaited:
             return history
-        time.sleep(0.5)
+        if waited > MAX_WAIT:
+            log(f"after {waited:.0f} s, the publication does not wait any longer for {awaited}")
+            return history
+        if awaited != logged:
+            log(f"the publication waits up to {MAX_WAIT - waited:.0f} s for {awaited}")
+            logged = awaited
+        time.sleep(max(MIN_PAUSE, min(waited / 10, MAX_PAUSE)))
 
 
 def report_unpublished(instance: DagsterInstance, run: DagsterRun) -> dict[str, list[str]]:

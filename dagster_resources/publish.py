@@ -661,7 +661,7 @@ class RunBranch:
         if self._run is None:
             return None
         try:
-            return settled(self._op.instance, self._run, self._step_key, self._address)
+            return settled(self._op.instance, self._run, self._step_key, self._address, self._op.log.info)
         except DagsterRunNotFoundError as error:
             raise self._failure(f"{error}: the results of its checks are lost, so launch a new run") from error
 

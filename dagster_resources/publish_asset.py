@@ -77,8 +77,8 @@ def build_lakefs_publish_asset(
     refusal or a conflict is a `dagster.Failure` that is not retried.
 
     If the run has no check at all, because none exists or its selection leaves them out, nothing is audited: what the
-    assets wrote is published, and no certificate is signed. Publishing without a check is the author's choice. Then
-    only objects that no step recorded are refused, if all steps record theirs, as the IO manager does.
+    assets wrote is published, and no certificate is signed. Publishing without a check is the author's choice. Only
+    objects that no step recorded are refused then, if all steps record theirs, as the IO manager does.
 
     The data version of the asset is the id of the merge commit. Its metadata has the branch that the run was published
     to (in an environment, the environment's own one; in a backfill, its collecting branch), the links, and which of the

@@ -12,7 +12,6 @@ and other people. A ledger has each object that the server received from a run. 
 After each run, if it has published, main has what it wrote; otherwise its branch has.
 """
 
-import functools
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -32,7 +31,6 @@ from dagster_resources import (
     build_lakefs_sweeper,
     history,
     io_manager,
-    publish,
 )
 from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.call import Call
@@ -527,7 +525,7 @@ def world(
     monkeypatch.setattr(attempts, "SETTLE", 0.0)
     monkeypatch.setattr(claims, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(io_manager, "PARTITION_WORKERS", 1)
-    monkeypatch.setattr(publish, "settled", functools.partial(history.settled, timeout=-1))
+    monkeypatch.setattr(history, "MAX_WAIT", -1.0)
     handle = dg.DagsterInstance.handle_new_event
 
     def make(seed: int) -> World:

@@ -14,6 +14,7 @@ from dagster_resources import (
     build_lakefs_publish_asset,
     build_lakefs_publish_op,
     build_lakefs_unpublished_sensor,
+    history,
 )
 from dagster_resources.history import UNPUBLISHED_TAG
 from dagster_resources.publish import RunBranch
@@ -131,6 +132,35 @@ def test_a_failed_check_refuses(lake, resource, materialize, blocking):
         assert "check 'judged' of 'written' failed" in failure(run).error.message
         link = lake.client.links.compare(lake.repository, "main", branch)
         assert failure(run).user_failure_data.metadata["lakefs/compare"].value == link
+
+
+def test_a_publication_waits_in_growing_pauses_and_says_for_what(lake, resource, materialize, mocker):
+    class Clock:
+        now, pauses = 0.0, ()
+
+        def monotonic(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now, self.pauses = self.now + seconds, (*self.pauses, seconds)
+
+    written, messages, clock = lake.asset(), [], Clock()
+
+    @dg.asset_check(asset=written)
+    def endless(context) -> dg.AssetCheckResult:
+        mocker.patch.object(history, "time", clock)
+        address = f"lakefs://{lake.repository}/dagster-{context.run.run_id}"
+        history.settled(context.instance, context.run, "on_main", address, messages.append)
+        return dg.AssetCheckResult(passed=True)
+
+    assert materialize([written, endless], resource).success
+    assert messages == [
+        "the publication waits up to 600 s for check 'endless' of 'written'",
+        f"after {clock.now:.0f} s, the publication does not wait any longer for check 'endless' of 'written'",
+    ]
+    assert 600 < clock.now <= 610
+    assert list(clock.pauses) == sorted(clock.pauses)
+    assert (clock.pauses[0], clock.pauses[-1], len(clock.pauses) < 100) == (0.5, 10, True)
 
 
 def test_a_conflict_is_not_retried(lake, resource, instance):
