@@ -289,7 +289,7 @@ def test_a_range_of_dynamic_partitions(lake, resource, materialize, instance):
 
 
 @pytest.mark.parametrize("path", ["{city}/{day}.csv", lambda key: f"{key.split('|')[0]}/{key.split('|')[1]}.csv"])
-def test_the_path_of_a_check_is_that_of_the_io_manager(lake, resource, io_manager, instance, path):
+def test_a_check_reads_the_paths_of_several_dimensions(lake, resource, io_manager, instance, path):
     grid = dg.MultiPartitionsDefinition(
         {"city": dg.StaticPartitionsDefinition(["oslo"]), "day": dg.StaticPartitionsDefinition(["day-1"])}
     )
