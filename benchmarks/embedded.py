@@ -371,7 +371,7 @@ The changed objects are random, and merges have changes on both sides.
 
 ## The S3 gateway
 
-The same machine, the servers in turns, each figure the median of {arguments.rounds} rounds. boto3 has its defaults,
+The same machine, the servers in turns, each figure the best of {arguments.rounds} rounds. boto3 has its defaults,
 except that it sends checksums only where they are required.
 
 {gateway.run(arguments)}
