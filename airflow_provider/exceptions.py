@@ -13,10 +13,11 @@ Example:
 
         @task
         def settings() -> bytes:
-            try:
-                return LakeFSHook().get_object("lake", "main", "settings.json")
-            except ObjectNotFound:
-                return b"{}"
+            with LakeFSHook().get_conn() as client:
+                try:
+                    return client.objects.get("lake", "main", "settings.json")
+                except ObjectNotFound:
+                    return b"{}"
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
     backfills = build_lakefs_backfill_sensor(publication=on_main, repository="lake")
 
 With ``collect_backfills``, each run of a backfill starts from the backfill's collecting branch, and its publish asset
-merges into that branch. Ordinary runs publish to the base as ever. A re-execution of a run, or of a backfill, belongs
+merges into that branch. Ordinary runs publish to the base. A re-execution of a run, or of a backfill, belongs
 to the first backfill, also if Dagster has left out its tag.
 """
 

@@ -33,6 +33,7 @@ AVOID = {
     r"what stands|who (asks|comes|finds|waits|writes)": "a noun: the caller, the proxy",
     r"goes? through": "iterate over",
     r"stranger": "a server that is not lakeFS",
+    r"without further ado|as ever": "leave it out",
 }
 """Each pattern to avoid, as whole words, and what to write instead (after the style of httpx, psycopg and Airflow)."""
 

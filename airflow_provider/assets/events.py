@@ -33,7 +33,7 @@ def record_commit(
     Airflow publishes the events when the task succeeds. Each one's ``extra`` has ``repository``, ``ref``,
     ``commit_id``, ``uri`` (of the data in this very commit) and ``url`` (of the lakeFS UI). An `AssetAlias` among the
     outlets receives an event for the asset ``lakefs://repository/ref/path``, which helps if the ref is templated. The
-    event of a partitioned DAG run has the run's partition key without further ado.
+    event of a partitioned DAG run has the run's partition key.
 
     A task without outlets is left as it is. A task that defers calls this after it has resumed.
 
@@ -110,7 +110,7 @@ def triggering_commits(context: Mapping[str, Any]) -> list[dict[str, Any]]:
         context: the context of the running task.
 
     Returns:
-        For each commit what its event tells: ``repository``, ``ref``, ``commit_id`` and ``uri``, and other keys that
+        For each commit, the data of its event: ``repository``, ``ref``, ``commit_id`` and ``uri``, and other keys that
         depend on the source.
 
     Example:

@@ -1,4 +1,4 @@
-"""``lakefs-ops blame``, ``bisect`` and ``undo``: which run broke it, and back to what was."""
+"""``lakefs-ops blame``, ``bisect`` and ``undo``: find the run that broke the data, and revert its commit."""
 
 from __future__ import annotations
 

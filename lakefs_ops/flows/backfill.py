@@ -1,6 +1,6 @@
 """A backfill as one transaction: many runs, one merge.
 
-Each run of a backfill writes, audits and publishes as ever, but into a collecting branch instead of the destination.
+Each run of a backfill writes, audits and publishes as other runs do, but into a collecting branch instead of the destination.
 One merge then brings all partitions to the destination. Readers see one commit, and one revert undoes it::
 
     backfill = Backfill(client, "lake", key="fix-2015")
