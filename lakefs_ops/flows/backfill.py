@@ -1,7 +1,7 @@
 """A backfill as one transaction: many runs, one merge.
 
-Each run of a backfill writes, audits and publishes as other runs do, but into a collecting branch instead of the destination.
-One merge then brings all partitions to the destination. Readers see one commit, and one revert undoes it::
+Each run of a backfill writes, audits and publishes as other runs do, but into a collecting branch instead of the
+destination. One merge then brings all partitions to the destination. Readers see one commit, and one revert undoes it::
 
     backfill = Backfill(client, "lake", key="fix-2015")
     with backfill.member("2015-01") as run:  # in any process, many at a time
