@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from dagster_resources import LakeFSIOManager, LakeFSResource, build_lakefs_publish_asset
+from dagster_resources import build_lakefs_definitions
 
 
 @dg.asset
@@ -16,11 +16,5 @@ def plausible(readings: pl.DataFrame) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=bool((readings["celsius"] > -60).all()))
 
 
-published = build_lakefs_publish_asset(name="published", deps=[readings], repository="lake")
-lakefs = LakeFSResource()  # the endpoint and the keys of the environment
-
-defs = dg.Definitions(
-    assets=[readings, published],
-    asset_checks=[plausible],
-    resources={"lakefs": lakefs, "io_manager": LakeFSIOManager(lakefs=lakefs, repository="lake")},
-)
+# The endpoint and the keys come from the environment.
+defs = build_lakefs_definitions(assets=[readings], asset_checks=[plausible], repository="lake", publish="published")
