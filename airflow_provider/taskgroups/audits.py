@@ -63,7 +63,11 @@ class Audits:
             if state != "success":
                 found.append(CheckResult(name, (f"the task did not succeed, its state is {state}",)))
             elif judged is None:
-                found.append(CheckResult(name, ("the task is a success that never ran, so it has to run",)))
+                found.append(
+                    CheckResult(
+                        name, ("the task succeeded without running on a worker, so it has judged nothing; clear it",)
+                    )
+                )
             elif judged != sealed:
                 found.append(CheckResult(name, (f"the task judged commit {judged}, so it has to run again",)))
             else:

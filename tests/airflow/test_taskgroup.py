@@ -358,7 +358,7 @@ def test_a_task_marked_as_success_that_never_ran_has_judged_nothing(lab: Lab) ->
     run.tis["g.audits.check"].state = run.tis["g.approval"].state = "success"
     assert run.execute() == "failed"
     for name in ("g.audits.check", "g.approval"):
-        assert f"{name}: the task is a success that never ran" in run.errors()["g.publish"]
+        assert f"{name}: the task succeeded without running on a worker" in run.errors()["g.publish"]
     assert lab.read() == {}
 
 
