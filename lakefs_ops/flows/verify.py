@@ -99,11 +99,16 @@ def verify_merge(
 
     Raises:
         MergeIncomplete: objects are missing or wrong, listed in ``paths``; the commit is kept.
+        LakeFSError: the comparison failed; the attribute ``published`` has the merge commit's id.
     """
-    lost = lost_in_merge(
-        client, repository,
-        source=source, destination=f"{merged}~1", merged=merged, strategy=strategy, limit=limit,
-    )  # fmt: skip
+    try:
+        lost = lost_in_merge(
+            client, repository,
+            source=source, destination=f"{merged}~1", merged=merged, strategy=strategy, limit=limit,
+        )  # fmt: skip
+    except errors.LakeFSError as error:
+        error.__dict__["published"] = merged
+        raise
     if lost:
         shown = ", ".join(lost[:10]) + (f" and {len(lost) - 10} more" if len(lost) > 10 else "")
         raise MergeIncomplete(

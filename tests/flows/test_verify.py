@@ -113,3 +113,10 @@ def test_a_merge_into_an_unchanged_branch_equals_its_source(client, proxy, lakef
             client, lakefs_repository, source=source, destination=before, merged=commit, limit=0
         )
         assert len(proxy.requests) == 2
+
+
+def test_a_comparison_that_fails_has_the_merge_commit(lakefs, lakefs_repository):
+    head = lakefs.client.branches.get(lakefs_repository, "main").commit_id
+    with pytest.raises(errors.RefNotFound) as raised:
+        verify.verify_merge(lakefs.client, lakefs_repository, head, source="missing")
+    assert raised.value.published == head
