@@ -118,7 +118,7 @@ def airflow(endpoint: str) -> list[float]:
             event = session.scalars(select(AssetEvent).order_by(AssetEvent.id.desc()).limit(1)).first()
             return event.extra["commit_id"] if event else None
 
-    (route,) = LakeFSPlugin.fastapi_apps
+    route = next(app for app in LakeFSPlugin.fastapi_apps if app["url_prefix"] == "/lakefs")
     return pushed(client, repository, route["app"], "webhook", newest)
 
 

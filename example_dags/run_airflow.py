@@ -90,7 +90,7 @@ def push(report: Reporter) -> Pushed:
             return new
 
         os.environ["AIRFLOW__LAKEFS__WEBHOOK_SECRET"] = pushed.secret()
-        (route,) = LakeFSPlugin.fastapi_apps
+        route = next(app for app in LakeFSPlugin.fastapi_apps if app["url_prefix"] == "/lakefs")
         with serving(route["app"]) as port:
             url = f"http://127.0.0.1:{port}/webhook"
             return pushed.push("Airflow", client, repository, branch, url, arrived, started, report.step)

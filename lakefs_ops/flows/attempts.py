@@ -142,6 +142,8 @@ def run_once(
                     if (found := find_own()) is not None:
                         log.info("the call had taken effect: %s", found)
                         return found
+            except OutcomeUnknown:
+                raise
             except errors.TRANSIENT:
                 if not executing and (guarded or not may_take_effect(error)):
                     raise

@@ -655,7 +655,7 @@ def test_the_sweeper_keeps_live_runs_and_unpublished_work(lab: Lab, running: Any
     assert sweep() == [branches["published"]]
     assert sweep(discard=True) == [BRANCH]
     assert sorted(lab.branches()) == sorted([branches["live"], "airflow-by-hand", "other"])
-    with pytest.raises(InvalidArgument, match="it would match every branch"):
+    with pytest.raises(InvalidArgument, match="an empty one would match every branch"):
         sweep(prefix=[""])
 
 

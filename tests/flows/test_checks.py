@@ -215,7 +215,7 @@ def test_an_audit_accepts_all_of_them(lakefs, lakefs_repository):
         return GX["failed"]
 
     assert [result.passed for result in run.audit(contract, lambda run: True)] == [True, True]
-    with pytest.raises(AuditFailed, match="3 of 5 checks failed") as failed:
+    with pytest.raises(AuditFailed, match="3 of 6 checks failed") as failed:
         run.audit(contract, suite)
     assert {result.name for result in failed.value.results if not result.passed} == set(FAILED)
     with pytest.raises(errors.InvalidArgument, match="check 'nothing' returned a value of type 'object'"):
