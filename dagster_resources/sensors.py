@@ -413,7 +413,7 @@ class _Partitions(_Commits):
             ids, known, reason = self._new_commits(tick, condition)
             commits = [client.commits.get(repository, id_) for id_ in ids]
             return (
-                [each for commit in commits for each in changed((*commit.parents, None)[0], commit.id)],
+                [each for commit in commits for each in changed(commit.first_parent, commit.id)],
                 known,
                 reason,
             )

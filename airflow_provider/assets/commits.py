@@ -247,7 +247,7 @@ def _events(client: LakeFSClient, asset: WatchedAsset, commit: Mapping[str, Any]
         "url": client.links.commit(asset.repository, id_),
     }
     created = datetime.fromtimestamp(commit["creation_date"], UTC)
-    parent = None if is_tag else (*client.commits.get(asset.repository, id_).parents, None)[0]
+    parent = None if is_tag else client.commits.get(asset.repository, id_).first_parent
     if asset.template is not None:
         for each in changed_partitions(client, asset.repository, PathTemplate(asset.template), parent, id_):
             key = partition_key(each.keys)

@@ -94,7 +94,7 @@ def partition_key(keys: Mapping[str, str]) -> str:
 def _keys_of_commit(client: LakeFSClient, repository: str, template: str, commit_id: str) -> list[str]:
     from lakefs_ops.flows.partitions import PathTemplate, changed_partitions
 
-    parent = (*client.commits.get(repository, commit_id).parents, None)[0]
+    parent = client.commits.get(repository, commit_id).first_parent
     changed = changed_partitions(client, repository, PathTemplate(template), parent, commit_id)
     return [partition_key(each.keys) for each in changed]
 

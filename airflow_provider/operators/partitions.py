@@ -105,8 +105,8 @@ class LakeFSChangedPartitionsOperator(LakeFSOperator):
             right = client.commits.get(self.repo, self.ref)
             if self.since is not None:
                 return [(client.commits.get(self.repo, self.since).id, right.id)]
-            return [((*right.parents, None)[0], right.id)]
+            return [(right.first_parent, right.id)]
         commits = [commit["commit_id"] for commit in triggering_commits(context) if commit["repository"] == self.repo]
         if not commits:
             raise InvalidArgument(f"no commit of {self.repo!r} started this DAG run; give ref")
-        return [((*client.commits.get(self.repo, id_).parents, None)[0], id_) for id_ in commits]
+        return [(client.commits.get(self.repo, id_).first_parent, id_) for id_ in commits]

@@ -122,6 +122,11 @@ class Commit(Model):
         """Creation time."""
         return utc(self.creation_date)
 
+    @property
+    def first_parent(self) -> str | None:
+        """Id of the first parent; None for the first commit of a repository."""
+        return self.parents[0] if self.parents else None
+
 
 class CommitList(Page[Commit]):
     """One page of a log."""

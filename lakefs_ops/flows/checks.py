@@ -171,16 +171,16 @@ def _adapted(value: Any, name: str) -> Iterable[str | CheckResult] | None:
             return [CheckResult(str(value["name"]), _texts(value["problems"]), _texts(value.get("warnings")))]
         if isinstance(value.get("success"), bool) and {"results", "run_results", "expectation_config"} & set(value):
             return _great_expectations(value, name)
-        return _soda_scan(value, name) if "checks" in value and "hasErrors" in value else None
+        return _soda_scan(value) if "checks" in value and "hasErrors" in value else None
     if hasattr(value, "to_json_dict") and hasattr(value, "success"):
         return _great_expectations(value.to_json_dict(), name)
     if hasattr(value, "run_results") and hasattr(value, "success"):
         return _great_expectations({"success": value.success, "run_results": value.run_results}, name)
     if hasattr(value, "get_scan_results") and hasattr(value, "has_error_logs"):
-        return _soda_scan(value.get_scan_results(), name)
+        return _soda_scan(value.get_scan_results())
     if hasattr(value, "contract_verification_results"):
-        return _soda_contracts(value, name)
-    return [*_soda_contract(value, name)] if hasattr(value, "check_results") and hasattr(value, "status") else None
+        return _soda_contracts(value)
+    return [*_soda_contract(value)] if hasattr(value, "check_results") and hasattr(value, "status") else None
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -271,7 +271,7 @@ def _unexpected(result: Mapping[str, Any]) -> str:
 # Soda -----------------------------------------------------------------------------------------------------------------
 
 
-def _soda_scan(scan: Mapping[str, Any], name: str) -> Iterable[str | CheckResult]:
+def _soda_scan(scan: Mapping[str, Any]) -> Iterable[str | CheckResult]:
     """Return the results of a scan; without ``checks`` it was not executed."""
     found: list[str | CheckResult] = []
     for check in scan.get("checks", ()):
@@ -287,12 +287,12 @@ def _soda_scan(scan: Mapping[str, Any], name: str) -> Iterable[str | CheckResult
     return found or ["the scan evaluated no checks"]
 
 
-def _soda_contracts(session: Any, name: str) -> Iterable[str | CheckResult]:
-    found = [each for result in session.contract_verification_results for each in _soda_contract(result, name)]
+def _soda_contracts(session: Any) -> Iterable[str | CheckResult]:
+    found = [each for result in session.contract_verification_results for each in _soda_contract(result)]
     return found or ["no contract was verified"]
 
 
-def _soda_contract(contract: Any, name: str) -> Iterator[str | CheckResult]:
+def _soda_contract(contract: Any) -> Iterator[str | CheckResult]:
     """Yield the results of one contract; a check that was excluded on request does not count."""
     checks = [each for each in contract.check_results if each.outcome.name != "EXCLUDED"]
     for each in checks:

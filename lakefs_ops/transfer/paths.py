@@ -24,7 +24,6 @@ from lakefs_ops.api.objects import object_path
 from lakefs_ops.errors import InvalidArgument
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-_WINDOWS = re.compile(r"[<>:\"|?*\x00-\x1f]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$", re.IGNORECASE)
 MAX_NAME_BYTES = 255
 """Maximum length of a file name in bytes, on all common systems."""
 
@@ -170,7 +169,7 @@ def _parts(path: str, relative: str) -> list[str]:
             size = len(os.fsencode(part))
         except UnicodeError:
             size = MAX_NAME_BYTES + 1
-        if size > MAX_NAME_BYTES or (os.name == "nt" and _WINDOWS.search(part)):
+        if size > MAX_NAME_BYTES:
             raise _unsafe(path, f"{part[:40]!r} is not a valid file name")
     return parts
 
