@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from lakefs_ops.flows.certificates import InvalidCertificate as InvalidCertificate
     from lakefs_ops.flows.publish import AuditFailed as AuditFailed
     from lakefs_ops.flows.publish import NotAudited as NotAudited
-    from lakefs_ops.flows.publish import SweepIncomplete as SweepIncomplete
     from lakefs_ops.flows.publish import UnauditedChanges as UnauditedChanges
+    from lakefs_ops.flows.sweep import SweepIncomplete as SweepIncomplete
     from lakefs_ops.flows.verify import MergeIncomplete as MergeIncomplete
     from lakefs_ops.flows.waiting import ConditionFailed as ConditionFailed
     from lakefs_ops.flows.waiting import WaitTimedOut as WaitTimedOut
@@ -60,7 +60,7 @@ else:
         "MergeIncomplete": "flows.verify",
         "NotAudited": "flows.publish",
         "OutcomeUnknown": "flows.attempts",
-        "SweepIncomplete": "flows.publish",
+        "SweepIncomplete": "flows.sweep",
         "UnauditedChanges": "flows.publish",
         "UnsafePath": "transfer.paths",
         "WaitTimedOut": "flows.waiting",

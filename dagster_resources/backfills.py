@@ -47,7 +47,7 @@ from dagster_resources.metadata import publication_metadata
 from dagster_resources.sensors import sensor_client
 from lakefs_ops import errors
 from lakefs_ops.flows.backfill import Backfill, BackfillIncomplete, Policy, check_policy, shorten
-from lakefs_ops.flows.publish import BACKFILL_PREFIX
+from lakefs_ops.flows.names import BACKFILL_PREFIX
 
 if TYPE_CHECKING:
     from dagster_resources.resource import LakeFSResource

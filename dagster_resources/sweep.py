@@ -58,7 +58,7 @@ def build_lakefs_sweeper(
         raise InvalidArgument(f"older_than must be a timedelta, got {older_than!r}")
 
     def sweep_branches(context: OpExecutionContext) -> list[str]:
-        from lakefs_ops.flows.publish import sweep
+        from lakefs_ops.flows.sweep import sweep
 
         resource = getattr(context.resources, resource_key)
 

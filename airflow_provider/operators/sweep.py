@@ -81,7 +81,7 @@ class LakeFSSweepOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> list[str]:
         """Delete the branches and return their names."""
-        from lakefs_ops.flows.publish import sweep
+        from lakefs_ops.flows.sweep import sweep
 
         def is_alive(branch: str, key: str | None) -> bool:
             if key is None:

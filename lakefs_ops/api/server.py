@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import NoneType
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from pydantic import Field
 
@@ -165,6 +168,22 @@ class SetupState(Model):
     login_config: LoginConfig | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ServerTime:
+    """The server's time in the response headers.
+
+    Attributes:
+        now: the time, in UTC.
+    """
+
+    now: datetime
+
+    @classmethod
+    def from_answer(cls, body: bytes, headers: Mapping[str, str]) -> Self:
+        """Read the time from the header ``Date``."""
+        return cls(parsedate_to_datetime(headers["Date"]).astimezone(UTC))
+
+
 class AccessKeyCredentials(Model):
     """The key pair for a new server.
 
@@ -266,6 +285,14 @@ class Server(Group):
             TransportError: the server does not respond.
         """
         return self._send(Call("healthCheck", "GET", "/healthcheck", {}, NoneType, authenticated=False))
+
+    def time(self) -> datetime:
+        """Return the server's time, in whole seconds (``healthCheck``). Needs no credentials.
+
+        Raises:
+            NotALakeFS: the response has no header ``Date``.
+        """
+        return self._send(Call("healthCheck", "GET", "/healthcheck", {}, ServerTime, authenticated=False)).now
 
     def config(self) -> Config:
         """Return the server's configuration (``getConfig``).

@@ -35,8 +35,8 @@ from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.claims import exclusively
 from lakefs_ops.flows.ensure import BRANCH, delete_branch_if_exists, delete_checked, ensure_branch, record_commit
 from lakefs_ops.flows.history import Line, differs, includes, is_undone
-from lakefs_ops.flows.names import readable_name
-from lakefs_ops.flows.publish import BACKFILL_PREFIX, VERIFIED_CHANGES, NotAudited, WriteAuditPublish
+from lakefs_ops.flows.names import BACKFILL_PREFIX, readable_name
+from lakefs_ops.flows.publish import VERIFIED_CHANGES, NotAudited, WriteAuditPublish
 from lakefs_ops.flows.step import IfNothing, Step, undone
 from lakefs_ops.flows.verify import verify_merge
 

@@ -1,4 +1,4 @@
-"""Questions about the history: is an effect still in force, is a branch published, what time is it on the server?
+"""Questions about the history: is an effect still in force, is a branch published?
 
 Each answer is exact, or an error, however many commits and changes exist.
 """
@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
-from lakefs_ops.call import Call
 from lakefs_ops.listing import PAGE_SIZE, Listing
 
 if TYPE_CHECKING:
@@ -212,21 +209,3 @@ class Line:
                 break
             self._read.append(older)
             self._ids.add(older.id)
-
-
-def server_time(client: LakeFSClient) -> datetime:
-    """Return the server's time, from the header ``Date`` of its health check.
-
-    Raises:
-        NotALakeFS: the response has no such header.
-    """
-    call = Call("healthCheck", "GET", "/healthcheck", {}, bytes, authenticated=False)
-    with client.transport.open(call) as response:
-        date = response.headers.get("Date")
-    if date is None:
-        raise errors.NotALakeFS(
-            f"{client.config.endpoint} does not send its time (header Date), so the age of a branch is unknown",
-            operation="healthCheck",
-            endpoint=client.config.endpoint,
-        )
-    return parsedate_to_datetime(date).astimezone(UTC)

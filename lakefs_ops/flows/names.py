@@ -6,6 +6,12 @@ import hashlib
 import json
 import re
 
+RUN_PREFIX = "wap-"
+"""The prefix of the branches of `lakefs_ops.flows.publish`, and the default of `lakefs_ops.flows.sweep`."""
+
+BACKFILL_PREFIX = "backfill-"
+"""The prefix of the branches of `lakefs_ops.flows.backfill`, which a sweep never deletes."""
+
 MAX_READABLE = 80
 """How many characters of the text a name repeats; the hash after them tells longer ones apart."""
 

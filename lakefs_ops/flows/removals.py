@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import Attempts, OutcomeUnknown, may_take_effect, run_once
 from lakefs_ops.flows.ensure import find_repository
-from lakefs_ops.flows.history import server_time
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import Diff
@@ -79,7 +78,7 @@ def _is_older(client: LakeFSClient, repository: str, branch: str, change: Diff, 
         mtime = client.objects.stat(repository, branch, change.path).mtime
     except errors.ObjectNotFound:  # a deletion has no time
         return False
-    return server_time(client).timestamp() - mtime - 1 >= seconds
+    return client.server.time().timestamp() - mtime - 1 >= seconds
 
 
 def delete_tag_if_exists(client: LakeFSClient, repository: str, tag: str, *, ref: str | None = None) -> bool:

@@ -36,7 +36,7 @@ from airflow_provider.operators import (
 from airflow_provider.taskgroups import LakeFSPublishTaskGroup
 from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.flows import attempts, claims
-from lakefs_ops.flows.publish import SweepIncomplete
+from lakefs_ops.flows.sweep import SweepIncomplete
 from tests.airflow.memory import Run
 from tests.chaos import Chaos
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote, unquote_plus
 import pytest
 from pydantic import RootModel
 
+from lakefs_ops.api.server import ServerTime
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.listing import Listing
 from lakefs_ops.model import Entry, Model
@@ -47,6 +48,9 @@ TYPED_BEYOND = {
     "getBranchProtectionRules": "BranchProtectionRules",
     "internalGetBranchProtectionRules": "BranchProtectionRules",
 }
+
+# Answers that the specification does not have at all, of a further method for the same request.
+UNSPECIFIED = {"healthCheck": {ServerTime}}
 
 HARD = "a b+c%41/d?e#f&g=h~1^ü"
 
@@ -224,7 +228,7 @@ def test_the_result_is_that_of_the_specification(
         wanted = {models[TYPED_BEYOND[operation]]}
     given = expected.arguments(required=True)
     results = {m.call(**python_names(m, given)).result for m in methods_of[operation]}
-    assert results == wanted
+    assert results == wanted | UNSPECIFIED.get(operation, set())
 
 
 def test_only_what_sets_a_state_is_repeated(
@@ -254,7 +258,11 @@ def test_no_method_is_beyond_the_specification(spec: Any, methods: list[Any]) ->
 
 def test_an_operation_has_one_method_unless_it_has_two_forms(methods_of: dict[str, list[Any]]) -> None:
     several = {operation: sorted(m.name for m in found) for operation, found in methods_of.items() if len(found) > 1}
-    assert several == {"getObject": ["get", "open"], "getUsageReportSummary": ["usage_report", "usage_report_text"]}
+    assert several == {
+        "getObject": ["get", "open"],
+        "getUsageReportSummary": ["usage_report", "usage_report_text"],
+        "healthCheck": ["health", "time"],
+    }
 
 
 def test_no_argument_is_beyond_the_specification(

@@ -18,8 +18,9 @@ from lakefs_ops.flows.backfill import (
     BackfillClosed,
     BackfillIncomplete,
 )
-from lakefs_ops.flows.publish import AuditFailed, NotAudited, sweep
+from lakefs_ops.flows.publish import AuditFailed, NotAudited
 from lakefs_ops.flows.step import Step
+from lakefs_ops.flows.sweep import sweep
 from lakefs_ops.flows.verify import MergeIncomplete
 from lakefs_ops.local.faults import Fault
 

@@ -24,7 +24,8 @@ import pytest
 
 from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.flows import attempts, claims
-from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish, sweep
+from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish
+from lakefs_ops.flows.sweep import sweep
 from tests.chaos import Chaos, Killed
 
 SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "20")))

@@ -7,7 +7,9 @@ import pytest
 
 from lakefs_ops import LakeFSClient, Retries, errors
 from lakefs_ops.flows import ensure, publish
+from lakefs_ops.flows import sweep as sweeping
 from lakefs_ops.flows.step import Step
+from lakefs_ops.flows.sweep import SweepIncomplete, sweep
 
 
 def no_problem(run):
@@ -519,7 +521,7 @@ def test_a_branch_whose_publication_was_reverted_is_kept(lakefs, lakefs_reposito
     for step in (run.close, lambda: ensure.delete_branch_if_exists(lakefs.client, lakefs_repository, run.branch)):
         with pytest.raises(errors.UnpublishedChanges, match="a later commit undid at least a part of its changes"):
             step()
-    assert list(publish.sweep(lakefs.client, lakefs_repository, older_than=ahead)) == []
+    assert list(sweep(lakefs.client, lakefs_repository, older_than=ahead)) == []
     assert paths(run, run.branch) == ["a", "b"]
     assert run.close(discard=True)
 
@@ -718,44 +720,44 @@ def test_the_sweeper_takes_what_dead_runs_left_and_nothing_else(lakefs, lakefs_r
     own = publish.WriteAuditPublish(client, lakefs_repository, key="fresh", branch="wap-own")
     own.open()
 
-    def sweep(**more):
-        return list(publish.sweep(client, lakefs_repository, **more))
+    def swept(**more):
+        return list(sweep(client, lakefs_repository, **more))
 
-    assert sweep(older_than=timedelta(hours=1), discard=True) == []
-    assert sweep(older_than=ahead, dry_run=True) == [done.branch]
-    assert sweep(older_than=ahead) == [done.branch]
-    assert sweep(older_than=ahead, dry_run=True, discard=True) == [dead.branch]
-    assert sweep(older_than=ahead, discard=True) == [dead.branch]
+    assert swept(older_than=timedelta(hours=1), discard=True) == []
+    assert swept(older_than=ahead, dry_run=True) == [done.branch]
+    assert swept(older_than=ahead) == [done.branch]
+    assert swept(older_than=ahead, dry_run=True, discard=True) == [dead.branch]
+    assert swept(older_than=ahead, discard=True) == [dead.branch]
     assert [b.id for b in client.branches.list(lakefs_repository)] == ["main", "mine", fresh.branch, "wap-own"]
 
 
 def test_the_sweeper_counts_every_uncommitted_change(client, lakefs, lakefs_repository, write, ahead, monkeypatch):
     done = rerun(lakefs, lakefs_repository, clean_up="never")
     write(done.branch, late="1")
-    assert list(publish.sweep(client, lakefs_repository, older_than=ahead)) == []
+    assert list(sweep(client, lakefs_repository, older_than=ahead)) == []
     lakefs.client.objects.delete(lakefs_repository, done.branch, "a")
-    assert list(publish.sweep(client, lakefs_repository, older_than=ahead, discard=True)) == []
+    assert list(sweep(client, lakefs_repository, older_than=ahead, discard=True)) == []
 
 
 def test_a_branch_that_another_sweeper_deletes_is_no_refusal(lakefs, lakefs_repository, ahead, mocker):
     runs = [rerun(lakefs, lakefs_repository, clean_up="never", key=key, path=key) for key in ("one", "two")]
-    look = publish._last_activity
+    look = sweeping._last_activity
 
     def delete_and_look(client, repository, branch, line):
         if branch.id == runs[0].branch:
             client.branches.delete(repository, branch.id)
         return look(client, repository, branch, line)
 
-    mocker.patch.object(publish, "_last_activity", delete_and_look)
-    assert list(publish.sweep(lakefs.client, lakefs_repository, older_than=ahead)) == [runs[1].branch]
+    mocker.patch.object(sweeping, "_last_activity", delete_and_look)
+    assert list(sweep(lakefs.client, lakefs_repository, older_than=ahead)) == [runs[1].branch]
 
 
 def test_the_server_clock_decides(lakefs, lakefs_repository, mocker):
     """A client whose clock is a year ahead does not take a live run for a dead one."""
     rerun(lakefs, lakefs_repository, clean_up="never")
-    clock = mocker.patch("lakefs_ops.flows.publish.datetime")
+    clock = mocker.patch("lakefs_ops.flows.sweep.datetime")
     clock.now.return_value = datetime.now(UTC) + timedelta(days=365)
-    assert list(publish.sweep(lakefs.client, lakefs_repository, older_than=timedelta(hours=1), discard=True)) == []
+    assert list(sweep(lakefs.client, lakefs_repository, older_than=timedelta(hours=1), discard=True)) == []
 
 
 def test_the_sweeper_takes_several_prefixes_and_goes_on_after_a_refusal(lakefs, lakefs_repository, ahead, mocker):
@@ -775,9 +777,9 @@ def test_the_sweeper_takes_several_prefixes_and_goes_on_after_a_refusal(lakefs, 
         delete(repository, branch, **more)
 
     mocker.patch.object(client.branches, "delete", refuse_one)
-    swept = publish.sweep(client, lakefs_repository, older_than=ahead, prefix=("dagster-", "run-"))
+    swept = sweep(client, lakefs_repository, older_than=ahead, prefix=("dagster-", "run-"))
     assert [next(swept), next(swept)] == ["dagster-2", "run-1"]
-    with pytest.raises(publish.SweepIncomplete, match="'dagster-1'; the first error: kept by a hook") as caught:
+    with pytest.raises(SweepIncomplete, match="'dagster-1'; the first error: kept by a hook") as caught:
         next(swept)
     assert list(caught.value.refused) == ["dagster-1"]
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from lakefs_ops import LakeFSClient, errors
-from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish, sweep
+from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish
+from lakefs_ops.flows.sweep import sweep
 from lakefs_ops.local.faults import Fault
 from lakefs_ops.pytest_plugin import LakeFS
 
