@@ -45,7 +45,7 @@ from dagster_resources.metadata import branch_metadata, run_metadata
 from dagster_resources.snapshots import pinned, snapshot
 from lakefs_ops import errors
 from lakefs_ops.flows.backfill import Backfill, BackfillClosed
-from lakefs_ops.flows.checks import CHECKS, CheckResult
+from lakefs_ops.flows.checks import SUMMARY_KEY, CheckResult
 from lakefs_ops.flows.ensure import delete_checked, ensure_branch
 from lakefs_ops.flows.history import differs, is_undone
 from lakefs_ops.flows.publish import WriteAuditPublish
@@ -323,7 +323,7 @@ class RunBranch:
         merged = self._merged_before(head, records)
         if merged is None:
             self._record("merging", head)
-            checked = {CHECKS: f"{len(verdicts)} passed", **(metadata or {})}
+            checked = {SUMMARY_KEY: f"{len(verdicts)} passed", **(metadata or {})}
             flow = self._flow(message, checked, strategy=strategy)
             self._certify(head, flow, verdicts)
             merged = self._merge(head, flow)

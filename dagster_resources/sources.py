@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from dagster_resources.resource import LakeFSResource
     from lakefs_ops.client import LakeFSClient
 
-REPOSITORY = "lakefs/repository"
-BRANCH = "lakefs/branch"
+SOURCE_REPOSITORY = "lakefs/repository"
+SOURCE_BRANCH = "lakefs/branch"
 """The metadata of a source: its repository and branch."""
 
 REMOVED = "removed"
@@ -100,7 +100,7 @@ def build_lakefs_observable_source(
             automation_condition=automation_condition,
             group_name=group_name,
             description=description or f"Objects of the lakeFS repository {repository!r}, written by others.",
-            metadata={REPOSITORY: repository, BRANCH: branch},
+            metadata={SOURCE_REPOSITORY: repository, SOURCE_BRANCH: branch},
             tags=tags,
         )
 

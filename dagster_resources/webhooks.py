@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetObservation, DagsterInstance, ObserveResult, build_resources
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
-from dagster_resources.sources import BRANCH, REPOSITORY, last_version
+from dagster_resources.sources import SOURCE_BRANCH, SOURCE_REPOSITORY, last_version
 from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.flows.webhooks import (
     MAX_BODY,
@@ -92,7 +92,7 @@ class LakeFSWebhooks:
     ) -> None:
         self._sources = list(sources)
         for source in self._sources:
-            if source.observe_fn is None or REPOSITORY not in source.metadata:
+            if source.observe_fn is None or SOURCE_REPOSITORY not in source.metadata:
                 raise InvalidArgument(f"{source.key.to_user_string()} is not from build_lakefs_observable_source")
         self._lakefs = lakefs
         self._secret = check_secret(secret)
@@ -120,7 +120,7 @@ class LakeFSWebhooks:
         with self._lock, build_resources({self._resource_key: self._lakefs}, instance=instance) as resources:
             lakefs: LakeFSResource = getattr(resources, self._resource_key)
             for source in self._sources:
-                own, branch = (source.metadata[name].value for name in (REPOSITORY, BRANCH))
+                own, branch = (source.metadata[name].value for name in (SOURCE_REPOSITORY, SOURCE_BRANCH))
                 own_branch = lakefs.branch(str(branch), repository=str(own))
                 if (repository or own, ref or own_branch) != (own, own_branch):
                     continue

@@ -13,9 +13,9 @@ from lakefs_ops.errors import LakeFSError
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "config": ("print the client configuration and the source of each setting", "commands.config:add_config"),
-    "blame": ("print the commits that changed a path, and their runs", "commands.history:add_blame"),
-    "bisect": ("find the first commit that a check rejects, and its run", "commands.history:add_bisect"),
-    "undo": ("revert a commit exactly once, and print what was built on it", "commands.history:add_undo"),
+    "blame": ("print the commits that changed a path, and their runs", "commands.blame:add_blame"),
+    "bisect": ("find the first commit that a check rejects, and its run", "commands.blame:add_bisect"),
+    "undo": ("revert a commit exactly once, and print what was built on it", "commands.blame:add_undo"),
     "hooks": ("install hooks that run in lakeFS", "commands.hooks:add_hooks"),
     "local": ("start an embedded lakeFS server for trials and tests", "local.command:add_arguments"),
 }

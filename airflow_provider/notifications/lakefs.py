@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.notifier import BaseNotifier
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
-from airflow_provider.taskgroups.audits import CHECKS
+from airflow_provider.taskgroups.audits import RESULTS_XCOM
 from airflow_provider.taskgroups.states import pull
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def publication(context: Context) -> dict[str, Any]:
     published = pull(context, publish) if publish == task.task_id else None
     source, link = (publish, LakeFSCommitLink()) if published else (task.commit, LakeFSCompareLink())
     url = pull(context, source, link.xcom_key)
-    checks = pull(context, publish, CHECKS) or []
+    checks = pull(context, publish, RESULTS_XCOM) or []
     where = f"{ti.dag_id}, run {ti.run_id}"
     reason = None if published else " ".join(str(context.get("exception") or "see the task's log").split())
     if published:

@@ -15,7 +15,7 @@ from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink, LakeFSCom
 from airflow_provider.naming import GROUP_PREFIX, group_branch
 from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
-from airflow_provider.taskgroups.audits import CHECKS, Audits, log_results, refusal, to_json
+from airflow_provider.taskgroups.audits import RESULTS_XCOM, Audits, log_results, refusal, to_json
 from airflow_provider.taskgroups.states import UNFINISHED, pull, states
 from lakefs_ops.errors import InvalidArgument
 
@@ -245,20 +245,19 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         """Judge the audits, merge, and return the merge commit's id."""
         from airflow_provider.assets.events import record_commit
         from airflow_provider.step import commit_metadata
-        from lakefs_ops.flows.checks import CHECKS as SUMMARY
-        from lakefs_ops.flows.checks import summary
+        from lakefs_ops.flows.checks import SUMMARY_KEY, summary
 
         sealed = self._sealed(context)
         compare = pull(context, self.commit, LakeFSCompareLink().xcom_key)
         LakeFSCommitLink().push(context, client.links.commit(self.repo, sealed))
         LakeFSCompareLink().push(context, compare or client.links.compare(self.repo, self.into, sealed))
         results = self.audits.results(context, sealed)
-        context["ti"].xcom_push(key=CHECKS, value=to_json(results))
+        context["ti"].xcom_push(key=RESULTS_XCOM, value=to_json(results))
         log_results(self.log, results)
         if not all(result.passed for result in results):
             self.flow(client, context).withdraw(sealed)
             raise AirflowFailException(refusal(results, f"commit {sealed}", self.into, compare))
-        checked = {SUMMARY: summary(results)} if results else {}
+        checked = {SUMMARY_KEY: summary(results)} if results else {}
         if approvers := [name for task_id in self.approvals if (name := _approver(context, task_id))]:
             checked[APPROVED_BY] = ", ".join(approvers)
         run = self.flow(

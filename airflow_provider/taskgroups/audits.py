@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 AUDITED = "lakefs_audited"
 """The XCom key under which each audit stores the id of the commit that it judges."""
 
-CHECKS = "checks"
+RESULTS_XCOM = "checks"
 """The XCom key of the results of checks."""
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Audits:
         is_input = task_id in self.inputs
         if task_id not in self.judging or (is_input and isinstance(value, str)):
             return (CheckResult(name),)
-        if value is None and (refused := pull(context, task_id, CHECKS, index)):
+        if value is None and (refused := pull(context, task_id, RESULTS_XCOM, index)):
             log.warning("audit %s has failed, and was marked as success by hand", name)
             return tuple(_excused(result) for result in results(refused, name=name))
         try:
@@ -176,7 +176,7 @@ def audit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         log_results(log, results)
         context = get_current_context()
         ti = context["ti"]
-        ti.xcom_push(key=CHECKS, value=to_json(results))
+        ti.xcom_push(key=RESULTS_XCOM, value=to_json(results))
         if not all(result.passed for result in results):
             sealed = pull(context, ti.task_id, AUDITED, ti.map_index)
             compare = pull(context, ti.task_id, LakeFSCompareLink().xcom_key, ti.map_index)

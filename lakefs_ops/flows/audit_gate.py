@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
-from lakefs_ops.flows.certificates import BRANCH, ensure_registry
+from lakefs_ops.flows.certificates import AUDITS_BRANCH, ensure_registry
 from lakefs_ops.flows.hooks import InstalledAction, branch_patterns, install_action, secret_reference
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def action_file(protect: Iterable[str], *, max_age_hours: float, exact: bool, se
         "    properties:\n"
         "      args:\n"
         f'        key: "{key}"\n'
-        f"        certificates: {BRANCH}\n"
+        f"        certificates: {AUDITS_BRANCH}\n"
         f"        max_age_hours: {max_age_hours:g}\n"
         f"        exact: {json.dumps(exact)}\n"
         f"      script: |\n{script}"

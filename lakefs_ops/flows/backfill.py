@@ -33,7 +33,7 @@ from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, describe, s
 from lakefs_ops.flows.certificates import Certificate, InvalidCertificate, certify, find_certificate
 from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.claims import exclusively
-from lakefs_ops.flows.ensure import BRANCH, delete_branch_if_exists, delete_checked, ensure_branch, record_commit
+from lakefs_ops.flows.ensure import BRANCH_KEY, delete_branch_if_exists, delete_checked, ensure_branch, record_commit
 from lakefs_ops.flows.history import Line, differs, includes, is_undone
 from lakefs_ops.flows.names import BACKFILL_PREFIX, readable_name
 from lakefs_ops.flows.publish import VERIFIED_CHANGES, NotAudited, WriteAuditPublish
@@ -393,7 +393,7 @@ class Backfill:
         start = self.client.commits.get(self.repository, self.client.branches.get(self.repository, self.into).commit_id)
         if (published := self._publication()) is not None:
             raise self._refuse_member(published)
-        metadata = {**step_metadata(f"{self.key}/open"), BRANCH: self.branch, STATE: _OPENED}
+        metadata = {**step_metadata(f"{self.key}/open"), BRANCH_KEY: self.branch, STATE: _OPENED}
         message = f"Open backfill {self.key}"
         source = record_commit(self.client, self.repository, message, metadata=metadata, parent=start) or start.id
         head = ensure_branch(

@@ -1,7 +1,7 @@
 """Audit certificates: the signed statement that a commit has passed its audit for a branch.
 
-A certificate is an object on the hidden branch `BRANCH` of the repository, at `path_of`. lakeFS's hooks can read an
-object there, but not the metadata of a commit, whoever merges and by whatever client. The object has two fields: the
+A certificate is an object on the hidden branch `AUDITS_BRANCH` of the repository, at `path_of`. lakeFS's hooks can read
+an object there, but not the metadata of a commit, whoever merges and by whatever client. The object has two fields: the
 ``payload``, the JSON of a `Certificate`, and the ``signature``, the HMAC-SHA256 of the payload in hexadecimal digits.
 `lakefs_ops.flows.audit_gate` installs the hook that checks it before a merge.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.checks import CheckResult
 
-BRANCH = "lakefs-ops-audits"
+AUDITS_BRANCH = "lakefs-ops-audits"
 """The branch that has the certificates. It is hidden, and starts at the repository's first commit."""
 
 KIND = "lakefs-ops.audit-certificate/1"
@@ -168,10 +168,10 @@ def certify(
     )
     content, path = certificate.sign(secret), path_of(commit_id, into)
     try:
-        client.objects.upload(repository, BRANCH, path, content, content_type="application/json")
+        client.objects.upload(repository, AUDITS_BRANCH, path, content, content_type="application/json")
     except errors.BranchNotFound:
         ensure_registry(client, repository, into)
-        client.objects.upload(repository, BRANCH, path, content, content_type="application/json")
+        client.objects.upload(repository, AUDITS_BRANCH, path, content, content_type="application/json")
     _commit(client, repository, f"Certify {commit_id[:16]} for {into}")
     return certificate
 
@@ -186,7 +186,7 @@ def withdraw(client: LakeFSClient, repository: str, commit_id: str, *, into: str
         into: the branch that the certificate is for.
     """
     with suppress(errors.NotFound):
-        client.objects.delete(repository, BRANCH, path_of(commit_id, into))
+        client.objects.delete(repository, AUDITS_BRANCH, path_of(commit_id, into))
         _commit(client, repository, f"Withdraw {commit_id[:16]} for {into}")
 
 
@@ -206,7 +206,7 @@ def find_certificate(
         InvalidCertificate: the certificate is not valid for this commit, branch and repository.
     """
     try:
-        content = client.objects.get(repository, BRANCH, path_of(commit_id, into))
+        content = client.objects.get(repository, AUDITS_BRANCH, path_of(commit_id, into))
     except errors.NotFound:
         return None
     certificate = Certificate.verify(content, secret)
@@ -229,21 +229,21 @@ def ensure_registry(client: LakeFSClient, repository: str, ref: str) -> None:
         ref: any ref of the repository.
     """
     with suppress(errors.BranchNotFound):
-        client.branches.get(repository, BRANCH)
+        client.branches.get(repository, AUDITS_BRANCH)
         return
     *_, first = client.refs.log(repository, ref, first_parent=True)
     with suppress(errors.AlreadyExists):  # another caller was faster
-        ensure_branch(client, repository, BRANCH, source=first.id, hidden=True)
+        ensure_branch(client, repository, AUDITS_BRANCH, source=first.id, hidden=True)
 
 
 def _commit(client: LakeFSClient, repository: str, message: str) -> None:
     """Commit the certificates. Uncommitted ones count as well, so a failure only leaves this to the next commit."""
     try:
-        client.commits.create(repository, BRANCH, message=message)
+        client.commits.create(repository, AUDITS_BRANCH, message=message)
     except errors.NoChanges:
         pass  # another caller's commit took the certificate along
     except errors.LakeFSError as error:
-        log.info("the certificates on %r of %r are not committed yet: %s", BRANCH, repository, error.message)
+        log.info("the certificates on %r of %r are not committed yet: %s", AUDITS_BRANCH, repository, error.message)
 
 
 def _signature(payload: str, secret: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lakefs_ops import errors
 
-CHECKS = "lakefs-ops.checks"
+SUMMARY_KEY = "lakefs-ops.checks"
 """The metadata key under which a merge commit stores the `summary` of its checks."""
 
 EXAMPLES = 5

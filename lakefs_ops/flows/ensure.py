@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lakefs_ops.api.repositories import Repository
     from lakefs_ops.client import LakeFSClient
 
-BRANCH = "lakefs-ops.branch"
+BRANCH_KEY = "lakefs-ops.branch"
 """The metadata key under which the first commit of a run's branch stores the branch's name."""
 
 COMMIT_ID = re.compile("[0-9a-f]{64}")
@@ -342,7 +342,7 @@ def own_head(client: LakeFSClient, repository: str, branch: str, source: str, ke
     only_own = head != base
     for commit in client.refs.log(repository, head, first_parent=True):
         found = commit.metadata or {}
-        if found.get(BRANCH) == branch:
+        if found.get(BRANCH_KEY) == branch:
             if found.get(KEY) == key:
                 return head
             break
@@ -377,7 +377,11 @@ def _first_commit(client: LakeFSClient, repository: str, branch: str, source: st
     """
     parent = client.commits.get(repository, source)
     return record_commit(
-        client, repository, f"Create branch {branch}", metadata={**step_metadata(key), BRANCH: branch}, parent=parent
+        client,
+        repository,
+        f"Create branch {branch}",
+        metadata={**step_metadata(key), BRANCH_KEY: branch},
+        parent=parent,
     )
 
 

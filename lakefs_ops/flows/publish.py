@@ -34,7 +34,7 @@ from lakefs_ops.flows.attempts import KEY, find_commit
 from lakefs_ops.flows.certificates import Certificate, certify, withdraw
 from lakefs_ops.flows.checks import CheckResult, run
 from lakefs_ops.flows.ensure import (
-    BRANCH,
+    BRANCH_KEY,
     COMMIT_ID,
     delete_branch_if_exists,
     delete_checked,
@@ -446,7 +446,7 @@ class WriteAuditPublish:
         except errors.UnpublishedChanges:
             return False
         head = self.client.commits.get(self.repository, self.branch)
-        created_again = (head.metadata or {}).get(BRANCH) == self.branch
+        created_again = (head.metadata or {}).get(BRANCH_KEY) == self.branch
         if not created_again and not Line(self.client, self.repository, self.into).has(head):
             return False
         return includes(self.client, self.repository, self.into, audited)

@@ -9,7 +9,7 @@ import pytest
 
 from lakefs_ops.errors import HookFailed
 from lakefs_ops.flows.audit_gate import install_audit_gate
-from lakefs_ops.flows.certificates import BRANCH, find_certificate
+from lakefs_ops.flows.certificates import AUDITS_BRANCH, find_certificate
 from tests.airflow.memory import Run
 from tests.airflow.test_taskgroup import BRANCH as RUN
 from tests.airflow.test_taskgroup import Lab, again, lab  # noqa: F401 - a fixture
@@ -99,7 +99,7 @@ def test_a_group_without_audits_gets_no_certificate(lab: Lab, gated: Lab, lakefs
     run = Run(dag)
     assert run.execute() == "failed"
     assert "has no audit certificate" in run.errors()["g.publish"]
-    assert [each.path for each in lakefs.client.objects.list(lab.repository, BRANCH)] == []
+    assert [each.path for each in lakefs.client.objects.list(lab.repository, AUDITS_BRANCH)] == []
 
 
 def test_airflow_masks_the_field() -> None:

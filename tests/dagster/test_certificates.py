@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from lakefs_ops.flows.audit_gate import install_audit_gate
-from lakefs_ops.flows.certificates import BRANCH, find_certificate
+from lakefs_ops.flows.certificates import AUDITS_BRANCH, find_certificate
 from tests.dagster.test_publish_asset import check, failure, lake  # noqa: F401 - a fixture
 
 KEY = "the key of the audit gate"
@@ -57,7 +57,7 @@ def test_a_failed_check_signs_nothing(gated, signing, materialize):
     run = materialize([asset, check(asset, passed=False), gated.publication(asset)], signing)
     assert not run.success
     assert gated.merges() == []
-    assert [entry.path for entry in gated.client.objects.list(gated.repository, BRANCH)] == []
+    assert [entry.path for entry in gated.client.objects.list(gated.repository, AUDITS_BRANCH)] == []
 
 
 def test_a_run_without_checks_signs_nothing(gated, signing, materialize):
@@ -65,7 +65,7 @@ def test_a_run_without_checks_signs_nothing(gated, signing, materialize):
     run = materialize([asset, gated.publication(asset)], signing)
     assert "has no audit certificate for 'main'" in str(failure(run))
     assert gated.merges() == []
-    assert [entry.path for entry in gated.client.objects.list(gated.repository, BRANCH)] == []
+    assert [entry.path for entry in gated.client.objects.list(gated.repository, AUDITS_BRANCH)] == []
 
 
 def test_external_processes_do_not_get_the_key(signing):

@@ -19,7 +19,7 @@ from dagster_resources import (
 from dagster_resources.history import UNPUBLISHED_TAG
 from dagster_resources.publish import RunBranch
 from dagster_resources.resource import LakeFSResource
-from lakefs_ops.flows.checks import CHECKS
+from lakefs_ops.flows.checks import SUMMARY_KEY
 
 DAYS = dg.StaticPartitionsDefinition([f"day-{number}" for number in range(48)])
 
@@ -109,7 +109,7 @@ def test_one_commit_and_one_merge_after_all_writers_and_checks(lake, resource, m
     assert lake.objects() == ["north/north", "south/south"]
     merge, write, _ = lake.client.refs.log(lake.repository, "main")
     assert (merge.message, write.message) == ("Publish on_main", "Publish on_main")
-    assert merge.metadata[CHECKS] == "2 passed"
+    assert merge.metadata[SUMMARY_KEY] == "2 passed"
     (event,) = run.asset_materializations_for_node("on_main")
     assert event.tags["dagster/data_version"] == merge.id
     metadata = {key: value.value for key, value in event.metadata.items()}

@@ -7,7 +7,7 @@ import pytest
 
 from dagster_resources.publish import RunBranch
 from dagster_resources.resource import LakeFSResource
-from lakefs_ops.flows.checks import CHECKS
+from lakefs_ops.flows.checks import SUMMARY_KEY
 
 
 class Lake:
@@ -70,7 +70,7 @@ def test_objects_that_a_check_read_are_committed_once_and_published(lake, resour
     assert lake.objects() == {"written.txt": "good"}
     merge, write, _ = lake.client.refs.log(lake.repository, "main")
     assert (merge.message, write.message) == ("Publish", "Publish")
-    assert merge.metadata[CHECKS] == "1 passed"
+    assert merge.metadata[SUMMARY_KEY] == "1 passed"
 
 
 def upload(path, content="bad"):

@@ -13,7 +13,7 @@ from lakefs_ops.cli import main
 from lakefs_ops.flows import certificates
 from lakefs_ops.flows.audit_gate import install_audit_gate
 from lakefs_ops.flows.backfill import MEMBER, Backfill
-from lakefs_ops.flows.certificates import BRANCH, Certificate, InvalidCertificate, find_certificate, path_of
+from lakefs_ops.flows.certificates import AUDITS_BRANCH, Certificate, InvalidCertificate, find_certificate, path_of
 from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish
 from lakefs_ops.local.faults import Fault
@@ -70,7 +70,7 @@ def certify(client, repository, commit_id, into="main", secret=SECRET, **more):
 
 
 def store(client, repository, commit_id, content, into="main"):
-    client.objects.upload(repository, BRANCH, path_of(commit_id, into), content)
+    client.objects.upload(repository, AUDITS_BRANCH, path_of(commit_id, into), content)
 
 
 def refused(client, repository, source, problem, **options):
@@ -96,8 +96,8 @@ def test_a_run_that_signs_publishes(signing, gated):
     assert found.tree == signing.commits.get(gated, source).meta_range_id
     assert (found.commit, found.run, found.key) == (run.audited, URL, "daily/1")
     assert found.checks == [{"name": "no_object_is_empty", "verdict": "passed"}]
-    assert signing.branches.diff(gated, BRANCH).first() is None
-    assert SECRET not in str(signing.objects.get(gated, BRANCH, path_of(source, "main")))
+    assert signing.branches.diff(gated, AUDITS_BRANCH).first() is None
+    assert SECRET not in str(signing.objects.get(gated, AUDITS_BRANCH, path_of(source, "main")))
 
 
 def test_a_run_without_a_key_is_refused_and_kept(lakefs, gated):
@@ -211,7 +211,7 @@ def test_several_branches_that_merge_side_by_side(lakefs, gated, commit):
 def test_the_certificate_of_another_tree(lakefs, gated, commit):
     one, other = commit("one"), commit("other", content=b"unaudited")
     certify(lakefs.client, gated, one)
-    store(lakefs.client, gated, other, lakefs.client.objects.get(gated, BRANCH, path_of(one, "main")))
+    store(lakefs.client, gated, other, lakefs.client.objects.get(gated, AUDITS_BRANCH, path_of(one, "main")))
     refused(lakefs.client, gated, "other", f"for another commit: {one}")
 
 
@@ -230,7 +230,7 @@ def test_the_same_tree_in_another_commit(lakefs, gated, commit):
     tree = lakefs.client.commits.get(gated, one).meta_range_id
     copy = lakefs.client.commits.create(gated, "copy", message="copy", source_metarange=tree).id
     assert lakefs.client.commits.get(gated, copy).meta_range_id == tree
-    store(lakefs.client, gated, copy, lakefs.client.objects.get(gated, BRANCH, path_of(one, "main")))
+    store(lakefs.client, gated, copy, lakefs.client.objects.get(gated, AUDITS_BRANCH, path_of(one, "main")))
     refused(lakefs.client, gated, "copy", "for another commit")
 
 
@@ -246,7 +246,9 @@ def test_the_certificate_for_another_branch(lakefs, gated, commit):
     commit_id = commit()
     certify(lakefs.client, gated, commit_id, into="staging")
     refused(lakefs.client, gated, "work", "has no audit certificate for 'main'")
-    store(lakefs.client, gated, commit_id, lakefs.client.objects.get(gated, BRANCH, path_of(commit_id, "staging")))
+    store(
+        lakefs.client, gated, commit_id, lakefs.client.objects.get(gated, AUDITS_BRANCH, path_of(commit_id, "staging"))
+    )
     refused(lakefs.client, gated, "work", "for another destination: staging")
 
 
@@ -396,7 +398,7 @@ def test_a_later_audit_that_fails_withdraws_the_certificate(signing, gated):
     with pytest.raises(AuditFailed):
         run.audit(lambda run: ["found later"])
     refused(signing, gated, run.branch, "has no audit certificate")
-    assert signing.branches.diff(gated, BRANCH).first() is None
+    assert signing.branches.diff(gated, AUDITS_BRANCH).first() is None
 
 
 def test_a_later_audit_that_breaks_off_withdraws_the_certificate(signing, gated):
@@ -469,7 +471,7 @@ def test_many_runs_that_sign_at_once(signing, gated):
 
     with ThreadPoolExecutor(6) as pool:
         assert len({*pool.map(publish, range(6))}) == 6
-    assert len(list(signing.objects.list(gated, BRANCH))) == 6
+    assert len(list(signing.objects.list(gated, AUDITS_BRANCH))) == 6
 
 
 def test_without_a_key_nothing_changes(lakefs, lakefs_repository):
@@ -477,7 +479,7 @@ def test_without_a_key_nothing_changes(lakefs, lakefs_repository):
         lakefs.client.objects.upload(lakefs_repository, run.branch, "new.csv", b"1")
         run.audit(no_object_is_empty)
     with pytest.raises(errors.BranchNotFound):
-        lakefs.client.branches.get(lakefs_repository, BRANCH)
+        lakefs.client.branches.get(lakefs_repository, AUDITS_BRANCH)
 
 
 def test_the_registry_is_created_by_the_first_signature(signing, lakefs_repository):
@@ -485,8 +487,10 @@ def test_the_registry_is_created_by_the_first_signature(signing, lakefs_reposito
         signing.objects.upload(lakefs_repository, run.branch, "new.csv", b"1")
         run.audit(no_object_is_empty)
     assert find_certificate(signing, lakefs_repository, run.audited, into="main", secret=SECRET)
-    assert BRANCH not in [branch.id for branch in signing.branches.list(lakefs_repository)]
-    assert [each.path for each in signing.objects.list(lakefs_repository, BRANCH)] == [path_of(run.audited, "main")]
+    assert AUDITS_BRANCH not in [branch.id for branch in signing.branches.list(lakefs_repository)]
+    assert [each.path for each in signing.objects.list(lakefs_repository, AUDITS_BRANCH)] == [
+        path_of(run.audited, "main")
+    ]
 
 
 def test_the_key_is_never_shown(monkeypatch):

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from lakefs_ops import errors
 from lakefs_ops.client import LakeFSClient
-from lakefs_ops.flows import blame as history
 from lakefs_ops.flows.backfill import shorten
+from lakefs_ops.flows.blame import Run, Snapshot, bisect, blame, built_on, run_of
 from lakefs_ops.flows.checks import CheckResult, run
 from lakefs_ops.flows.reverts import fixed_commit, revert
 from lakefs_ops.flows.step import Step
@@ -75,7 +75,7 @@ def _blame(arguments: argparse.Namespace) -> int:
     if arguments.limit < 1:
         raise errors.InvalidArgument(f"--limit must be at least 1, got {arguments.limit}")
     with LakeFSClient() as client:
-        changes = history.blame(client, uri.repository, uri.ref, uri.path, limit=arguments.limit)
+        changes = blame(client, uri.repository, uri.ref, uri.path, limit=arguments.limit)
         found = False
         for change in changes:
             found = True
@@ -103,7 +103,7 @@ def _bisect(arguments: argparse.Namespace) -> int:
         print(f"{commit.id[:16]}  {'good' if passed else 'bad '}  {left} left", file=sys.stderr)  # noqa: T201
 
     with LakeFSClient() as client:
-        found = history.bisect(client, uri.repository, uri.ref, check, good=arguments.good, on_audit=progress)
+        found = bisect(client, uri.repository, uri.ref, check, good=arguments.good, on_audit=progress)
         url = client.links.commit(uri.repository, found.first_bad.id)
     problems = [f"{result.name}: {problem}" for result in found.problems for problem in result.problems]
     if arguments.json:
@@ -129,7 +129,7 @@ def _undo(arguments: argparse.Namespace) -> int:
     uri = _uri(arguments.uri, path=False)
     with LakeFSClient() as client:
         commit = fixed_commit(client, uri.repository, "commit", arguments.commit)
-        built = history.built_on(client, uri.repository, uri.ref, commit)
+        built = built_on(client, uri.repository, uri.ref, commit)
         new = None
         if not arguments.dry_run:
             since = client.commits.get(uri.repository, arguments.since).id if arguments.since else ""
@@ -153,22 +153,21 @@ def _undo(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(
             {
-                "undone": _as_json(commit, history.run_of(commit)),
+                "undone": _as_json(commit, run_of(commit)),
                 "commit": new,
                 "later": [
-                    _as_json(other, history.run_of(other)) | {"conflict": built.conflicting.get(other.id)}
-                    for other in later
+                    _as_json(other, run_of(other)) | {"conflict": built.conflicting.get(other.id)} for other in later
                 ],
                 "tags": list(built.tags),
                 "url": url,
             }
         )
         return 0
-    _print(f"{'would undo' if arguments.dry_run else 'undone'}: {_line(commit, history.run_of(commit))}")
+    _print(f"{'would undo' if arguments.dry_run else 'undone'}: {_line(commit, run_of(commit))}")
     _print(f"later commits on {uri.ref}: {len(later)}; tags that have it: {', '.join(built.tags) or 'none'}")
     for other in later:
         if path := built.conflicting.get(other.id):
-            _print(f"  changed {path} again: {_line(other, history.run_of(other))}")
+            _print(f"  changed {path} again: {_line(other, run_of(other))}")
     _print(f"{'see' if new is None else f'commit {new}:'} {url}")
     return 0
 
@@ -207,7 +206,7 @@ def _load(name: str) -> Callable[[Any], Any]:
     if not callable(function):
         raise errors.InvalidArgument(f"--check {name} is not a function")
 
-    def check(snapshot: history.Snapshot) -> tuple[CheckResult, ...]:
+    def check(snapshot: Snapshot) -> tuple[CheckResult, ...]:
         try:
             return run(function, snapshot)
         except errors.LakeFSError:
@@ -221,10 +220,10 @@ def _load(name: str) -> Callable[[Any], Any]:
     return check
 
 
-def _command(command: str) -> Callable[[history.Snapshot], list[str]]:
+def _command(command: str) -> Callable[[Snapshot], list[str]]:
     """Return a check that runs a shell command, as ``git bisect run`` does."""
 
-    def check(snapshot: history.Snapshot) -> list[str]:
+    def check(snapshot: Snapshot) -> list[str]:
         env = {**os.environ, "LAKEFS_REPOSITORY": snapshot.repository, "LAKEFS_REF": snapshot.ref}
         # The command's own output must not mix with the result.
         status = subprocess.run(["/bin/sh", "-c", command], env=env, stdout=STDERR, check=False).returncode  # noqa: S603 - the caller's own
@@ -238,13 +237,13 @@ def _command(command: str) -> Callable[[history.Snapshot], list[str]]:
     return check
 
 
-def _line(commit: Commit, run: history.Run | None) -> str:
+def _line(commit: Commit, run: Run | None) -> str:
     by = f"{run}" if run else commit.committer
     text = f"{commit.id[:16]}  {commit.created:%Y-%m-%d %H:%M:%S}Z  {by}  {commit.message.partition(chr(10))[0]}"
     return f"{text}  {run.url}" if run and run.url else text
 
 
-def _as_json(commit: Commit, run: history.Run | None) -> dict[str, Any]:
+def _as_json(commit: Commit, run: Run | None) -> dict[str, Any]:
     return {
         "id": commit.id,
         "created": commit.created.isoformat(),
