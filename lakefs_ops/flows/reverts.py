@@ -84,7 +84,7 @@ def revert(
 
     def act() -> str:
         if since is not None:
-            if step.exclusive is False:
+            if not step.exclusive:
                 return revert_range()
             return exclusively(
                 client, repository, step.key, revert_range, lambda: _in_force(step, branch, origin, step.key),

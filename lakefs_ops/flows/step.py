@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from lakefs_ops import errors
@@ -88,7 +88,7 @@ class Step:
         key: identifies the step, such as ``dag/run/task``; the same for each attempt, and for no other step.
         retried: an earlier attempt with this key may have been made, so search for its effect first.
         exclusive: claim the key first (see `lakefs_ops.flows.claims`) where the server would execute the calls of two
-            callers at the same moment. If False, never; such a call then takes effect twice.
+            callers at the same moment; `start_import` never does. If False, such calls take effect twice.
 
     Example:
         >>> Step(client, "lake", "daily/run-7/land").commit("run-7", message="Land")  # doctest: +SKIP
@@ -98,7 +98,7 @@ class Step:
     repository: str
     key: str
     retried: bool = False
-    exclusive: bool | None = None
+    exclusive: bool = True
 
     def __post_init__(self) -> None:
         check_key(self.key, "logical step, such as 'dag/run/task'")
@@ -287,9 +287,7 @@ class Step:
         """
 
         def run() -> str:
-            started = replace(self, exclusive=None).start_import(
-                branch, paths, message=message, metadata=metadata, force=force, settle=settle
-            )
+            started = self.start_import(branch, paths, message=message, metadata=metadata, force=force, settle=settle)
             if started.commit_id is not None:
                 return started.commit_id
             done = ImportDone(repository=self.repository, branch=branch, id=started.import_id or "")
@@ -316,7 +314,7 @@ class Step:
         force: bool | None = None,
         settle: float = 15.0,
     ) -> StartedImport:
-        """Start an import without waiting for it.
+        """Start an import without waiting for it. The key is not claimed, because a claim cannot last until its end.
 
         A running import is visible only to callers that have its id, until it creates its commit. So when the commit
         of an earlier attempt is not found, the search waits ``settle`` seconds and is repeated once.
@@ -327,14 +325,7 @@ class Step:
 
         Returns:
             The id of the import, or that of the commit of an earlier attempt.
-
-        Raises:
-            InvalidArgument: the step is ``exclusive=True``, but the claim cannot be held until the import ends.
         """
-        if self.exclusive:
-            raise errors.InvalidArgument(
-                "start_import() returns before the import ends, so it cannot be exclusive; use import_()"
-            )
         marked = step_metadata(self.key, metadata)
         creation = CommitCreation(message=message, metadata=marked)
         locations = list(paths)
@@ -428,7 +419,7 @@ class Step:
         abandoned_after: float = ABANDONED_AFTER,
         any_effect: bool | None = None,
     ) -> T:
-        if self.exclusive is False:
+        if not self.exclusive:
             return act()
         return exclusively(
             self.client, self.repository, self.key, act, find,

@@ -115,7 +115,7 @@ def test_two_callers_with_one_key_make_one_commit(client, lakefs, lakefs_reposit
 
 
 def test_two_exclusive_callers_make_one_empty_commit(client, lakefs, lakefs_repository):
-    step = Step(client, lakefs_repository, "dag/run/task", exclusive=True)
+    step = Step(client, lakefs_repository, "dag/run/task")
     with ThreadPoolExecutor(2) as pool:
         made = set(pool.map(lambda _: step.commit("main", message="land", allow_empty=True), range(2)))
     assert len(made) == 1
@@ -299,10 +299,12 @@ def test_a_call_that_goes_on_for_a_moment_after_its_connection_broke(
     assert len(log(lakefs, lakefs_repository)) == before + (verb is not propose)
 
 
-def test_a_start_of_an_import_cannot_be_exclusive(client, proxy, lakefs_repository):
-    with pytest.raises(errors.InvalidArgument, match="use import_"):
-        Step(client, lakefs_repository, "key", exclusive=True).start_import("main", [], message="import")
-    assert proxy.requests == []
+def test_a_start_of_an_import_claims_nothing(client, proxy, lakefs_repository):
+    """A claim could not be held until the import ends."""
+    with pytest.raises(errors.NotSupported):  # by the store of this server
+        Step(client, lakefs_repository, "key").start_import("main", [], message="import")
+    (sent,) = [line for line in proxy.requests if not line.startswith("GET")]
+    assert sent.startswith(f"POST /api/v1/repositories/{lakefs_repository}/branches/main/import")
 
 
 def test_a_lost_request_of_a_later_commit_with_the_same_key(client, proxy, lakefs, lakefs_repository, write):
