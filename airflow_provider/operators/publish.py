@@ -96,7 +96,9 @@ class LakeFSOpenRunOperator(LakeFSRunOperator):
     Args:
         source: the ref to create the branch from, ``into`` by default (templated).
         reset_on_retry: discard the branch's unpublished changes if all write tasks of the group run again.
-        writers: the ids of the write tasks.
+
+    Attributes:
+        writers: the ids of the write tasks; the group sets them.
     """
 
     template_fields = (*LakeFSRunOperator.template_fields, "source")
@@ -134,8 +136,10 @@ class LakeFSSealRunOperator(LakeFSRunOperator):
     Args:
         message: the commit's message (templated).
         metadata: further metadata of the commit, a mapping (templated).
-        writers: the ids of the write tasks.
-        last: the ids of those that no other one comes after.
+
+    Attributes:
+        writers: the ids of the write tasks; the group sets them.
+        last: the ids of the write tasks that no other one comes after; the group sets them.
     """
 
     template_fields = (*LakeFSRunOperator.template_fields, "message", "metadata")
@@ -204,7 +208,10 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         clean_up: see `airflow_provider.taskgroups.LakeFSPublishTaskGroup`.
         if_nothing: what to do if the run brings nothing new: ``succeed``, ``skip`` the task, or ``fail``.
         commit: the id of the task that sealed the commit.
-        audits: the audits of the group.
+
+    Attributes:
+        audits: the audits of the group, which sets them.
+        approvals: the ids of the approval tasks; the group sets them.
     """
 
     template_fields = (*LakeFSRunOperator.template_fields, "message", "metadata", "tag")

@@ -225,7 +225,9 @@ class Backfill:
         Args:
             *partitions: the names of the partitions.
             key: the key of the run, by default that of the backfill with the first partition.
-            **options: further arguments of `lakefs_ops.flows.publish.WriteAuditPublish`.
+            **options: ``source``, ``branch``, ``named_by_key``, ``message``, ``metadata``, ``strategy``, ``tag``,
+                ``verify``, ``retried``, ``clean_up``, ``prefix`` and ``if_nothing``, as those of
+                `lakefs_ops.flows.publish.WriteAuditPublish`; the destination is always the collecting branch.
 
         Raises:
             InvalidArgument: no partition, or a name is empty or not text.
