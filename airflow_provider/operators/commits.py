@@ -151,7 +151,8 @@ class LakeFSListCommitsOperator(LakeFSOperator):
     Args:
         repo: the repository's id (templated).
         ref: the ref whose log to read (templated).
-        limit: the largest number of commits, 100 by default (templated).
+        limit: the largest number of commits, 100 by default (templated). If there are more after ``since``, the task
+            fails without further tries, since the list would not be complete.
         since: only commits after this one: a commit id or another ref; it and older ones are left out (templated).
         first_parent: follow only the first parent of merges, which leaves out the commits of merged branches.
         paths: only commits that changed one of these objects; merges are left out (templated).
@@ -195,17 +196,24 @@ class LakeFSListCommitsOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> list[dict[str, Any]]:
         """Read the log and return the commits."""
+        from lakefs_ops.errors import InvalidArgument
+
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.ref))
         last = None if self.since is None else client.commits.get(self.repo, self.since).id
         log = client.refs.log(
             self.repo,
             self.ref,
-            limit=self.limit + 1,
+            limit=self.limit + (last is not None),
             stop_at=last,
             first_parent=self.first_parent or None,
             objects=self.paths,
             prefixes=None if self.prefix is None else [self.prefix],
         )
-        commits = [commit for commit in log if commit.id != last][: self.limit]
+        commits = [commit for commit in log if commit.id != last]
+        if len(commits) > self.limit:
+            raise InvalidArgument(
+                f"{self.ref!r} of {self.repo!r} has more than {self.limit} commits after {self.since!r}; raise limit,"
+                " or use LakeFSHook().get_conn().refs.log() in a task of your own"
+            )
         self.log.info("read %s commits of %r in %r", len(commits), self.ref, self.repo)
         return [commit.model_dump() for commit in commits]

@@ -20,11 +20,13 @@ from airflow_provider.hooks import LakeFSHook
 from airflow_provider.links import LakeFSCommitLink
 from airflow_provider.operators import (
     LakeFSCreatePullRequestOperator,
+    LakeFSCreateTagOperator,
     LakeFSDiffOperator,
     LakeFSDownloadFilesOperator,
     LakeFSGetObjectOperator,
     LakeFSHardResetBranchOperator,
     LakeFSImportOperator,
+    LakeFSListCommitsOperator,
     LakeFSListObjectsOperator,
     LakeFSMergeOperator,
     LakeFSMergePullRequestOperator,
@@ -34,6 +36,7 @@ from airflow_provider.operators import (
     LakeFSWaitForActionRunOperator,
 )
 from airflow_provider.operators import imports as imports_module
+from airflow_provider.sensors import LakeFSBranchSensor
 from lakefs_ops import LakeFSClient
 from lakefs_ops.local import LocalLakeFS
 from lakefs_ops.local.faults import Fault
@@ -213,6 +216,36 @@ def test_a_list_that_is_too_long_for_an_xcom_is_refused(repo: str, running: Runn
     listed = LakeFSListObjectsOperator(task_id="list", repo=repo, ref="dev", limit=0)
     with pytest.raises(AirflowFailException, match="has more than 0 objects; raise limit"):
         listed.execute(running(listed))
+
+
+def test_the_mapping_of_a_sensor_is_read_in_a_template(
+    client: LakeFSClient, repo: str, run_dag: Callable[..., Any]
+) -> None:
+    """As on docs/operators.md."""
+    with DAG("arrivals", schedule=None, default_args={"repo": repo}) as dag:
+        arrived = LakeFSBranchSensor(task_id="arrived", branch="dev")
+        tag = LakeFSCreateTagOperator(task_id="tag", tag="new", ref="{{ ti.xcom_pull('arrived')['commit_id'] }}")
+
+        @task
+        def read(found: dict[str, str]) -> str:
+            return found["commit_id"]
+
+        arrived >> tag >> read(arrived.output)
+    run = run_dag(dag)
+    head = client.branches.get(repo, "dev").commit_id
+    assert client.tags.get(repo, "new").commit_id == head
+    assert run.get_task_instance("read").xcom_pull("read") == head
+
+
+def test_a_range_of_commits_that_is_longer_than_the_limit_is_refused(repo: str, running: Running) -> None:
+    listed = LakeFSListCommitsOperator(task_id="first", repo=repo, ref="dev", limit=1)
+    first = listed.execute(running(listed))
+    assert len(first) == 1
+    after = LakeFSListCommitsOperator(task_id="after", repo=repo, ref="dev", limit=1, since="main")
+    assert after.execute(running(after)) == first
+    none = LakeFSListCommitsOperator(task_id="none", repo=repo, ref="dev", limit=0, since="main")
+    with pytest.raises(AirflowFailException, match="more than 0 commits after 'main'; raise limit"):
+        none.execute(running(none))
 
 
 def test_a_task_is_mapped_over_listed_objects(client: LakeFSClient, repo: str, run_dag: Callable[..., Any]) -> None:
