@@ -26,7 +26,7 @@ class LakeFSActionRunSensor(LakeFSSensor):
         repo: the repository's id (templated).
         commit_id: the commit that the actions run for (templated).
         event_type: the event that the actions run on, such as ``post-commit`` or ``post-merge`` (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -39,7 +39,7 @@ class LakeFSActionRunSensor(LakeFSSensor):
                 )
     """
 
-    template_fields = ("repo", "commit_id", "event_type")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "commit_id", "event_type")
     operator_extra_links = (LakeFSActionRunLink(), LakeFSCommitLink())
 
     def __init__(

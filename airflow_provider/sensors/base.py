@@ -22,13 +22,14 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider.hooks.lakefs import LakeFSHook
-from airflow_provider.rendering import TemplateFields, rendered_to_text
+from airflow_provider.rendering import TemplateFields, as_rendered, rendered_to_text
 from airflow_provider.retry import failing_for_good
 from lakefs_ops.flows.waiting import TOLERANCE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider.rendering import Templated
     from lakefs_ops.flows.conditions import Condition
     from lakefs_ops.flows.waiting import PollLoop
 
@@ -60,23 +61,24 @@ class LakeFSSensor(TemplateFields, BaseSensorOperator):
       ``never_fail`` (skip) apply to errors only, never to a timeout.
 
     Args:
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker; ``[operators] default_deferrable`` by default.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
     """
 
     ui_color = "#d5f2ea"
+    template_fields: tuple[str, ...] = ("lakefs_conn_id",)
 
     def __init__(
         self,
         *,
-        lakefs_conn_id: str = LakeFSHook.default_conn_name,
+        lakefs_conn_id: Templated[str] = LakeFSHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         tolerance: timedelta | float = TOLERANCE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.lakefs_conn_id = lakefs_conn_id
+        self.lakefs_conn_id = as_rendered(lakefs_conn_id)
         self.deferrable = deferrable
         self.tolerance = tolerance.total_seconds() if isinstance(tolerance, timedelta) else tolerance
         self._loop: PollLoop | None = None

@@ -24,7 +24,7 @@ class LakeFSBranchSensor(LakeFSSensor):
         repo: the repository's id (templated).
         branch: the branch (templated).
         gone: wait until the branch does not exist.
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -35,7 +35,7 @@ class LakeFSBranchSensor(LakeFSSensor):
                 LakeFSBranchSensor(task_id="done", branch="run-{{ ds_nodash }}", gone=True, mode="reschedule")
     """
 
-    template_fields = ("repo", "branch")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "branch")
     operator_extra_links = (LakeFSBranchLink(),)
 
     def __init__(

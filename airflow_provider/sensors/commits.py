@@ -71,7 +71,7 @@ class LakeFSCommitSensor(_CommitSensor):
         repo: the repository's id (templated).
         branch: the branch (templated).
         prev_commit_id: the last known commit: its id, or another ref (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -82,7 +82,7 @@ class LakeFSCommitSensor(_CommitSensor):
                 LakeFSCommitSensor(task_id="published", branch="main", deferrable=True, poke_interval=30, timeout=3600)
     """
 
-    template_fields = ("repo", "branch", "prev_commit_id")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "branch", "prev_commit_id")
 
     def condition(self) -> NewCommit:
         """Return the condition to wait for."""
@@ -108,7 +108,7 @@ class LakeFSCommitMatchSensor(_CommitSensor):
         prefix: the commit must change an object with this prefix; a merge commit counts with the changes that it
             merges (templated).
         prev_commit_id: only commits after this one: its id, or another ref (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -121,7 +121,9 @@ class LakeFSCommitMatchSensor(_CommitSensor):
                 )
     """
 
-    template_fields = ("repo", "branch", "metadata", "message", "prefix", "prev_commit_id")
+    template_fields = (
+        *LakeFSSensor.template_fields, "repo", "branch", "metadata", "message", "prefix", "prev_commit_id",
+    )  # fmt: skip
     optional_fields = ("metadata", "message", "prefix", "prev_commit_id")
 
     def __init__(

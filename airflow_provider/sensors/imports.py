@@ -26,7 +26,7 @@ class LakeFSImportSensor(LakeFSSensor):
         repo: the repository's id (templated).
         branch: the branch to which the objects are imported (templated).
         import_id: the import's id (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -39,7 +39,7 @@ class LakeFSImportSensor(LakeFSSensor):
                 )
     """
 
-    template_fields = ("repo", "branch", "import_id")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "branch", "import_id")
     operator_extra_links = (LakeFSCommitLink(),)
 
     def __init__(

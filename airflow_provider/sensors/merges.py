@@ -27,7 +27,7 @@ class LakeFSMergedSensor(LakeFSSensor):
         repo: the repository's id (templated).
         source_ref: the ref with the changes (templated).
         destination_branch: the branch that is to have them (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -40,7 +40,7 @@ class LakeFSMergedSensor(LakeFSSensor):
                 )
     """
 
-    template_fields = ("repo", "source_ref", "destination_branch")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "source_ref", "destination_branch")
     operator_extra_links = (LakeFSCompareLink(),)
 
     def __init__(

@@ -27,7 +27,7 @@ class LakeFSFileSensor(LakeFSSensor):
         repo: the repository's id (templated).
         branch: the branch, or any other ref (templated).
         path: the object's path (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -38,7 +38,7 @@ class LakeFSFileSensor(LakeFSSensor):
                 LakeFSFileSensor(task_id="complete", branch="main", path="daily/{{ ds }}/_SUCCESS", deferrable=True)
     """
 
-    template_fields = ("repo", "branch", "path")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "branch", "path")
     operator_extra_links = (LakeFSObjectLink(),)
 
     def __init__(
@@ -75,7 +75,7 @@ class _PrefixSensor(LakeFSSensor):
         prefix: only objects whose path starts with this.
     """
 
-    template_fields = ("repo", "branch", "prefix")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "branch", "prefix")
     optional_fields = ("prefix",)
     operator_extra_links = (LakeFSObjectLink(),)
 
@@ -113,7 +113,7 @@ class LakeFSPrefixSensor(_PrefixSensor):
         prefix: only objects whose path starts with this; by default all (templated).
         min_objects: minimum number of objects.
         min_bytes: minimum total size in bytes.
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -159,7 +159,7 @@ class LakeFSPrefixUnchangedSensor(_PrefixSensor):
         prefix: only objects whose path starts with this; by default all (templated).
         inactivity_period: how long the objects must stay unchanged, in seconds; one hour by default.
         min_objects: minimum number of objects.
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 

@@ -26,7 +26,7 @@ class LakeFSPullRequestSensor(LakeFSSensor):
         repo: the repository's id (templated).
         pull_request_id: the pull request's id (templated).
         closed_counts: a pull request that is closed without a merge ends the wait, too.
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -39,7 +39,7 @@ class LakeFSPullRequestSensor(LakeFSSensor):
                 )
     """
 
-    template_fields = ("repo", "pull_request_id")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "pull_request_id")
     operator_extra_links = (LakeFSPullRequestLink(),)
 
     def __init__(

@@ -23,7 +23,7 @@ class LakeFSTagSensor(LakeFSSensor):
     Args:
         repo: the repository's id (templated).
         tag: the tag's name (templated).
-        lakefs_conn_id: the connection's id.
+        lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
         tolerance: seconds for which lakeFS may be down before the task fails; 15 minutes by default.
 
@@ -34,7 +34,7 @@ class LakeFSTagSensor(LakeFSSensor):
                 LakeFSTagSensor(task_id="released", tag="daily-{{ ds }}", deferrable=True)
     """
 
-    template_fields = ("repo", "tag")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "tag")
     operator_extra_links = (LakeFSCommitLink(),)
 
     def __init__(self, *, repo: Templated[str] = REQUIRED, tag: Templated[str] = REQUIRED, **kwargs: Any) -> None:

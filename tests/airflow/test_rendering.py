@@ -145,6 +145,13 @@ def test_a_name_without_a_text_is_refused(cls: Any, native: bool) -> None:
                 render(cls, native=native, macros={"value": value}, **{field: template})
 
 
+@NATIVE
+@EACH
+def test_the_connection_is_templated(cls: Any, native: bool) -> None:
+    rendered = render(cls, native=native, macros={"stage": "prod"}, lakefs_conn_id="lakefs_{{ stage }}")
+    assert rendered["lakefs_conn_id"] == "lakefs_prod"
+
+
 NARROWING = {
     "LakeFSChangedPartitionsOperator": {"ref", "since"},
     "LakeFSCopyObjectOperator": {"source_ref"},
