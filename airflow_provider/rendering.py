@@ -13,7 +13,7 @@ import contextlib
 import copy
 import inspect
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -70,21 +70,19 @@ class TemplateFields(_Base):
         env = _keep_values(jinja_env or self.get_template_env())
         is_file = content.endswith(tuple(self.template_ext))
         parts = _render(env.get_template(content) if is_file else env.from_string(content), context)
-        if len(parts) == 1:
-            return parts[0]
         # "run-{{ None }}" must not become the name "run-None", which different runs would share.
-        if any(part is None for part in parts) and any(content is value for value in self._required()):
-            return None
-        return "".join(map(str, parts))
+        if len(parts) > 1 and any(part is None for part in parts) and any(content is value for value in self._names()):
+            return ""  # refused also in an optional field, unlike None
+        return _join(parts)
 
-    def _required(self) -> Iterator[object]:
-        """Yield the templates that must not be None: fields, and the items of lists."""
+    def _names(self) -> Iterator[object]:
+        """Yield the templates whose parts must not be None: fields, and the items of lists."""
         for name in self.template_fields:
             value = getattr(self, name)
             if isinstance(value, list):
                 for item in value:
                     yield from item.values() if isinstance(item, dict) else (item,)
-            elif name not in self.optional_fields:
+            elif name not in self.optional_fields or name not in FREE_TEXTS:
                 yield value
 
 
@@ -141,6 +139,11 @@ def as_text(field: str, value: object) -> str:
     return str(value)
 
 
+def as_optional_text(field: str, value: object) -> str | None:
+    """Return None instead of an empty string; otherwise like `as_text`."""
+    return None if value == "" else as_text(field, value)
+
+
 def as_number(field: str, value: object) -> int:
     """Return a whole number, also from its text; the arguments and errors are those of `as_text`."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
@@ -180,11 +183,16 @@ FIELD_KINDS: Mapping[str, Callable[[str, object], object]] = {
     "parent_number": as_number,
     "paths": as_texts,
     "patterns": as_texts,
+    "prev_commit_id": as_optional_text,
     "sources": as_mappings,
 }
 """The template fields of operators and sensors that do not hold a string, and the function that converts their value.
 
 To have a template field of another type, add a row."""
+
+
+FREE_TEXTS = frozenset({"description", "message", "metadata", "msg", "prev_commit_id"})
+"""The template fields in which, if they are optional, ``None`` may be a part of the text."""
 
 
 def _is_template(value: object) -> bool:
@@ -229,7 +237,14 @@ def _keep_values(env: Environment) -> Environment:
     """Return the DAG's environment (its filters, macros and search path), changed to keep the values of expressions."""
     kept = env.overlay()
     kept.code_generator_class = _KeepValues
+    kept.concat = _join  # type: ignore[assignment]  # of macros and `set` blocks
     return kept
+
+
+def _join(parts: Iterable[Any]) -> Any:
+    """Return the only part as it is, or the text of several."""
+    parts = list(parts)
+    return parts[0] if len(parts) == 1 else "".join(map(str, parts))
 
 
 class _KeepValues(NativeCodeGenerator):

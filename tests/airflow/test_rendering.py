@@ -14,6 +14,7 @@ from airflow_provider import operators, sensors
 from airflow_provider.operators import LakeFSCommitOperator, LakeFSCreateBranchOperator, LakeFSGetCommitOperator
 from airflow_provider.rendering import (
     FIELD_KINDS,
+    FREE_TEXTS,
     as_mapping,
     as_mappings,
     as_number,
@@ -147,9 +148,42 @@ def test_a_name_without_a_text_is_refused(cls: Any, native: bool) -> None:
 
 @NATIVE
 @EACH
+def test_an_optional_name_without_one_of_its_parts_is_refused(cls: Any, native: bool) -> None:
+    """Also of a tag or a backfill: different runs would share the name ``run-None``."""
+    for field in set(fields_of(cls, as_text)) & set(cls.optional_fields) - FREE_TEXTS:
+        with pytest.raises(AirflowFailException, match=f"task 'task': {field} must not be empty"):
+            render(cls, native=native, macros={"value": None}, **{field: "run-{{ value }}"})
+
+
+@NATIVE
+@EACH
 def test_the_connection_is_templated(cls: Any, native: bool) -> None:
     rendered = render(cls, native=native, macros={"stage": "prod"}, lakefs_conn_id="lakefs_{{ stage }}")
     assert rendered["lakefs_conn_id"] == "lakefs_prod"
+
+
+@NATIVE
+@pytest.mark.parametrize("cls", [sensors.LakeFSCommitSensor, sensors.LakeFSCommitMatchSensor])
+def test_a_watermark_that_renders_to_nothing_counts_as_not_given(cls: Any, native: bool) -> None:
+    for template in (None, "", "{{ value }}", "{{ value or '' }}"):
+        assert render(cls, native=native, macros={"value": None}, prev_commit_id=template)["prev_commit_id"] is None
+    rendered = render(cls, native=native, macros={"value": 20240105}, prev_commit_id="{{ value }}")
+    assert rendered["prev_commit_id"] == "20240105"
+
+
+@NATIVE
+def test_macros_and_blocks_keep_values(native: bool) -> None:
+    rows = {"rows": 7}
+    for branch in (
+        "{% macro day(year) %}{{ year }}_01_05{% endmacro %}{{ day(2024) }}",
+        "{% set day %}{{ 2024 }}_01_05{% endset %}{{ day }}",
+        "{% filter trim %} {{ 2024 }}_01_05 {% endfilter %}",
+        "{% macro day() %}{{ caller(2024) }}_05{% endmacro %}{% call(year) day() %}{{ year }}_01{% endcall %}",
+    ):
+        rendered = render(LakeFSCreateBranchOperator, native=native, macros={}, branch=branch)
+        assert rendered["branch"] == "2024_01_05"
+    metadata = "{% macro same(value) %}{{ value }}{% endmacro %}{{ same(rows) }}"
+    assert render(LakeFSCommitOperator, native=native, macros={"rows": rows}, metadata=metadata)["metadata"] == rows
 
 
 NARROWING = {
