@@ -237,7 +237,7 @@ def _keep_values(env: Environment) -> Environment:
     """Return the DAG's environment (its filters, macros and search path), changed to keep the values of expressions."""
     kept = env.overlay()
     kept.code_generator_class = _KeepValues
-    kept.concat = _join  # type: ignore[assignment]  # of macros and `set` blocks
+    kept.concat = _join  # type: ignore[method-assign]  # of macros and `set` blocks
     return kept
 
 
