@@ -354,7 +354,7 @@ class _Commits:
         if state is None or "after" not in state:
             state = {"after": {"now": None, "beginning": ""}.get(self.start, self.start)}
         known = {name: state[name] for name in WATERMARKS if name in state}
-        return self.condition.model_copy(update=known | {"branch": branch}), state | identity
+        return MatchingCommits(**self.condition.model_dump() | known | {"branch": branch}), state | identity
 
     def _new_commits(self, tick: _Tick, condition: MatchingCommits) -> tuple[list[str], MatchingCommits, str]:
         """Return the ids of the commits that match, oldest first, the condition to poll next, and a reason."""
@@ -417,6 +417,8 @@ class _Partitions(_Commits):
                 known,
                 reason,
             )
+        if not condition.is_resolved:
+            condition = condition.resolved(client)
         try:
             head = client.branches.get(repository, condition.branch).commit_id
         except errors.BranchNotFound:

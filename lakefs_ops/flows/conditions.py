@@ -134,8 +134,17 @@ class CommitCondition(BaseCondition):
         except errors.BranchNotFound:
             return None
 
-    def _resolved(self, client: LakeFSClient) -> Self:
-        """Return the condition with the full commit id as its watermark."""
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the watermark is a full commit id, or missing."""
+        return not self.after or re.fullmatch("[0-9a-f]{64}", self.after) is not None
+
+    def resolved(self, client: LakeFSClient) -> Self:
+        """Return the condition with the full commit id as its watermark.
+
+        Raises:
+            InvalidArgument: the repository has no commit ``after``.
+        """
         if not self.after:
             return self
         try:
@@ -185,7 +194,7 @@ class NewCommit(CommitCondition):
         head = self._head(client)
         if self.after is None and head is not None:
             return self._remember(after=head)._verdict("waiting", f"waiting for a commit on {self._where} after {head}")
-        known = self if head == self.after else self._resolved(client)
+        known = self if head == self.after else self.resolved(client)
         return known.unchanged(head) or known._compare(client, str(head))
 
     def unchanged(self, head: str | None) -> Verdict | None:
@@ -271,7 +280,7 @@ class CommitMatches(_FilteredCommits):
             InvalidArgument: the repository has no commit ``after``.
         """
         head = self._head(client)
-        known = self if head == self.after else self._resolved(client)
+        known = self if head == self.after else self.resolved(client)
         return known.unchanged(head) or known._compare(client, str(head))
 
     def _compare(self, client: LakeFSClient, head: str) -> Verdict:
@@ -315,11 +324,11 @@ class MatchingCommits(_FilteredCommits):
         """
         try:
             head = self._head(client)
+            known = self if head == self.after else self.resolved(client)
         except errors.RepositoryNotFound:
-            head = None
+            head, known = None, self
         if head is not None and self.after is None and self.missing_since is None:
             return self._remember(after=head)._verdict("waiting", f"waiting for a commit on {self._where} after {head}")
-        known = self if head in (None, self.after) else self._resolved(client)
         return known.unchanged(head) or known._compare(client, str(head))
 
     def unchanged(self, head: str | None) -> Verdict | None:

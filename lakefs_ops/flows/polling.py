@@ -65,7 +65,7 @@ class BranchPoller:
             return condition.poll(self._client)
         # The listing may be older than the watermark, so only a poll decides that there is a new commit.
         head = heads.read(self._max_age).get(condition.branch)
-        return condition.unchanged(head) or condition.poll(self._client)
+        return _unchanged(condition, head) or condition.poll(self._client)
 
     def recall(self, condition: Condition) -> Verdict | None:
         """Return the verdict for a branch without news from a listing that is still valid; None if a poll is needed.
@@ -76,7 +76,12 @@ class BranchPoller:
             return None
         known = self._repositories.get(condition.repository)
         heads = known.recall(self._max_age) if known else None
-        return condition.unchanged(heads.get(condition.branch)) if heads is not None else None
+        return _unchanged(condition, heads.get(condition.branch)) if heads is not None else None
+
+
+def _unchanged(condition: CommitCondition, head: str | None) -> Verdict | None:
+    """Return the verdict for a branch without news; None if a poll must resolve the watermark first."""
+    return condition.unchanged(head) if condition.is_resolved else None
 
 
 class _Heads:

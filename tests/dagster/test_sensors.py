@@ -342,6 +342,27 @@ def test_a_new_branch_is_all_new(ticks, commit, lakefs, lakefs_repository):
     assert tick.partitions() == ["2015-01-01", "2015-01-02"]
 
 
+@pytest.mark.parametrize("filters", [{}, {"prefix": "d/"}])
+def test_a_ref_to_start_after_is_resolved_by_the_first_tick(days, commit, lakefs, lakefs_repository, filters):
+    """Also if the branch is created after the ref has moved."""
+    commit("d/2015-01-01.csv")
+    tick = days(branch="dev", start="main", **filters)
+    assert tick() == []
+    commit("d/2015-01-02.csv")
+    lakefs.client.branches.create(lakefs_repository, name="dev", source="main")
+    assert tick.partitions() == ["2015-01-02"]
+
+
+@pytest.mark.parametrize("cursor", ["None", "null", "7", '{"after": 7}', '{"after": " "}', "no-such-ref"])
+@pytest.mark.parametrize("branch", ["main", "dev"])
+def test_a_cursor_that_is_not_a_commit_is_refused(days, ticks, commit, lakefs_repository, cursor, branch):
+    options = {"name": "s", "repository": lakefs_repository, "branch": branch, "target": [report]}
+    for tick in (days(branch=branch), ticks(build_lakefs_commit_sensor(**options))):
+        tick.cursor = cursor
+        with pytest.raises(InvalidArgument, match="after"):
+            tick()
+
+
 # objects, tags, pull requests ---------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lakefs_ops import errors
-from lakefs_ops.flows.conditions import CommitMatches, NewCommit, load
+from lakefs_ops.flows.conditions import CommitMatches, MatchingCommits, NewCommit, load
 from lakefs_ops.flows.polling import BranchPoller
 from lakefs_ops.local.faults import Fault
 from lakefs_ops.local.store.commits import commit_id
@@ -63,7 +63,23 @@ def test_a_ref_becomes_the_id_of_its_commit_at_the_first_poll(lakefs, lakefs_rep
     assert (verdict.state, verdict.found) == ("met", {"commit_id": made})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, MatchingCommits])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_ref_is_resolved_before_the_branch_exists(lakefs, lakefs_repository, commit, waiting, kind, listed):
+    """Otherwise it moves on, and takes the first commits of the branch with it."""
+    head, poller = commit(), BranchPoller(lakefs.client, max_age=60)
+    for _ in range(20 if listed else 0):
+        poller.poll(waiting(NewCommit, head))
+    verdict = poller.recall(waiting(kind, "main", "later")) or poller.poll(waiting(kind, "main", "later"))
+    assert (verdict.state, verdict.condition.after) == ("waiting", head)
+    new = commit()
+    lakefs.client.branches.create(lakefs_repository, name="later", source="main")
+    verdict = verdict.condition.poll(lakefs.client)
+    assert verdict.state == "met"
+    assert new in str(verdict.found)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, MatchingCommits])
 @pytest.mark.parametrize("branch", ["main", "later"])
 @pytest.mark.parametrize("ref", ["no-such-ref", "f" * 64, "main~99", "main$"])
 def test_an_unknown_watermark_is_an_error_even_before_the_branch_exists(lakefs, waiting, kind, branch, ref):
