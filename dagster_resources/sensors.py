@@ -476,9 +476,14 @@ class _Tags:
         tags = {tag.id: tag.commit_id for tag in tick.client.tags.list(self.repository, prefix=self.prefix or None)}
         known: dict[str, str] = dict(tags) if state is None and self.start == "now" else (state or {}).get("tags", {})
         new = [tag for tag, commit in tags.items() if known.get(tag, "") != commit][: tick.max_runs]
-        changes = [LakeFSChange(f"{self.repository}/{tag}@{tags[tag]}", self.repository, tag, tags[tag]) for tag in new]
         handled = {tag: commit for tag, commit in tags.items() if tag in new or known.get(tag) == commit}
-        return _Found(f"no new tag {self.prefix}* of {self.repository!r}", {**identity, "tags": handled}, changes)
+        # The number tells a tag from one that was at the same commit before it was deleted.
+        count = (state or {}).get("count", 0) + bool(new)
+        changes = [
+            LakeFSChange(f"{self.repository}/{tag}@{tags[tag]}/{count}", self.repository, tag, tags[tag]) for tag in new
+        ]
+        found = {**identity, "tags": handled, "count": count}
+        return _Found(f"no new tag {self.prefix}* of {self.repository!r}", found, changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -502,9 +507,11 @@ class _PullRequests:
         if state is None and self.start == "now":
             known = [pull.id for pull in pulls]
         new = [pull for pull in pulls if pull.id not in set(known)][: tick.max_runs]
+        # The number tells apart the times at which a pull request gets the status, if it was opened again.
+        count = (state or {}).get("count", 0) + bool(new)
         changes = [
             LakeFSChange(
-                f"{self.repository}/{pull.id}/{self.status}", self.repository, pull.destination_branch,
+                f"{self.repository}/{pull.id}/{self.status}/{count}", self.repository, pull.destination_branch,
                 tick.client.pulls.get(self.repository, pull.id).merged_commit_id or None,
                 tags={"lakefs/pull_request": pull.id, "lakefs/source_branch": pull.source_branch},
             )
@@ -514,6 +521,6 @@ class _PullRequests:
         ids = [*(id for id in known if id in present), *(pull.id for pull in new)]
         return _Found(
             f"no new pull request of {self.repository!r} is {self.status}",
-            {**identity, "destination": destination, "ids": ids},
+            {**identity, "destination": destination, "ids": ids, "count": count},
             changes,
         )

@@ -403,6 +403,10 @@ def test_one_run_for_each_new_tag(ticks, commit, lakefs, lakefs_repository):
     commit("a")
     tag("r-0")
     assert [request.tags["lakefs/ref"] for request in tick()] == ["r-0"]
+    for ref in ("main~1", "main", "main~1"):  # Dagster would skip a run with a key that another run had
+        lakefs.client.tags.delete(lakefs_repository, "r-0")
+        tag("r-0", ref)
+        assert [request.tags["lakefs/ref"] for request in tick()] == ["r-0"]
     assert len(ticks(build_lakefs_tag_sensor(name="s", start="beginning", **options))()) == 2
 
 
@@ -433,6 +437,11 @@ def test_one_run_for_each_pull_request_that_gets_a_status(ticks, commit, lakefs,
     client.pulls.update(lakefs_repository, new, status="closed")
     assert [request.tags["lakefs/pull_request"] for request in ticking["closed"]()] == [new]
     assert [tick() for tick in ticking.values()] == [[], [], []]
+    for status in ("open", "closed"):
+        client.pulls.update(lakefs_repository, new, status=status)
+        assert {name: len(tick()) for name, tick in ticking.items()} == {"open": 0, "merged": 0, "closed": 0} | {
+            status: 1
+        }
 
 
 @pytest.mark.parametrize("start", ["now", "beginning"])
