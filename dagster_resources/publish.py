@@ -46,6 +46,7 @@ from dagster_resources.snapshots import pinned, snapshot
 from lakefs_ops import errors
 from lakefs_ops.flows.backfill import Backfill, BackfillClosed
 from lakefs_ops.flows.checks import SUMMARY_KEY, CheckResult
+from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 from lakefs_ops.flows.ensure import delete_checked, ensure_branch
 from lakefs_ops.flows.history import differs, is_undone
 from lakefs_ops.flows.publish import WriteAuditPublish
@@ -286,6 +287,8 @@ class RunBranch:
                 that no check judged, or the base changed the same objects; nothing was merged, and the branch is kept.
                 Or an earlier publication was undone on the base.
         """
+        check_choice("strategy", strategy, STRATEGIES)
+        check_choice("if_nothing", if_nothing, IF_NOTHING)
         history = self._history()
         try:
             verdicts = self._verdicts(history)

@@ -37,6 +37,7 @@ from dagster import (
 from dagster_resources.history import UNPUBLISHED, report_unpublished
 from dagster_resources.metadata import publication_metadata
 from lakefs_ops.errors import NothingToDo
+from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 
 if TYPE_CHECKING:
     from dagster import AutomationCondition, BackfillPolicy, PartitionsDefinition
@@ -105,6 +106,8 @@ def build_lakefs_publish_asset(
         description: the asset's description.
         tags: the asset's tags.
     """
+    check_choice("strategy", strategy, STRATEGIES)
+    check_choice("if_nothing", if_nothing, IF_NOTHING)
     deps = list(deps)
 
     @asset(
@@ -192,6 +195,8 @@ def build_lakefs_publish_op(
             def nightly():
                 publish(after=[land_north(), land_south()])
     """
+    check_choice("strategy", strategy, STRATEGIES)
+    check_choice("if_nothing", if_nothing, IF_NOTHING)
 
     @op(
         name=name,

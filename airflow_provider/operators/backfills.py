@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
-from airflow_provider.operators.base import LakeFSOperator, check_choice
+from airflow_provider.operators.base import LakeFSOperator
 from airflow_provider.operators.publish import backfill_of
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field
+from lakefs_ops.flows.choices import STRATEGIES, check_choice
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -130,7 +131,7 @@ class LakeFSFinishBackfillOperator(_BackfillOperator):
         check_field("expected", expected)
         check_field("metadata", metadata)
         check_choice("policy", policy, POLICIES)
-        check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
+        check_choice("strategy", strategy, STRATEGIES)
         self.expected = as_rendered(expected)
         self.policy = policy
         self.message = as_rendered(message)

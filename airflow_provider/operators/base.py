@@ -139,20 +139,6 @@ def _datasets(data: tuple[Data, ...]) -> list[Dataset]:
     ]
 
 
-IF_NOTHING = ("fail", "skip", "succeed")
-"""The values of `lakefs_ops.flows.step.IfNothing`, which is imported only by running tasks."""
-
-
-def check_choice(argument: str, value: object, choices: tuple[object, ...]) -> None:
-    """Check an argument that is one of a few values, in the operator's constructor.
-
-    Raises:
-        InvalidArgument: the value is not one of the choices.
-    """
-    if value not in choices:
-        raise InvalidArgument(f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
 def only_one_of(operator: LakeFSOperator, *names: str, needed: bool = True) -> None:
     """Check optional template fields of which only one may be set, and `keep_given` it.
 

@@ -12,9 +12,10 @@ except ImportError:  # Airflow 3.1, where importing it from common.compat warns
     from airflow.providers.standard.operators.branch import BranchMixIn  # type: ignore[assignment]
 
 from airflow_provider.links import LakeFSCompareLink
-from airflow_provider.operators.base import LakeFSOperator, check_choice
+from airflow_provider.operators.base import LakeFSOperator
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 from lakefs_ops.errors import InvalidArgument
+from lakefs_ops.flows.choices import IF_NOTHING, check_choice
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -109,8 +110,8 @@ class LakeFSDiffOperator(LakeFSOperator, BranchMixIn):
         check_field("limit", limit)
         check_field("larger_than", larger_than)
         check_choice("diff_type", diff_type, ("three_dot", "two_dot"))
-        check_choice("if_empty", if_empty, ("succeed", "skip", "fail"))
-        check_choice("if_larger", if_larger, ("succeed", "skip", "fail"))
+        check_choice("if_empty", if_empty, IF_NOTHING)
+        check_choice("if_larger", if_larger, IF_NOTHING)
         if larger_than is None and (if_larger != "succeed" or follow_task_ids_if_larger is not None):
             raise InvalidArgument("if_larger and follow_task_ids_if_larger need larger_than, a number of changes")
         self.repo = as_rendered(repo)

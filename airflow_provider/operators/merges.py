@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
-from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
+from airflow_provider.operators.base import LakeFSOperator
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field
+from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -93,7 +94,7 @@ class LakeFSMergeOperator(LakeFSOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_field("metadata", metadata)
-        check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
+        check_choice("strategy", strategy, STRATEGIES)
         check_choice("if_nothing", if_nothing, IF_NOTHING)
         self.repo = as_rendered(repo)
         self.source_ref = as_rendered(source_ref)

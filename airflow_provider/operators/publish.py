@@ -13,11 +13,12 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 
 from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink, LakeFSCompareLink, LakeFSPullRequestLink
 from airflow_provider.naming import GROUP_PREFIX, group_branch
-from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
+from airflow_provider.operators.base import LakeFSOperator
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 from airflow_provider.taskgroups.audits import RESULTS_XCOM, Audits, log_results, refusal, to_json
 from airflow_provider.taskgroups.states import UNFINISHED, pull, states
 from lakefs_ops.errors import InvalidArgument
+from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -234,7 +235,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_field("metadata", metadata)
-        check_choice("strategy", strategy, (None, "source-wins", "dest-wins"))
+        check_choice("strategy", strategy, STRATEGIES)
         check_choice("if_nothing", if_nothing, IF_NOTHING)
         check_clean_up(clean_up)
         self.message = as_rendered(message)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider.links import LakeFSCommitLink
-from airflow_provider.operators.base import IF_NOTHING, LakeFSOperator, check_choice
+from airflow_provider.operators.base import LakeFSOperator
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 from lakefs_ops.errors import InvalidArgument
+from lakefs_ops.flows.choices import IF_NOTHING, check_choice
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

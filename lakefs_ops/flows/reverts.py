@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import ORIGIN, describe, find_commit
+from lakefs_ops.flows.choices import IF_NOTHING, check_choice
 from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
 from lakefs_ops.flows.ensure import delete_branch_if_exists, ensure_branch
 from lakefs_ops.flows.history import is_undone
@@ -70,6 +71,7 @@ def revert(
         MergeConflict: later commits changed the same objects; the branch is unchanged.
         NoChanges: the branch does not have the changes any more.
     """
+    check_choice("if_nothing", if_nothing, IF_NOTHING)
     client, repository = step.client, step.repository
     last = fixed_commit(client, repository, "ref", ref)
     if since is None:
@@ -138,6 +140,7 @@ def cherry_pick(
     Raises:
         MergeConflict: the branch changed the same objects; it is unchanged.
     """
+    check_choice("if_nothing", if_nothing, IF_NOTHING)
     picked = step.client.commits.get(step.repository, ref)
     marked = {**(metadata or {}), ORIGIN: picked.id}
 

@@ -25,6 +25,7 @@ from lakefs_ops.flows.attempts import (
     run_once,
     step_metadata,
 )
+from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
 from lakefs_ops.flows.conditions import ImportDone
 from lakefs_ops.flows.history import includes, is_undone
@@ -120,7 +121,9 @@ class Step:
 
         Raises:
             NoChanges: nothing to commit, and no earlier attempt.
+            InvalidArgument: ``if_nothing`` has another value.
         """
+        check_choice("if_nothing", if_nothing, IF_NOTHING)
         marked = step_metadata(self.key, metadata)
 
         def send() -> str:
@@ -161,7 +164,10 @@ class Step:
         Raises:
             MergeConflict: both sides changed the same objects, listed in ``paths``; nothing was merged.
             NoChanges: the source brings nothing, and no earlier attempt.
+            InvalidArgument: ``strategy`` or ``if_nothing`` has another value.
         """
+        check_choice("strategy", strategy, STRATEGIES)
+        check_choice("if_nothing", if_nothing, IF_NOTHING)
         marked = step_metadata(self.key, metadata)
 
         def send() -> str:

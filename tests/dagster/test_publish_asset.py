@@ -19,6 +19,7 @@ from dagster_resources import (
 from dagster_resources.history import UNPUBLISHED_TAG
 from dagster_resources.publish import RunBranch
 from dagster_resources.resource import LakeFSResource
+from lakefs_ops.errors import InvalidArgument
 from lakefs_ops.flows.checks import SUMMARY_KEY
 
 DAYS = dg.StaticPartitionsDefinition([f"day-{number}" for number in range(48)])
@@ -276,6 +277,21 @@ def test_only_checks_and_the_publication(lake, resource, materialize, if_nothing
     assert versions == ([head] if if_nothing == "succeed" else [])
     assert not any("lakefs/compare" in each.metadata for each in materializations)
     assert bool(run.asset_materializations_for_node("below")) == (if_nothing == "succeed")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"if_nothing": "succed"}, "if_nothing must be one of"), ({"strategy": "ours"}, "strategy must be one of")],
+)
+def test_a_misspelled_choice_is_refused_at_once(lake, resource, wrong, message):
+    for build in (
+        lambda: lake.publication(**wrong),
+        lambda: build_lakefs_publish_op(repository=lake.repository, **wrong),
+        lambda: build_lakefs_definitions(assets=[], repository=lake.repository, publish="on_main", **wrong),
+        lambda: resource.run_branch(dg.build_asset_context(), lake.repository).publish("Publish", **wrong),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            build()
 
 
 @pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning")

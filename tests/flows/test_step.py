@@ -12,6 +12,7 @@ from lakefs_ops.api.imports import ImportLocation
 from lakefs_ops.flows import reverts
 from lakefs_ops.flows.attempts import KEY, OutcomeUnknown
 from lakefs_ops.flows.history import is_undone
+from lakefs_ops.flows.publish import WriteAuditPublish
 from lakefs_ops.flows.step import Step
 from lakefs_ops.flows.waiting import WaitTimedOut
 from lakefs_ops.listing import Listing
@@ -571,6 +572,26 @@ def test_a_pull_request_is_found_by_a_key_with_line_breaks(client, lakefs, lakef
     again = Step(client, lakefs_repository, "two\nlines\u2028", retried=True).pull_request("dev", "main", title="t")
     assert again == first
     assert len(list(lakefs.client.pulls.list(lakefs_repository))) == 1
+
+
+def test_a_misspelled_choice_is_refused_before_anything_is_sent(client, lakefs, lakefs_repository, write):
+    step, before = Step(client, lakefs_repository, "key"), lakefs.faults.calls.total()
+    calls = {
+        "commit": lambda **wrong: step.commit("main", message="land", **wrong),
+        "merge": lambda **wrong: step.merge("dev", "main", **wrong),
+        "revert": lambda **wrong: reverts.revert(step, "main", "main", **wrong),
+        "cherry-pick": lambda **wrong: reverts.cherry_pick(step, "main", "dev", **wrong),
+        "publish": lambda **wrong: WriteAuditPublish(client, lakefs_repository, key="k", **wrong),
+    }
+    for call in calls.values():
+        with pytest.raises(errors.InvalidArgument, match="if_nothing must be one of 'fail', 'skip', 'succeed'"):
+            call(if_nothing="succed")
+    for name in ("merge", "publish"):
+        with pytest.raises(errors.InvalidArgument, match="strategy must be one of None, 'source-wins'"):
+            calls[name](strategy="ours")
+    with pytest.raises(errors.InvalidArgument, match="clean_up must be one of 'success', 'never', got 'always'"):
+        calls["publish"](clean_up="always")
+    assert lakefs.faults.calls.total() == before
 
 
 def test_nothing_to_do_is_a_choice(client, lakefs, lakefs_repository, write, dev):
