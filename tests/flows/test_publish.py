@@ -1,7 +1,9 @@
 """Write, audit, publish: as a context manager, in steps, after failures."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -660,6 +662,59 @@ def test_the_requests_of_a_publish(client, proxy, lakefs_repository, more, now):
         put(run, "a")
         run.audit(no_problem)
     assert len(proxy.requests) == now
+
+
+# The permission that lakeFS asks for, by the start of a request below its repository.
+PERMISSIONS = {
+    r"POST /branches\b(?!/)": "fs:CreateBranch",
+    r"GET /branches\b(?!/)": "fs:ListBranches",
+    r"GET /branches/[^/]+(?= )": "fs:ReadBranch",
+    r"GET /refs/[^/]+/commits\b": "fs:ReadBranch",
+    r"DELETE /branches/[^/]+(?= |\?)": "fs:DeleteBranch",
+    r"POST /branches/[^/]+/commits\b": "fs:CreateCommit",
+    r"POST /refs/[^/]+/merge/": "fs:CreateCommit",
+    r"POST /commits\b": "fs:CreateCommit",
+    r"POST /branches/[^/]+/objects\?": "fs:WriteObject",
+    r"GET /branches/[^/]+/diff\b": "fs:ListObjects",
+    r"GET /refs/[^/]+/diff/": "fs:ListObjects",
+    r"GET /refs/[^/]+/objects/ls\b": "fs:ListObjects",
+    r"GET /refs/[^/]+/objects/stat\b": "fs:ReadObject",
+    r"GET /refs/[^/]+/objects\?": "fs:ReadObject",
+    r"GET /commits/": "fs:ReadCommit",
+    r"GET /refs/[^/]+/merge/": "fs:ListCommits",
+    r"POST /tags\b(?!/)": "fs:CreateTag",
+    r"GET /tags/": "fs:ReadTag",
+}
+
+
+def test_the_permissions_of_the_page_suffice(client, proxy, lakefs, lakefs_repository, ahead):
+    """Whatever a run does: it needs each permission that docs/publish.md lists, and no other one."""
+
+    def reads(run):
+        run.client.objects.get(run.repository, run.ref, run.key)
+
+    for key, more in enumerate(({}, {"branch": "run-1"}, {"tag": "v1"}, {"clean_up": timedelta(days=1)})):
+        for retried in (False, True):
+            with publish.WriteAuditPublish(client, lakefs_repository, key=str(key), retried=retried, **more) as run:
+                put(run, run.key)
+                run.audit(empty_object, reads)
+    lakefs.client.branches.revert(lakefs_repository, "main", ref=run.published, parent_number=1)
+    with publish.WriteAuditPublish(client, lakefs_repository, key=run.key, branch="late", retried=True) as late:
+        put(late, "late")
+    list(sweep(client, lakefs_repository, older_than=ahead, discard=True))
+
+    needed = set()
+    for line in proxy.requests:
+        method, _, path = line.partition(" /api/v1")
+        if path.startswith("/healthcheck"):
+            continue
+        request = f"{method} {path.removeprefix(f'/repositories/{lakefs_repository}')}"
+        found = {action for pattern, action in PERMISSIONS.items() if re.match(pattern, request)}
+        assert len(found) == 1, request
+        needed |= found
+    page = (Path(__file__).parents[2] / "docs" / "publish.md").read_text()
+    section = page.partition("## Permissions")[2].partition("\n## ")[0]
+    assert needed == set(re.findall(r"fs:[A-Z]\w+", section)) - {"fs:DeleteObject"}  # no object was deleted
 
 
 REFUSING = b"""
