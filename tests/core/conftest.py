@@ -247,9 +247,9 @@ def methods() -> list[Method]:
 
 @pytest.fixture(scope="session")
 def methods_of(methods: list[Method]) -> dict[str, list[Method]]:
-    """The methods by the operation they send, as the calls themselves say; the plainest first."""
+    """The methods by the operation they send, as the calls themselves say; the one named after it first."""
     found: dict[str, list[Method]] = {}
-    for method in sorted(methods, key=lambda m: (len(m.name), m.name)):
+    for method in sorted(methods, key=lambda m: (not m.operation.lower().startswith(m.name), len(m.name), m.name)):
         found.setdefault(method.operation, []).append(method)
     return found
 

@@ -19,21 +19,22 @@ ROWS = 1000
 """Number of staged rows that are read at a time."""
 
 _STAGED_AT = """
-SELECT entry, 0 FROM staging WHERE repository = ?1 AND branch = ?2 AND path = ?3 UNION ALL
-SELECT entry, 1 FROM sealed WHERE repository = ?1 AND branch = ?2 AND path = ?3 ORDER BY 2 LIMIT 1
+SELECT entry, 0 FROM staging WHERE repository = :repository AND branch = :branch AND path = :path UNION ALL
+SELECT entry, 1 FROM sealed WHERE repository = :repository AND branch = :branch AND path = :path ORDER BY 2 LIMIT 1
 """
 _LAYERS_AT = """
-SELECT 'staged', entry FROM staging WHERE repository = ?1 AND branch = ?2 AND path = ?3 UNION ALL
-SELECT 'sealed', entry FROM sealed WHERE repository = ?1 AND branch = ?2 AND path = ?3
+SELECT 'staged', entry FROM staging WHERE repository = :repository AND branch = :branch AND path = :path UNION ALL
+SELECT 'sealed', entry FROM sealed WHERE repository = :repository AND branch = :branch AND path = :path
 """
-_SEALED_FROM = (
-    "SELECT path, entry FROM sealed WHERE repository = ?1 AND branch = ?2 AND path >= ?3 ORDER BY path LIMIT ?4"
-)
+_SEALED_FROM = """
+SELECT path, entry FROM sealed WHERE repository = :repository AND branch = :branch AND path >= :path
+ORDER BY path LIMIT :rows
+"""
 _STAGED_FROM = """
-SELECT path, entry FROM staging WHERE repository = ?1 AND branch = ?2 AND path >= ?3 UNION ALL
-SELECT path, entry FROM sealed WHERE repository = ?1 AND branch = ?2 AND path >= ?3 AND NOT EXISTS
-    (SELECT 1 FROM staging WHERE repository = ?1 AND branch = ?2 AND path = sealed.path)
-ORDER BY path LIMIT ?4
+SELECT path, entry FROM staging WHERE repository = :repository AND branch = :branch AND path >= :path UNION ALL
+SELECT path, entry FROM sealed WHERE repository = :repository AND branch = :branch AND path >= :path AND NOT EXISTS
+    (SELECT 1 FROM staging WHERE repository = :repository AND branch = :branch AND path = sealed.path)
+ORDER BY path LIMIT :rows
 """
 
 
@@ -182,7 +183,7 @@ class Branches:
         with self.lake.database.writing() as connection:
             here = (self.repository.uid, name, path)
             head = self.head(name)
-            layers = dict(self.lake.database.rows(_LAYERS_AT, *here))
+            layers = dict(self.lake.database.rows(_LAYERS_AT, repository=self.repository.uid, branch=name, path=path))
             # Staged changes are checked first: such a path is removed even if the head's data cannot be read.
             if (
                 (tombstone and "staged" in layers)
@@ -241,7 +242,7 @@ class Branches:
 
     def staged_at(self, name: str, path: str) -> tuple[bool, Entry | None]:
         """Return whether a path has an uncommitted change, and its entry: None for a removal."""
-        row = self.lake.database.row(_STAGED_AT, self.repository.uid, name, path)
+        row = self.lake.database.row(_STAGED_AT, repository=self.repository.uid, branch=name, path=path)
         return (False, None) if row is None else (True, None if row[0] is None else decode(row[0]))
 
     def staged(self, name: str, start: str = "") -> Iterator[tuple[str, Entry | None]]:
@@ -253,14 +254,16 @@ class Branches:
         return self._staged(_SEALED_FROM, name, "")
 
     def _staged(self, statement: str, name: str, start: str) -> Iterator[tuple[str, Entry | None]]:
-        rows = self.lake.database.rows(statement, self.repository.uid, name, start, ROWS)
         while True:
+            rows = self.lake.database.rows(
+                statement, repository=self.repository.uid, branch=name, path=start, rows=ROWS
+            )
             for path, text in rows:
                 yield path, None if text is None else decode(text)
             if len(rows) < ROWS:
                 return
             # No path sorts between another one and that one followed by the smallest character.
-            rows = self.lake.database.rows(statement, self.repository.uid, name, rows[-1][0] + "\0", ROWS)
+            start = rows[-1][0] + "\0"
 
     def changes(self, name: str, start: str = "") -> Iterator[Change]:
         """Iterate over the uncommitted changes, without entries that equal the head's content."""

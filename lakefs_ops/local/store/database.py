@@ -163,13 +163,13 @@ class Database:
             if free:
                 self._writer.release()
 
-    def row(self, statement: str, *values: Any) -> Any:
+    def row(self, statement: str, *values: Any, **named: Any) -> Any:
         """Return the first row, or None."""
-        return self.connection.execute(statement, values).fetchone()
+        return self.connection.execute(statement, named or values).fetchone()
 
-    def rows(self, statement: str, *values: Any) -> list[Any]:
+    def rows(self, statement: str, *values: Any, **named: Any) -> list[Any]:
         """Return all rows."""
-        return self.connection.execute(statement, values).fetchall()
+        return self.connection.execute(statement, named or values).fetchall()
 
     def close(self) -> None:
         """Close all connections and release the directory."""
