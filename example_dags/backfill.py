@@ -6,7 +6,7 @@ See docs/backfills.md and docs/blame.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from example_dags import weather
@@ -60,10 +60,14 @@ def run_backfill(server: Mapping[str, str], repository: str, say: Callable[[str]
             with backfill.member(month) as run:
                 _write(client, repository, run.branch, weather.DATA / "monthly", month)
                 run.audit(rules_of_the_month(month))
-            say(f"{backfill.progress(MONTHS)}".partition(":")[0].partition(";")[0])
 
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(collect, MONTHS))
+            collected = 0
+            for run in as_completed([pool.submit(collect, month) for month in MONTHS]):
+                run.result()
+                before, collected = collected, len(backfill.progress(MONTHS).collected)
+                if collected > before:
+                    say(f"{collected} of {len(MONTHS)} months are collected")
         published = backfill.finish(MONTHS)
         merges = sum(len(commit.parents) > 1 for commit in client.refs.log(repository, "main", first_parent=True))
         before = _content(client, repository)
