@@ -176,7 +176,7 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
         """Check a condition once, from a worker.
 
         Like `poll`, it does not repeat a failed request, because the next poll is the retry; it reads the connection
-        again if lakeFS rejects the credentials.
+        again if lakeFS rejects the credentials or cannot be reached.
 
         Args:
             condition: the condition to check.
@@ -185,14 +185,18 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
             LakeFSError: the poll failed.
         """
         from lakefs_ops.client import LakeFSClient
-        from lakefs_ops.errors import AuthenticationFailed
+        from lakefs_ops.errors import AuthenticationFailed, TransportError
 
         config = self._poll_config or _fail_fast(self.read_config())
         try:
             with LakeFSClient(config=config) as client:
                 verdict = condition.poll(client)
-        except AuthenticationFailed:
-            rejected, config = config, _fail_fast(self.read_config())
+        except (AuthenticationFailed, TransportError) as error:
+            rejected = config
+            try:
+                config = _fail_fast(self.read_config())
+            except Exception:
+                raise error from None
             if config == rejected:
                 raise
             with LakeFSClient(config=config) as client:
@@ -205,7 +209,8 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
 
         All hooks of a process with the same connection share a client and a bounded number of threads. So waiting
         tasks do not open a connection each, and do not occupy the event loop's default threads; and a server that
-        hangs delays only the tasks that wait for it. If lakeFS rejects the credentials, the connection is read again.
+        hangs delays only the tasks that wait for it. If lakeFS rejects the credentials or cannot be reached, the
+        connection is read again.
 
         Args:
             condition: the condition to check.
@@ -213,13 +218,17 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
         Raises:
             LakeFSError: the poll failed.
         """
-        from lakefs_ops.errors import AuthenticationFailed
+        from lakefs_ops.errors import AuthenticationFailed, TransportError
 
         config = self._poll_config or _fail_fast(await self._read_config_async())
         try:
             verdict = await shared_polls(config, os.getpid()).run(condition)
-        except AuthenticationFailed:
-            rejected, config = config, _fail_fast(await self._read_config_async())
+        except (AuthenticationFailed, TransportError) as error:
+            rejected = config
+            try:
+                config = _fail_fast(await self._read_config_async())
+            except Exception:
+                raise error from None
             if config == rejected:
                 raise
             verdict = await shared_polls(config, os.getpid()).run(condition)

@@ -56,6 +56,7 @@ class LakeFSSensor(TemplateFields, BaseSensorOperator):
       ``tolerance``; then the task fails and may be retried. Without a task state store, a rescheduled sensor tolerates
       it until the sensor's timeout.
     - After a 401, the connection is read again; the task fails only if it has not changed or is rejected again.
+      It is also read again while lakeFS cannot be reached, in case its address has changed.
     - An error that a retry cannot fix, such as wrong credentials, fails the task without further tries.
     - ``soft_fail`` skips the task on a timeout only, never on an error. ``silent_fail`` (keep waiting) and
       ``never_fail`` (skip) apply to errors only, never to a timeout.

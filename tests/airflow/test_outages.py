@@ -212,6 +212,37 @@ def test_credentials_that_are_rotated_while_it_waits(
     assert run(tolerance=30) == ("success", 1)
 
 
+def test_an_address_that_changes_while_it_waits(run: Any, connect: Any, after_polls: Any, restartable: Any) -> None:
+    def move() -> None:
+        restartable.stop()
+        restartable.port = 0
+        restartable.start()
+        connect(host=restartable.endpoint, login=ACCESS_KEY_ID, password=SECRET_ACCESS_KEY)
+        restartable.commit()
+
+    after_polls(2, move)
+    assert run(tolerance=2, retries=0) == ("success", 1)
+
+
+def test_a_connection_that_cannot_be_read_during_an_outage(
+    run: Any, connect: Any, after_polls: Any, restartable: Any, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """The wait goes on; only a rescheduled sensor has no earlier connection to go on with."""
+    if mode == "reschedule":
+        pytest.skip("each poll is a new process, which must read the connection")
+
+    def lose() -> None:
+        restartable.stop()
+        monkeypatch.delenv("AIRFLOW_CONN_LAKEFS_DEFAULT")
+
+    def restore() -> None:
+        connect(host=restartable.endpoint, login=ACCESS_KEY_ID, password=SECRET_ACCESS_KEY)
+
+    after_polls(2, lose)
+    after_polls(6, restore, restartable.start, restartable.commit)
+    assert run(tolerance=30, retries=0) == ("success", 1)
+
+
 def test_an_unknown_watermark_fails_at_once(run: Any) -> None:
     assert run(LakeFSCommitSensor, prev_commit_id="no-such-ref") == ("failed", 1)
 
