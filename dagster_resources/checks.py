@@ -425,7 +425,10 @@ def _paths(
     """Return the path of each partition; the key is empty for a path without partitions."""
     is_template = not callable(path) and "{" in path
     if not keys and (callable(path) or (is_template and (definition is not None or "{partition}" in path))):
-        raise errors.InvalidArgument(f"the path {path!r} has a partition, but the run has none")
+        raise errors.InvalidArgument(
+            f"the path {getattr(path, '__name__', path)!r} has a partition, but the run has none; execute the checks"
+            " in a run of a partition, together with their asset"
+        )
     if callable(path):
         return {key: path(key) for key in keys}
     if not keys or not is_template:

@@ -178,6 +178,13 @@ def test_a_template_that_does_not_fit_the_partitions_is_one_sentence(lake, resou
     assert lake.objects() == []
 
 
+def test_checks_of_partitions_in_a_run_without_one_say_what_to_do(lake, resource, materialize, sentence):
+    for path in ("{partition}.csv", lambda key: f"{key}.csv"):
+        checks = build_lakefs_checks("daily", [below_40], repository=lake.repository, path=path)
+        run = materialize([checks], resource, selection=dg.AssetSelection.all_asset_checks())
+        assert "has a partition, but the run has none; execute the checks in a run of a partition" in sentence(run)
+
+
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_function_of_the_written_data(lake, resource, materialize, committed):
     lake.commits = committed
