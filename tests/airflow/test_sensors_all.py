@@ -298,6 +298,12 @@ def test_all_sensors_can_be_mapped_and_survive_serialization() -> None:
         assert again.task_dict[name].template_fields == list(getattr(sensors, name).template_fields)
 
 
+@pytest.mark.parametrize("tolerance", [None, -1, "60", float("nan")])
+def test_a_tolerance_that_is_none_is_refused_at_once(tolerance: Any) -> None:
+    with pytest.raises(InvalidArgument, match="tolerance must be a timedelta or seconds"):
+        sensors.LakeFSBranchSensor(task_id="wait", repo="lake", branch="main", tolerance=tolerance)
+
+
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_field_that_is_missing_after_rendering_fails_before_anything_is_sent(
     lakefs: Any, running: Running, name: str
