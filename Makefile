@@ -43,7 +43,7 @@ $(OLDER)/.installed: pyproject.toml constraints.txt tests/airflow/constraints-$(
 	$(PYTHON) -m venv $(OLDER)
 	awk -F== '!seen[$$1]++' tests/airflow/constraints-$(AIRFLOW).txt constraints.txt > $(OLDER)/constraints.txt
 	$(OLDER)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDER)/constraints.txt uv
-	$(OLDER)/bin/uv pip install --quiet --python $(OLDER)/bin/python --compile-bytecode --constraint $(OLDER)/constraints.txt --editable '.[airflow,local]' pytest pytest-mock pytest-xdist
+	$(OLDER)/bin/uv pip install --quiet --python $(OLDER)/bin/python --compile-bytecode --constraint $(OLDER)/constraints.txt --editable '.[airflow,fs,local]' pytest pytest-mock pytest-xdist
 	@touch $@
 
 lint: install  ## ruff, mypy --strict

@@ -46,7 +46,7 @@ class LakeFSCommitTrigger(BaseEventTrigger):
         repo: the repository's id.
         branch: the branch.
         prefix: only commits that change an object with this prefix.
-        metadata: only commits with these keys and values in their metadata.
+        metadata: only commits with these keys and values in their metadata, a mapping.
         message: only commits in whose message this regular expression matches somewhere.
         after: report the commits after this one, given as an id or another ref, when the watch begins; by default only
             commits made from then on.
@@ -80,7 +80,7 @@ class LakeFSCommitTrigger(BaseEventTrigger):
         repo: str,
         branch: str,
         prefix: str | None = None,
-        metadata: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | list[list[str]] | None = None,
         message: str | None = None,
         after: str | None = None,
         lakefs_conn_id: str = LakeFSHook.default_conn_name,
@@ -90,7 +90,10 @@ class LakeFSCommitTrigger(BaseEventTrigger):
         self.repo = repo
         self.branch = branch
         self.prefix = prefix
-        self.metadata = dict(metadata or {})
+        try:
+            self.metadata = dict(metadata or {})
+        except ValueError:
+            raise TypeError(f"metadata must be a mapping such as {{'source': 'gauge'}}, got {metadata!r}") from None
         self.message = message
         self.after = after
         self.lakefs_conn_id = lakefs_conn_id
@@ -121,7 +124,8 @@ class LakeFSCommitTrigger(BaseEventTrigger):
                 "repo": self.repo,
                 "branch": self.branch,
                 "prefix": self.prefix,
-                "metadata": self.metadata,
+                # Airflow 3.1 encodes a mapping twice when it stores an AssetWatcher's trigger, and decodes it once.
+                "metadata": [list(pair) for pair in self.metadata.items()],
                 "message": self.message,
                 "after": self.after,
                 "lakefs_conn_id": self.lakefs_conn_id,

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import airflow
 import pytest
 from airflow.sdk import DAG
+from packaging.version import Version
 
 from airflow_provider.hooks import LakeFSHook, polls
 from airflow_provider.hooks import lakefs as hooks
@@ -25,6 +27,13 @@ ROTATED = "a-secret-that-is-newer-than-the-one-before"
 @pytest.fixture(autouse=True)
 def _connected(restartable: Any, connect: Callable[..., None]) -> None:
     connect(host=restartable.endpoint, login=ACCESS_KEY_ID, password=SECRET_ACCESS_KEY)
+
+
+@pytest.fixture
+def remembered_outage(mode: str) -> None:
+    """A rescheduled sensor remembers the begin of an outage in the task state store, which Airflow has since 3.3."""
+    if mode == "reschedule" and Version(airflow.__version__) < Version("3.3"):
+        pytest.skip("without a task state store, only the timeout ends an outage")
 
 
 @pytest.fixture(params=MODES)
@@ -116,6 +125,7 @@ def test_survives_an_outage_that_begins_while_it_waits(run: Any, after_polls: An
     assert run(LakeFSCommitSensor, prev_commit_id=head, tolerance=30) == ("success", 1)
 
 
+@pytest.mark.usefixtures("remembered_outage")
 @pytest.mark.parametrize("soft_fail", [False, True])
 def test_fails_after_an_outage_longer_than_the_tolerance(run: Any, restartable: Any, soft_fail: bool) -> None:
     restartable.stop()
@@ -123,6 +133,7 @@ def test_fails_after_an_outage_longer_than_the_tolerance(run: Any, restartable: 
     assert (state, tries) == ("failed", 1)
 
 
+@pytest.mark.usefixtures("remembered_outage")
 @pytest.mark.parametrize(("option", "state"), [("never_fail", "skipped"), ("silent_fail", "success")])
 def test_an_outage_longer_than_the_tolerance_as_airflow_treats_errors(
     run: Any, after_polls: Any, restartable: Any, option: str, state: str

@@ -86,7 +86,8 @@ def test_a_deferred_import_commits_once_or_is_cancelled(airflow, lake, monkeypat
 
     start("arrives", 8)
     assert airflow.finish("live_importing", "arrives") == "success", airflow.log("live_importing", "arrives", "import")
-    first, _ = lake.client.refs.log("lake", "arrives")
+    first, before = lake.client.refs.log("lake", "arrives", limit=2)
+    assert before.id == lake.client.branches.get("lake", "main").commit_id, "the import made more than one commit"
     assert airflow.xcom("live_importing", "arrives", "import") == first.id
     assert [entry.path for entry in lake.client.objects.list("lake", "arrives", prefix="imp")] == ["imported/7.csv"]
 
