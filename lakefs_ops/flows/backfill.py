@@ -686,13 +686,8 @@ class BackfillMember(WriteAuditPublish):
 
         After the publication of the backfill, the branch is compared with its destination.
         """
-        into = self.into
-        try:
-            if not self.backfill.exists():
-                self.into = self.backfill.into
-            return super().close(discard=discard, keep=keep)
-        finally:
-            self.into = into
+        into = self.into if self.backfill.exists() else self.backfill.into
+        return self._close(into, discard=discard, keep=keep)
 
 
 def check_policy(value: object) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BRANCH_KEY = "lakefs-ops.branch"
 """The metadata key under which the first commit of a run's branch stores the branch's name."""
 
+INTO_KEY = "lakefs-ops.into"
+"""The metadata key under which this commit stores the branch that the run publishes to."""
+
 COMMIT_ID = re.compile("[0-9a-f]{64}")
 
 COMMITTER = "lakefs-ops"
@@ -94,6 +97,7 @@ def ensure_branch(
     *,
     source: str,
     key: str | None = None,
+    into: str | None = None,
     retried: bool = False,
     hidden: bool | None = None,
     named_by_key: bool = False,
@@ -112,6 +116,7 @@ def ensure_branch(
         source: the ref to create the branch from.
         key: the key of the run that the branch belongs to, such as ``dag/run``. By default the branch belongs to
             nobody, and is accepted if it exists and has the same objects as the source.
+        into: the branch that the run publishes to: a run with the same key and another one is another run.
         retried: an earlier attempt with the key may have created the branch. Then an existing branch is accepted if it
             started with the key.
         hidden: hide a new branch from listings.
@@ -126,9 +131,9 @@ def ensure_branch(
     """
     attempts = Attempts(client)
     if key is not None and not named_by_key:
-        if retried and (head := own_head(client, repository, branch, source, key)) is not None:
+        if retried and (head := own_head(client, repository, branch, source, key, into)) is not None:
             return head
-        start = _first_commit(client, repository, branch, source, key) or source
+        start = _first_commit(client, repository, branch, source, key, into) or source
     else:
         start = source
     while True:
@@ -146,7 +151,7 @@ def ensure_branch(
                     own = attempts.repeats > 0 and _holds_nothing(client, repository, branch, head, source)
                     accepted = retried or own
                 else:
-                    accepted = retried and own_head(client, repository, branch, source, key) is not None
+                    accepted = retried and own_head(client, repository, branch, source, key, into) is not None
             except errors.BranchNotFound:
                 attempts.sleep_or_raise(error)  # Another caller has deleted the branch in between.
                 continue
@@ -328,7 +333,9 @@ def merge_pull_request(client: LakeFSClient, repository: str, pull_request: str)
         raise
 
 
-def own_head(client: LakeFSClient, repository: str, branch: str, source: str, key: str) -> str | None:
+def own_head(
+    client: LakeFSClient, repository: str, branch: str, source: str, key: str, into: str | None = None
+) -> str | None:
     """Return the head of a branch of a run, or None if the branch does not exist.
 
     Raises:
@@ -343,7 +350,7 @@ def own_head(client: LakeFSClient, repository: str, branch: str, source: str, ke
     for commit in client.refs.log(repository, head, first_parent=True):
         found = commit.metadata or {}
         if found.get(BRANCH_KEY) == branch:
-            if found.get(KEY) == key:
+            if found.get(KEY) == key and found.get(INTO_KEY) == into:
                 return head
             break
         if commit.id == base and only_own:
@@ -370,7 +377,9 @@ def _not_own(
     )
 
 
-def _first_commit(client: LakeFSClient, repository: str, branch: str, source: str, key: str) -> str | None:
+def _first_commit(
+    client: LakeFSClient, repository: str, branch: str, source: str, key: str, into: str | None
+) -> str | None:
     """Create the empty commit that a run's branch starts with, on no branch yet; return its id.
 
     None if lakeFS does not allow it.
@@ -380,7 +389,7 @@ def _first_commit(client: LakeFSClient, repository: str, branch: str, source: st
         client,
         repository,
         f"Create branch {branch}",
-        metadata={**step_metadata(key), BRANCH_KEY: branch},
+        metadata={**step_metadata(key), BRANCH_KEY: branch, **({INTO_KEY: into} if into else {})},
         parent=parent,
     )
 

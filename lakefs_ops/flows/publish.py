@@ -230,7 +230,7 @@ class WriteAuditPublish:
         if create and not self._opened:
             head = ensure_branch(
                 self.client, self.repository, self.branch,
-                source=self.source or self.into, key=self.key, retried=self.retried,
+                source=self.source or self.into, key=self.key, into=self.into, retried=self.retried,
                 named_by_key=bool(self.named_by_key),
             )  # fmt: skip
         else:
@@ -247,7 +247,8 @@ class WriteAuditPublish:
             AlreadyExists: the branch is not this run's own.
         """
         if not self.named_by_key:
-            return own_head(self.client, self.repository, self.branch, self.source or self.into, self.key)
+            source = self.source or self.into
+            return own_head(self.client, self.repository, self.branch, source, self.key, self.into)
         try:
             return self.client.branches.get(self.repository, self.branch).commit_id
         except errors.BranchNotFound:
@@ -447,7 +448,7 @@ class WriteAuditPublish:
     def _is_included(self, audited: str) -> bool:
         """Return whether the audited commit is published, and the branch was created again and has nothing new."""
         try:
-            self._require_published()
+            self._require_published(self.into)
         except errors.UnpublishedChanges:
             return False
         head = self.client.commits.get(self.repository, self.branch)
@@ -456,9 +457,9 @@ class WriteAuditPublish:
             return False
         return includes(self.client, self.repository, self.into, audited)
 
-    def _require_published(self) -> None:
+    def _require_published(self, into: str) -> None:
         head = self.client.branches.get(self.repository, self.branch).commit_id
-        require_published(self.client, self.repository, self.branch, head, self.into)
+        require_published(self.client, self.repository, self.branch, head, into)
 
     def _not_audited(self, audited: str) -> NotAudited:
         head = self.client.branches.get(self.repository, self.branch).commit_id
@@ -574,7 +575,7 @@ class WriteAuditPublish:
             with _branch_not_found():
                 if not differs(self.client, self.repository, published, self.branch):
                     return
-            self._require_published()
+            self._require_published(self.into)
 
         delete_checked(self.client, self.repository, self.branch, check)
 
@@ -589,13 +590,16 @@ class WriteAuditPublish:
             UnpublishedChanges: the branch has uncommitted changes, or objects that are not merged; it is kept.
             AlreadyExists: the branch is not this run's own.
         """
+        return self._close(self.into, discard=discard, keep=keep)
+
+    def _close(self, into: str, *, discard: bool, keep: bool) -> bool:
         if not self.named_by_key:
             self._own_head()
         if keep:
             with suppress(errors.BranchNotFound):
-                self._require_published()
+                self._require_published(into)
             return False
-        return delete_branch_if_exists(self.client, self.repository, self.branch, discard=discard, into=self.into)
+        return delete_branch_if_exists(self.client, self.repository, self.branch, discard=discard, into=into)
 
     def state(self) -> Literal["absent", "open", "published"]:
         """Return whether the run is published, or at least has its branch."""

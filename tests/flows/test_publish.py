@@ -902,6 +902,19 @@ def test_close_can_keep_the_branch(lakefs, lakefs_repository):
     assert run.close()
 
 
+def test_a_chosen_branch_is_not_shared_by_runs_with_different_destinations(lakefs, lakefs_repository):
+    client = lakefs.client
+    client.branches.create(lakefs_repository, name="staging", source="main")
+    first = publish.WriteAuditPublish(client, lakefs_repository, "key", into="staging", branch="mine")
+    first.open()
+    put(first, "rejected.csv")
+    for more in ({}, {"source": "staging"}):
+        other = publish.WriteAuditPublish(client, lakefs_repository, "key", branch="mine", retried=True, **more)
+        with pytest.raises(errors.AlreadyExists, match="was not created by this run"):
+            other.open()
+    replace(first, retried=True).open()
+
+
 def test_a_run_with_another_destination_has_another_branch(lakefs, lakefs_repository):
     client = lakefs.client
     client.branches.create(lakefs_repository, name="staging", source="main")
