@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from airflow.models.asset import AssetEvent
 from airflow.sdk import DAG
+from airflow.sdk.execution_time.context import OutletEventAccessor
 from airflow.utils.session import create_session
 
 from airflow_provider.assets.lakefs import PARTITIONS, create_asset
@@ -80,8 +81,8 @@ def test_a_range_the_removed_ones_and_several_fields(lakefs: Any, repo: str, run
 def test_the_publish_group_reports_the_partitions_that_it_published(
     lakefs: Any, repo: str, run_dag: Callable[[DAG], Any]
 ) -> None:
-    if not hasattr(AssetEvent, "partition_key"):
-        pytest.skip("came with Airflow 3.2")
+    if not hasattr(OutletEventAccessor, "add_partitions"):
+        pytest.skip("came with Airflow 3.3")
     outlet = create_asset(repository=repo, ref="main", path="days", partitions=TEMPLATE)
     assert outlet.extra == {PARTITIONS: TEMPLATE}
     with DAG("publishing", schedule=None) as dag:
