@@ -48,7 +48,7 @@ from lakefs_ops.flows.backfill import Backfill, BackfillClosed
 from lakefs_ops.flows.checks import SUMMARY_KEY, CheckResult
 from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 from lakefs_ops.flows.ensure import delete_checked, ensure_branch
-from lakefs_ops.flows.history import differs, is_undone
+from lakefs_ops.flows.history import differs, is_ancestor, is_undone
 from lakefs_ops.flows.publish import WriteAuditPublish
 from lakefs_ops.flows.step import IfNothing
 
@@ -589,7 +589,7 @@ class RunBranch:
 
     def _has(self, ref: str, commit: str) -> bool:
         """Return whether the history of a ref has a commit."""
-        return commit == ref or self.client.refs.merge_base(self.repository, commit, ref).base_commit_id == commit
+        return commit == ref or is_ancestor(self.client, self.repository, commit, ref)
 
     def _advice(self) -> str:
         """Return what to do if nothing was written to the branch."""

@@ -20,8 +20,8 @@ from dagster_resources.publish import RUN_PREFIX, RunBranch, RunContext, warn_un
 from lakefs_ops import __version__
 from lakefs_ops.config import parse_bool
 from lakefs_ops.errors import AlreadyExists, BranchNotFound, ConfigurationError
-from lakefs_ops.flows.ensure import COMMIT_ID
 from lakefs_ops.storage_options import StorageOptions
+from lakefs_ops.uri import COMMIT_ID
 
 if TYPE_CHECKING:
     from dagster import DagsterRun

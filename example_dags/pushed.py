@@ -86,5 +86,5 @@ def _write(
     client: LakeFSClient, repository: str, branch: str, days: Sequence[str], celsius: str, date: int | None = None
 ) -> str:
     for day in days:
-        client.objects.upload(repository, branch, f"daily/{day}.csv", f"celsius\n{celsius}\n".encode())
+        client.objects.upload(repository, branch, TEMPLATE.format(day=day), f"celsius\n{celsius}\n".encode())
     return client.commits.create(repository, branch, message=f"Weather of {len(days)} days", date=date).id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote, urlencode
@@ -9,6 +10,9 @@ from urllib.parse import quote, urlencode
 from lakefs_ops.errors import InvalidArgument
 
 SCHEME = "lakefs://"
+
+COMMIT_ID = re.compile("[0-9a-f]{64}")
+"""A full commit id."""
 
 
 def _text(noun: str, value: str) -> str:

@@ -10,6 +10,7 @@ from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
 from airflow_provider.operators.base import LakeFSOperator
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
+from lakefs_ops.uri import COMMIT_ID
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -23,7 +24,6 @@ SHOWN_CHANGES = 10
 """How many uncommitted changes an error message lists."""
 
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-_COMMIT_ID = re.compile("[0-9a-f]{64}")
 
 
 class LakeFSMergeOperator(LakeFSOperator):
@@ -143,7 +143,7 @@ class LakeFSMergeOperator(LakeFSOperator):
 
     def _checked_head(self, client: LakeFSClient) -> str | None:
         """Return the newest commit of a source branch without uncommitted changes; None for another ref."""
-        if not _BRANCH.fullmatch(self.source_ref) or _COMMIT_ID.fullmatch(self.source_ref):
+        if not _BRANCH.fullmatch(self.source_ref) or COMMIT_ID.fullmatch(self.source_ref):
             return None
         return committed_head(client, self.repo, self.source_ref)
 

@@ -74,7 +74,7 @@ class Attempts:
         pause = self._retries.backoff(self.repeats)
         self._waited += pause
         spent = self.repeats >= self._retries.count or self._waited > self._retries.budget
-        timed_out = isinstance(error, errors.TimedOut) and error.sent
+        timed_out = _timed_out(error)
         if isinstance(error, _PERMANENT) or spent or (timed_out and self._timed_out):
             raise error
         self._timed_out = self._timed_out or timed_out
@@ -133,7 +133,7 @@ def run_once(
             attempts.sleep_or_raise(error)
         except errors.TRANSIENT as error:
             # Before the budget ends the attempts, so that an effect is found, or its absence is not taken for granted.
-            timed_out = isinstance(error, errors.TimedOut) and error.sent
+            timed_out = _timed_out(error)
             executing = timed_out or (not guarded and _may_be_executing(error))
             settles = timed_out if guarded else may_take_effect(error)
             try:
@@ -166,9 +166,19 @@ def may_take_effect(error: errors.LakeFSError) -> bool:
     return not isinstance(error, errors.Busy | errors.BranchLocked | errors.LostRace) and not _may_be_executing(error)
 
 
+def _timed_out(error: errors.LakeFSError) -> bool:
+    """Return whether the client has given up a call that it had sent."""
+    return isinstance(error, errors.TimedOut) and error.sent
+
+
 def _may_be_executing(error: errors.LakeFSError) -> bool:
     """Return whether only the waiting ended: the client's, or that of a gateway in front of lakeFS."""
-    return (isinstance(error, errors.TimedOut) and error.sent) or getattr(error, "status", None) == GATEWAY_TIMEOUT
+    return _timed_out(error) or getattr(error, "status", None) == GATEWAY_TIMEOUT
+
+
+def same_origin(origin: str) -> Callable[[Commit], bool]:
+    """Return a proof for `find_commit`: the commit undoes or repeats this commit or range."""
+    return lambda commit: (commit.metadata or {}).get(ORIGIN) == origin
 
 
 def find_commit(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import LOG_LIMIT
 from lakefs_ops.flows.checks import CheckResult, run
-from lakefs_ops.flows.history import Line
+from lakefs_ops.flows.history import Line, is_ancestor
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import Commit
@@ -123,7 +123,7 @@ def _merge_of(client: LakeFSClient, repository: str, line: Line, commit: Commit)
         return None
 
     def lacks(own: Commit) -> bool:
-        return client.refs.merge_base(repository, own.id, commit.id).base_commit_id != commit.id
+        return not is_ancestor(client, repository, commit.id, own.id)
 
     # Newest first: those that have the commit come before those that do not.
     newer = line.since(commit)

@@ -28,6 +28,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from lakefs_ops import errors
 from lakefs_ops.model import Checked, problems
+from lakefs_ops.uri import COMMIT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -137,7 +138,7 @@ class CommitCondition(BaseCondition):
     @property
     def is_resolved(self) -> bool:
         """Whether the watermark is a full commit id, or missing."""
-        return not self.after or re.fullmatch("[0-9a-f]{64}", self.after) is not None
+        return not self.after or COMMIT_ID.fullmatch(self.after) is not None
 
     def resolved(self, client: LakeFSClient) -> Self:
         """Return the condition with the full commit id as its watermark.

@@ -6,7 +6,6 @@ Each may be repeated; docs/exactly-once.md has the rules. `lakefs_ops.flows.step
 from __future__ import annotations
 
 import hashlib
-import re
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, belongs_to, describe, run_once, step_metadata
 from lakefs_ops.flows.history import differs, is_undone, require_published
+from lakefs_ops.uri import COMMIT_ID
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import Commit
@@ -26,8 +26,6 @@ BRANCH_KEY = "lakefs-ops.branch"
 
 INTO_KEY = "lakefs-ops.into"
 """The metadata key under which this commit stores the branch that the run publishes to."""
-
-COMMIT_ID = re.compile("[0-9a-f]{64}")
 
 COMMITTER = "lakefs-ops"
 """The committer of the first commit of a run's branch."""

@@ -118,6 +118,11 @@ def includes(client: LakeFSClient, repository: str, commit_id: str, source_ref: 
         return True
 
 
+def is_ancestor(client: LakeFSClient, repository: str, commit_id: str, ref: str) -> bool:
+    """Return whether the history of a ref has a commit: one request."""
+    return client.refs.merge_base(repository, commit_id, ref).base_commit_id == commit_id
+
+
 def differs(client: LakeFSClient, repository: str, commit_id: str, branch: str) -> bool:
     """Return whether a branch with its uncommitted changes differs from a commit: one request.
 

@@ -36,18 +36,18 @@ from lakefs_ops.flows.checks import CheckResult, run
 from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 from lakefs_ops.flows.ensure import (
     BRANCH_KEY,
-    COMMIT_ID,
     delete_branch_if_exists,
     delete_checked,
     ensure_branch,
     ensure_tag,
     own_head,
 )
-from lakefs_ops.flows.history import Line, differs, includes, is_undone, require_published
+from lakefs_ops.flows.history import Line, differs, includes, is_ancestor, is_undone, require_published
 from lakefs_ops.flows.names import RUN_PREFIX, readable_name
 from lakefs_ops.flows.step import IfNothing, Step, check_key, undone
 from lakefs_ops.flows.sweep import sweep
 from lakefs_ops.flows.verify import verify_merge
+from lakefs_ops.uri import COMMIT_ID
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -270,10 +270,9 @@ class WriteAuditPublish:
         step = self._step(f"write/{uuid.uuid4().hex[:8]}")
         with _branch_not_found():  # also if another attempt deletes the branch between the requests of the commit
             sealed = step.commit(self.branch, message=self.message, metadata=self.metadata, if_nothing="succeed")
-        if (before := self._on_branch) is not None and before != sealed:
-            base = self.client.refs.merge_base(self.repository, sealed, before).base_commit_id
-            if base != before:
-                raise self._deleted(f"was deleted and created again, or reset: it does not have commit {before}")
+        before = self._on_branch or sealed
+        if before != sealed and not is_ancestor(self.client, self.repository, before, sealed):
+            raise self._deleted(f"was deleted and created again, or reset: it does not have commit {before}")
         self.sealed = self._on_branch = sealed
         return sealed
 

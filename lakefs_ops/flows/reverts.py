@@ -6,18 +6,18 @@ choice, and the new commit stores which commits it undoes or repeats, so a calle
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
-from lakefs_ops.flows.attempts import ORIGIN, describe, find_commit
+from lakefs_ops.flows.attempts import ORIGIN, describe, find_commit, same_origin
 from lakefs_ops.flows.choices import IF_NOTHING, check_choice
 from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
 from lakefs_ops.flows.ensure import delete_branch_if_exists, ensure_branch
 from lakefs_ops.flows.history import is_undone
+from lakefs_ops.flows.names import readable_name
 
 if TYPE_CHECKING:
     from lakefs_ops.api.common import Commit
@@ -98,8 +98,7 @@ def revert(
     if since is None:
         return _unless_in_force(step, branch, origin, earlier_keys, act, if_nothing)
     # The name proves what the hidden branch is for: it is not that of the same step on another branch.
-    identity = "\n".join((branch, origin, step.key))
-    work = f"{WORK_PREFIX}{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
+    work = WORK_PREFIX + readable_name(step.key, branch, origin)
     try:
         commit_id = _unless_in_force(step, branch, origin, earlier_keys, act, if_nothing)
     except errors.TRANSIENT:
@@ -169,9 +168,7 @@ def _unless_in_force(
 
 
 def _in_force(step: Step, branch: str, origin: str, *keys: str) -> str | None:
-    found = find_commit(
-        step.client, step.repository, branch, *keys, proof=lambda commit: (commit.metadata or {}).get(ORIGIN) == origin
-    )
+    found = find_commit(step.client, step.repository, branch, *keys, proof=same_origin(origin))
     if found is None:
         return None
     return None if is_undone(step.client, step.repository, found, branch) else found.id

@@ -23,12 +23,13 @@ from lakefs_ops.flows.attempts import (
     describe,
     find_commit,
     run_once,
+    same_origin,
     step_metadata,
 )
 from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
 from lakefs_ops.flows.conditions import ImportDone
-from lakefs_ops.flows.history import includes, is_undone
+from lakefs_ops.flows.history import includes, is_ancestor, is_undone
 from lakefs_ops.flows.waiting import wait
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class Step:
 
         # lakeFS 1.84 creates a second commit if the first revert emptied the branch, so "no changes" is no guard.
         try:
-            own = self._run_once(branch, send, marked, same=_same_origin(marked))
+            own = self._run_once(branch, send, marked, same=same_origin(marked[ORIGIN]))
             return own or self._newest_commit(branch, marked)
         except errors.NoChanges as error:
             raise errors.NoChanges(
@@ -264,7 +265,7 @@ class Step:
             ).id  # fmt: skip
 
         # A branch or an expression may have stood for another commit at the first attempt.
-        same = None if self.retried and not picked.id.startswith(ref) else _same_origin(marked)
+        same = None if self.retried and not picked.id.startswith(ref) else same_origin(marked[ORIGIN])
         return self._run_once(branch, send, marked, same=same)
 
     def import_(
@@ -452,7 +453,7 @@ class Step:
             return True
         if not includes(client, repository, found.id, source):
             return False
-        return client.refs.merge_base(repository, source, found.id).base_commit_id != found.id
+        return not is_ancestor(client, repository, found.id, source)
 
     def _find_own(self, branch: str, marked: Mapping[str, str]) -> str | None:
         """Return the commit of this very call; an earlier one with the same key is another effect."""
@@ -532,10 +533,6 @@ def check_key(key: object, what: str) -> None:
 
 def _same_message(message: str) -> Callable[[Commit], bool]:
     return lambda commit: commit.message == message
-
-
-def _same_origin(marked: Mapping[str, str]) -> Callable[[Commit], bool]:
-    return lambda commit: (commit.metadata or {}).get(ORIGIN) == marked[ORIGIN]
 
 
 def _one_line(key: str) -> str:
