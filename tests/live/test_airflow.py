@@ -26,7 +26,7 @@ def test_a_good_batch_is_published_and_a_bad_one_is_kept(airflow, lake) -> None:
     before = len(lake.merges())
     publish(airflow, "good")
     publish(airflow, "bad", celsius=-99)
-    assert airflow.finish("live_publish", "good") == "success", airflow.tasks("live_publish", "good")
+    assert airflow.finish("live_publish", "good") == "success", airflow.report("live_publish", "good")
     assert airflow.finish("live_publish", "bad") == "failed"
     assert lake.paths() >= {"stations/good.csv"}
     assert "stations/bad.csv" not in lake.paths()
@@ -41,11 +41,11 @@ def test_a_good_batch_is_published_and_a_bad_one_is_kept(airflow, lake) -> None:
 
 def test_a_cleared_run_publishes_once(airflow, lake) -> None:
     publish(airflow, "again")
-    assert airflow.finish("live_publish", "again") == "success", airflow.tasks("live_publish", "again")
+    assert airflow.finish("live_publish", "again") == "success", airflow.report("live_publish", "again")
     before = lake.merges()
     airflow.clear("live_publish", "again", "station.open")
     airflow.wait_until(lambda: airflow.state("live_publish", "again") != "success", "the cleared run")
-    assert airflow.finish("live_publish", "again") == "success", airflow.tasks("live_publish", "again")
+    assert airflow.finish("live_publish", "again") == "success", airflow.report("live_publish", "again")
     assert lake.merges() == before
 
 
@@ -57,7 +57,7 @@ def test_a_worker_that_is_killed_while_it_merges(airflow, lake) -> None:
     airflow.wait_until(lambda: len(lake.merges()) == before + 1, "the merge")
     os.kill(airflow.task("live_publish", "killed", "station.publish")["pid"], signal.SIGKILL)
     lake.server.faults.clear()
-    assert airflow.finish("live_publish", "killed") == "success", airflow.tasks("live_publish", "killed")
+    assert airflow.finish("live_publish", "killed") == "success", airflow.report("live_publish", "killed")
     assert airflow.task("live_publish", "killed", "station.publish")["try_number"] == 2
     assert len(lake.merges()) == before + 1
 
@@ -70,7 +70,7 @@ def test_a_wait_outlives_the_triggerer_and_an_outage(airflow, lake) -> None:
     lake.down(10)
     assert airflow.task("live_waiting", "wait", "wait")["state"] == "deferred"
     lake.client.objects.upload("lake", "main", "awaited.csv", b"1")
-    assert airflow.finish("live_waiting", "wait") == "success", airflow.log("live_waiting", "wait", "wait")
+    assert airflow.finish("live_waiting", "wait") == "success", airflow.report("live_waiting", "wait")
     lake.client.branches.reset("lake", "main", type="reset")
 
 
@@ -85,7 +85,7 @@ def test_a_deferred_import_commits_once_or_is_cancelled(airflow, lake, monkeypat
         airflow.wait_for_task("live_importing", run, "import", "deferred")
 
     start("arrives", 8)
-    assert airflow.finish("live_importing", "arrives") == "success", airflow.log("live_importing", "arrives", "import")
+    assert airflow.finish("live_importing", "arrives") == "success", airflow.report("live_importing", "arrives")
     first, before = lake.client.refs.log("lake", "arrives", limit=2)
     assert before.id == lake.client.branches.get("lake", "main").commit_id, "the import made more than one commit"
     assert airflow.xcom("live_importing", "arrives", "import") == first.id
@@ -93,6 +93,8 @@ def test_a_deferred_import_commits_once_or_is_cancelled(airflow, lake, monkeypat
 
     start("cancelled", 300)
     (import_id,) = re.findall(r"started import (\w+)", airflow.log("live_importing", "cancelled", "import"))
+    # Airflow tells only a trigger that runs already.
+    airflow.wait_until(lambda: "starting" in airflow.log("live_importing", "cancelled", "import"), "the trigger")
     airflow.call("PATCH", "dags/live_importing/dagRuns/cancelled/taskInstances/import", new_state="failed")
     status = partial(lake.client.imports.status, "lake", "cancelled", import_id)
     airflow.wait_until(lambda: status().error, "the cancellation")
@@ -119,13 +121,13 @@ def test_a_person_approves_or_rejects(airflow, lake, answer: str, state: str) ->
     airflow.wait_for_dag("live_approval")
     run, path = airflow.trigger("live_approval", answer, path=f"approvals/{answer}.csv"), f"approvals/{answer}.csv"
     details = f"dags/live_approval/dagRuns/{run}/taskInstances/station.approval/-1/hitlDetails"
-    airflow.wait_until(lambda: airflow.call("GET", details, ok=False).get("options"), "the question", timeout=120)
+    airflow.wait_for_task("live_approval", run, "station.approval", "awaiting_input", timeout=120)
     assert path not in lake.paths()
     question = airflow.call("GET", details)["body"]
     assert path in question
     assert "has_a_header" in question
     airflow.call("PATCH", details, chosen_options=[answer], params_input={})
-    assert airflow.finish("live_approval", run) == state, airflow.tasks("live_approval", run)
+    assert airflow.finish("live_approval", run) == state, airflow.report("live_approval", run)
     assert (path in lake.paths()) == (state == "success")
 
 

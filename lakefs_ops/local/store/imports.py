@@ -107,7 +107,7 @@ class Imports:
             except Exception:
                 logger.exception("import %s", id)
                 outcome = {"completed": False, "error": "import error: internal server error"}
-            time.sleep(max(0.0, started + REFRESH - time.time()))
+            self.tasks.pause(started + REFRESH - time.time())
             with self.lake.database.writing():
                 if "error" not in self._state(id):
                     self._store(id, {"ingested": ingested["objects"], "start": self.tasks.run_id, **outcome})

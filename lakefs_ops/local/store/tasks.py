@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import string
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,10 +37,12 @@ class Tasks:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lakefs-local-task")
+        self._closing = threading.Event()
         self.run_id = secrets.token_hex(8)
 
     def close(self) -> None:
         """Wait for running tasks, and drop those that have not started."""
+        self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def start(self, repository: int, prefix: str, work: Callable[[], Any]) -> str:
@@ -52,6 +55,10 @@ class Tasks:
     def submit(self, work: Callable[[], None]) -> None:
         """Run work in another thread; it stores its outcome itself."""
         self._pool.submit(work)
+
+    def pause(self, seconds: float) -> None:
+        """Pause a task, at most until the server stops."""
+        self._closing.wait(max(0.0, seconds))
 
     def _work(self, repository: int, id: str, work: Callable[[], Any]) -> None:
         try:

@@ -91,7 +91,6 @@ class LiveAirflow:
             "AIRFLOW__CORE__PARALLELISM": "6",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
@@ -160,8 +159,18 @@ class LiveAirflow:
         try:
             wait_until(lambda: self.state(dag_id, run_id) in ends, f"{dag_id}/{run_id}", timeout=timeout)
         except TimeoutError as error:
-            raise TimeoutError(f"{error}; its tasks: {self.tasks(dag_id, run_id)}") from None
+            raise TimeoutError(f"{error}\n{self.report(dag_id, run_id)}") from None
         return self.state(dag_id, run_id)
+
+    def report(self, dag_id: str, run_id: str) -> str:
+        """Return what is needed to understand a failure: the states, Airflow's events, and the logs of failed tasks."""
+        states = self.tasks(dag_id, run_id)
+        events = self.call("GET", f"eventLogs?dag_id={dag_id}&run_id={run_id}&limit=100")["event_logs"]
+        lines = [str(states), *(f"{event['when']} {event['event']} {event['extra']}" for event in events)]
+        for name in (name for name, state in states.items() if state not in ("success", "upstream_failed", "skipped")):
+            task_id, _, map_index = name.rstrip("]").partition("[")
+            lines += [f"--- {name}", self.log(dag_id, run_id, task_id, map_index=map_index or "-1")[-5000:]]
+        return "\n".join(lines)
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, str]:
         """Return the states of the tasks of a run."""
@@ -178,7 +187,7 @@ class LiveAirflow:
         try:
             wait_until(reached, f"{task_id} {state}", timeout=timeout)
         except TimeoutError as error:
-            raise TimeoutError(f"{error}; {self.tasks(dag_id, run_id)}\n{self.log(dag_id, run_id, task_id)}") from None
+            raise TimeoutError(f"{error}\n{self.report(dag_id, run_id)}") from None
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str, downstream: bool = True) -> None:
         self.call(
@@ -190,8 +199,9 @@ class LiveAirflow:
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.call("GET", path)["value"]
 
-    def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
-        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}?full_content=true"
+    def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1, map_index: int | str = -1) -> str:
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
+        path += f"?full_content=true&map_index={map_index}"
         content = self.call("GET", path, ok=False).get("content", [])
         return "\n".join(map(str, content))  # an exception is in `error_detail` of its line
 
