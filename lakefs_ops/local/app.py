@@ -6,6 +6,7 @@ Checks run in the order of lakeFS: the address, the shape of the request, the cr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import secrets
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from lakefs_ops.local.actions.cancellation import Cancellation, HookFailed
 from lakefs_ops.local.actions.runner import Runner
 from lakefs_ops.local.decoding import decode
+from lakefs_ops.local.downloads import Connection, Send, send_part
 from lakefs_ops.local.errors import Invalid, Missing, Refusal, Unauthenticated
 from lakefs_ops.local.faults import Broken, Faults, administer, break_off, strike
 from lakefs_ops.local.gateway.presigned import PATH as PRESIGNED
@@ -42,6 +44,7 @@ from lakefs_ops.local.specification import (
     read_query,
     specification,
 )
+from lakefs_ops.local.store.blobs import FilePart
 from lakefs_ops.local.store.database import NO_SPACE, is_disk_full
 from lakefs_ops.local.store.tasks import Tasks
 from lakefs_ops.local.uploads import CONNECTION, Receiver, receive_upload
@@ -51,7 +54,6 @@ if TYPE_CHECKING:
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 logger = logging.getLogger("lakefs_ops.local")
 
@@ -145,7 +147,7 @@ class Application:
             answer.headers["X-Request-ID"] = request_id
         if receiver.unread:  # the client may send the next request in place of the body that it announced
             answer.headers["Connection"] = "close"
-        await _send(answer, send, self.pool, head=scope["method"] == "HEAD")
+        await _send(answer, send, scope["state"][CONNECTION], self.pool, head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receiver) -> tuple[Answer, bool]:
         """Return the answer, and whether the request passed validation."""
@@ -372,7 +374,7 @@ def _refused(refusal: Refusal) -> Answer:
     return as_json(body, refusal.status, **refusal.headers)
 
 
-async def _send(answer: Answer, send: Send, pool: ThreadPoolExecutor, *, head: bool) -> None:
+async def _send(answer: Answer, send: Send, connection: Connection, pool: ThreadPoolExecutor, *, head: bool) -> None:
     headers = [
         (key.lower().encode("latin-1"), _CONTROL.sub(b" ", value.encode("latin-1", "replace")).strip())
         for key, value in answer.headers.items()
@@ -385,8 +387,13 @@ async def _send(answer: Answer, send: Send, pool: ThreadPoolExecutor, *, head: b
     if whole is not None or head:
         await send({"type": "http.response.body", "body": b"" if head else whole})
         return
-    loop = asyncio.get_running_loop()
-    pieces = iter(answer.body)
-    while chunk := await loop.run_in_executor(pool, next, pieces, b""):
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    with contextlib.ExitStack() as stack:
+        if isinstance(answer.body, FilePart):
+            stack.enter_context(answer.body.file)
+            if "Content-Length" in answer.headers and not await send_part(answer.body, send, connection, pool):
+                return
+        loop = asyncio.get_running_loop()
+        pieces = iter(answer.body)
+        while chunk := await loop.run_in_executor(pool, next, pieces, b""):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})

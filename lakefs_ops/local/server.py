@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from lakefs_ops.local.app import Application
+from lakefs_ops.local.downloads import Send
 from lakefs_ops.local.errors import Conflicting, Refusal
 from lakefs_ops.local.faults import Faults
 from lakefs_ops.local.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Identity
@@ -75,6 +76,20 @@ class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
             return None
         self.flow.pause_reading()
         return socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+
+    def sink(self, send: Send) -> tuple[socket.socket, Callable[[int], None]] | None:
+        """Return a socket to send a part of the body to, and what to call with the number of sent bytes.
+
+        None if something else waits to be sent, or nothing can be sent.
+        """
+        if not self.detachable or self.transport.is_closing() or self.transport.get_write_buffer_size():
+            return None
+        cycle: Any = send.__self__  # type: ignore[attr-defined]  # self.cycle can be that of the client's next request
+
+        def count(sent: int) -> None:
+            cycle.expected_content_length -= sent
+
+        return socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())), count
 
     def end_body(self, rest: bytes) -> None:
         """Continue with the next request; a new parser, because this one waits for the bytes that it has not seen."""

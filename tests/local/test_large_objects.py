@@ -14,6 +14,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -201,6 +202,39 @@ def test_a_large_body_that_ends_too_early(tmp_path, s3_client):
             assert s3.call("HEAD", "/lake/main/a").status == 404
         s3.close()
     assert not list((tmp_path / "objects" / "incoming").iterdir())
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_large_objects_are_read_at_any_pace(lakefs, lakefs_repository, s3, parts):
+    """Readers that stall do not keep others from reading, and a request can follow a large object at once."""
+    path, whole = f"/{lakefs_repository}/main/a", CONTENT * 3
+    size = len(whole) // parts
+    put_in_parts(s3, path, {number + 1: whole[number * size :][:size] for number in range(parts)})
+    requests = raw_request(s3.signed("GET", path)) + raw_request(s3.signed("HEAD", path))
+    with ExitStack() as stack:
+        stalled = []
+        for _ in range(2 * WORKERS):
+            connection = stack.enter_context(raw_connection(lakefs))
+            connection.sendall(requests)
+            stalled.append(stack.enter_context(connection.makefile("rb")))
+            assert stalled[-1].readline().startswith(b"HTTP/1.1 200")
+        assert s3.call("GET", path).body == whole
+        for received in stalled:
+            while received.readline().strip():
+                pass
+            assert received.read(len(whole)) == whole
+            assert received.readline().startswith(b"HTTP/1.1 200")
+
+
+def test_readers_of_large_objects_that_go_away(lakefs, lakefs_repository, s3, caplog):
+    path = f"/{lakefs_repository}/main/a"
+    assert s3.call("PUT", path, body=CONTENT * 3).status == 200
+    for _ in range(2 * WORKERS):
+        with raw_connection(lakefs) as connection:
+            connection.sendall(raw_request(s3.signed("GET", path)))
+            assert connection.recv(1000)
+    assert s3.call("GET", path).body == CONTENT * 3
+    assert not caplog.records
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")

@@ -18,7 +18,7 @@ from lakefs_ops.local.gateway.xml import Malformed, Node, parse
 from lakefs_ops.local.handlers.listing import DEFAULT_TYPE
 from lakefs_ops.local.handlers.objects import new_address
 from lakefs_ops.local.http import Answer
-from lakefs_ops.local.store.blobs import pieces
+from lakefs_ops.local.store.blobs import FilePart
 from lakefs_ops.local.store.multipart import MAX_PART, MIN_PART, Part, Unordered, Upload
 from lakefs_ops.local.store.trees import Entry
 
@@ -101,7 +101,7 @@ def copy_part(call: Call) -> Answer:
         first, last = part or (0, entry.size - 1)
         incoming = call.lake.blobs.write()
         try:
-            for piece in pieces(file, first, last - first + 1):
+            for piece in FilePart(file, first, last - first + 1):
                 incoming.write(piece)
             written = call.lake.multipart.put(_upload(call), _part_number(call), incoming)
         finally:

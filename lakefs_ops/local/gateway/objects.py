@@ -17,7 +17,7 @@ from lakefs_ops.local.handlers.objects import READ_WHOLE, copy_entry, entry_at, 
 from lakefs_ops.local.http import FRAMED, SNIFFED, Answer
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.addresses import Addresses
-from lakefs_ops.local.store.blobs import pieces
+from lakefs_ops.local.store.blobs import FilePart
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import MAX_INT64
 from lakefs_ops.local.store.lake import Repository
@@ -64,7 +64,7 @@ def read_entry(addresses: Addresses, entry: Entry, wanted: str | None) -> Answer
     if length < 0:  # a linked object may claim a negative size: send the whole file
         del headers["Content-Length"]
         length = MAX_INT64
-    body = pieces(file, start, length)
+    body = FilePart(file, start, length)
     return Answer(200 if part is None else 206, b"".join(body) if length <= READ_WHOLE else body, headers)
 
 

@@ -23,7 +23,7 @@ from lakefs_ops.local.http import FRAMED, SNIFFED, Answer, Request, amount, as_j
 from lakefs_ops.local.identity import REFUSED
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.addresses import Addresses
-from lakefs_ops.local.store.blobs import pieces
+from lakefs_ops.local.store.blobs import FilePart
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import MAX_INT64
 from lakefs_ops.local.store.lake import Repository, new_id
@@ -366,7 +366,7 @@ def get(request: Request) -> Answer:
         headers["Content-Length"] = str(length)
     else:
         length = MAX_INT64  # a linked object may claim a negative size: send the whole file
-    body = pieces(file, start, length)
+    body = FilePart(file, start, length)
     return Answer(status, b"".join(body) if length <= READ_WHOLE else body, headers)
 
 

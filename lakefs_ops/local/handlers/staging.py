@@ -14,7 +14,7 @@ from lakefs_ops.local.handlers.objects import NO_PRESIGN, check_write, entry_at
 from lakefs_ops.local.http import Answer, Request, as_json, nothing
 from lakefs_ops.local.store import names
 from lakefs_ops.local.store.addresses import DATA, SCHEME, is_below
-from lakefs_ops.local.store.blobs import pieces
+from lakefs_ops.local.store.blobs import FilePart
 from lakefs_ops.local.store.branches import Branches
 from lakefs_ops.local.store.commits import MAX_INT64
 from lakefs_ops.local.store.lake import Repository, new_id
@@ -265,7 +265,7 @@ def multipart_copy(request: Request) -> Answer:
         raise DataGone("No data") from None
     incoming = request.lake.blobs.write()
     try:
-        for piece in pieces(file, start, MAX_INT64 if end is None else end - start + 1):
+        for piece in FilePart(file, start, MAX_INT64 if end is None else end - start + 1):
             incoming.write(piece)
         if request.server.presign:
             upload, number = _upload(request, repository), request.values["partNumber"]

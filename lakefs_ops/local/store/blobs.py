@@ -10,6 +10,7 @@ import secrets
 import shutil
 from bisect import bisect
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -136,13 +137,36 @@ def _has_size(path: Path, size: int) -> bool:
         return False
 
 
-def pieces(file: IO[bytes], start: int, length: int) -> Iterator[bytes]:
-    """Yield a part of a file in pieces, and close the file."""
-    with file:
-        file.seek(start)
-        while length > 0 and (chunk := file.read(min(READ_SIZE, length))):
-            length -= len(chunk)
-            yield chunk
+@dataclass(slots=True)
+class FilePart:
+    """A part of an open file; an iteration yields it in pieces, and closes the file.
+
+    Attributes:
+        file: the file.
+        start: the position of the next byte.
+        length: the number of bytes, as far as the file has them.
+    """
+
+    file: IO[bytes]
+    start: int
+    length: int
+
+    def plain_file(self) -> tuple[IO[bytes] | io.FileIO, int]:
+        """Return the file on the disk that has the next byte, and its position in it.
+
+        Raises:
+            EOFError: there is none.
+        """
+        raw = getattr(self.file, "raw", self.file)
+        return raw.at(self.start) if isinstance(raw, Segments) else (raw, self.start)
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self.file:
+            self.file.seek(self.start)
+            while self.length > 0 and (chunk := self.file.read(min(READ_SIZE, self.length))):
+                self.start += len(chunk)
+                self.length -= len(chunk)
+                yield chunk
 
 
 # objects in several files ---------------------------------------------------------------------------------
@@ -199,16 +223,28 @@ class Segments(io.RawIOBase):
         self._at = offset if whence == os.SEEK_SET else self._at + offset
         return self._at
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Read from the current position, at most up to the end of its file."""
-        index = bisect(self._starts, self._at) - 1
+    def at(self, position: int) -> tuple[io.FileIO, int]:
+        """Return the file that has a position of the object, and the position in it; the file is closed with this one.
+
+        Raises:
+            EOFError: no file has it.
+        """
+        index = bisect(self._starts, position) - 1
         if index < 0:
-            return 0
+            raise EOFError
         if self._file is None or index != self._index:
             self._close_file()
             self._file, self._index = io.FileIO(self._folder / segment_name(self._starts[index])), index
-        self._file.seek(self._at - self._starts[index])
-        length = self._file.readinto(buffer)
+        return self._file, position - self._starts[index]
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read from the current position, at most up to the end of its file."""
+        try:
+            file, position = self.at(self._at)
+        except EOFError:
+            return 0
+        file.seek(position)
+        length = file.readinto(buffer)
         self._at += length
         return length
 
