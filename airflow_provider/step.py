@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lakefs_ops.errors import NoChanges, Undone
-from lakefs_ops.flows.attempts import describe, find_commit
-from lakefs_ops.flows.history import is_undone
-from lakefs_ops.flows.step import IfNothing, Step
+from lakefs_ops.flows.step import Step
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -20,53 +15,6 @@ if TYPE_CHECKING:
 PREFIX = "::lakefs::Airflow::"
 """The prefix of metadata keys that the lakeFS UI shows under the heading Airflow."""
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskStep(Step):
-    """The step of a task of a DAG run.
-
-    A retry is another attempt at the same step, so it finds the effect of an earlier attempt. A cleared task does its
-    work again, perhaps on new data, so it is another step with another key.
-
-    Attributes:
-        earlier_keys: the keys of the same task from before it was cleared.
-    """
-
-    earlier_keys: tuple[str, ...] = ()
-
-    def or_earlier_commit(self, ref: str, act: Callable[[IfNothing], str], if_nothing: IfNothing) -> str:
-        """Return the result of a verb, or the task's commit from before it was cleared if nothing has changed since.
-
-        Args:
-            ref: the ref whose log is searched for the earlier commit.
-            act: runs the verb with its argument ``if_nothing``; returns the id of its commit.
-            if_nothing: what to do if there is nothing to do, and the task has no earlier commit.
-
-        Raises:
-            NoChanges: from ``act``, and the task has no earlier commit.
-            Undone: the task has an earlier commit, but its changes were undone since, for example by a revert.
-        """
-        if not self.earlier_keys:
-            return act(if_nothing)
-        try:
-            return act("fail")
-        except NoChanges:
-            # On any line of the history: the branch may have been merged, deleted and created again.
-            earlier = find_commit(self.client, self.repository, ref, *self.earlier_keys, first_parent=False)
-            if earlier is None:
-                return act(if_nothing)
-            if is_undone(self.client, self.repository, earlier, ref):
-                raise Undone(
-                    f"nothing has changed since this task was cleared, but the changes of its earlier commit"
-                    f" {describe(earlier)} are gone from {ref!r} of {self.repository!r}: a later commit undid them;"
-                    " revert that commit, or run the tasks that write the data again",
-                    commit_id=earlier.id,
-                ) from None
-            log.info("nothing has changed since this task was cleared; its earlier commit is %s", describe(earlier))
-            return earlier.id
-
 
 def run_key(context: Context) -> str:
     """Return the prefix of the keys of all steps in a DAG run."""
@@ -74,13 +22,17 @@ def run_key(context: Context) -> str:
     return f"{ti.dag_id}/{ti.run_id}/"
 
 
-def step_from_context(context: Context, client: LakeFSClient, repository: str) -> TaskStep:
-    """Return the step of the running task: one key for all tries, until the task is cleared."""
+def step_from_context(context: Context, client: LakeFSClient, repository: str) -> Step:
+    """Return the step of the running task: one key for all tries, until the task is cleared.
+
+    A retry is another attempt at the same step, so it finds the effect of an earlier attempt. A cleared task does its
+    work again, perhaps on new data, so it is another step; the keys from before are its earlier ones.
+    """
     ti = context["ti"]
     task = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}/{ti.map_index}"
     # Clearing a task raises max_tries, and nothing else changes it: not even other `retries` in a changed DAG file.
     keys = [run_key(context) + task + (f"#{tries}" if tries else "") for tries in range(ti.max_tries + 1)]
-    return TaskStep(
+    return Step(
         client,
         repository,
         key=keys[-1],

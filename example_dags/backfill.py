@@ -14,7 +14,6 @@ from lakefs_ops import LakeFSClient
 from lakefs_ops.flows.backfill import Backfill
 from lakefs_ops.flows.blame import Snapshot, bisect
 from lakefs_ops.flows.publish import WriteAuditPublish
-from lakefs_ops.flows.reverts import revert
 from lakefs_ops.flows.step import Step
 
 MONTHS = tuple(f"2013-{number:02d}" for number in range(1, 13))
@@ -81,7 +80,7 @@ def run_backfill(server: Mapping[str, str], repository: str, say: Callable[[str]
 
         say("find the commit, and undo it")
         found = bisect(client, repository, "main", march, good=published)
-        revert(Step(client, repository, f"undo/{found.first_bad.id}"), "main", found.first_bad.id)
+        Step(client, repository, f"undo/{found.first_bad.id}").revert("main", found.first_bad.id)
         return Backfilled(
             merges, len([path for path in before if path.startswith("daily/")]),
             client.links.commit(repository, published), by_hand, found.first_bad.id, found.audits,

@@ -90,17 +90,13 @@ class LakeFSCommitOperator(LakeFSOperator):
 
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.branch))
         step = step_from_context(context, client, self.repo)
-        commit_id = step.or_earlier_commit(
+        commit_id = step.commit(
             self.branch,
-            lambda if_nothing: step.commit(
-                self.branch,
-                message=self.msg,
-                metadata=commit_metadata(context, self.metadata),
-                allow_empty=self.allow_empty,
-                date=self.date,
-                if_nothing=if_nothing,
-            ),
-            self.if_nothing,
+            message=self.msg,
+            metadata=commit_metadata(context, self.metadata),
+            allow_empty=self.allow_empty,
+            date=self.date,
+            if_nothing=self.if_nothing,
         )
         self.log.info("branch %r of %r has commit %s", self.branch, self.repo, commit_id)
         return self.record_commit(client, context, self.branch, commit_id)

@@ -120,20 +120,16 @@ class LakeFSMergeOperator(LakeFSOperator):
             # The commit that was checked, so that nothing committed since is merged with it.
             source = head
             message = message or f"Merge {self.source_ref!r} into {self.destination_branch!r}"
-        merge_id = step.or_earlier_commit(
+        merge_id = step.merge(
+            source,
             self.destination_branch,
-            lambda if_nothing: step.merge(
-                source,
-                self.destination_branch,
-                message=message,
-                metadata=commit_metadata(context, self.metadata),
-                strategy=self.strategy,
-                allow_empty=self.allow_empty,
-                force=self.force,
-                squash_merge=self.squash_merge,
-                if_nothing=if_nothing,
-            ),
-            self.if_nothing,
+            message=message,
+            metadata=commit_metadata(context, self.metadata),
+            strategy=self.strategy,
+            allow_empty=self.allow_empty,
+            force=self.force,
+            squash_merge=self.squash_merge,
+            if_nothing=self.if_nothing,
         )
         self.note_input(self.repo, self.source_ref)
         self.log.info(

@@ -70,18 +70,11 @@ class LakeFSCreatePullRequestOperator(LakeFSOperator):
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Open the pull request and return its id."""
         from airflow_provider.step import step_from_context
-        from lakefs_ops.flows.pull_requests import open_pull_request
 
         link = client.links.compare(self.repo, self.destination_branch, self.source_branch)
         LakeFSPullRequestLink().push(context, link)
-        step = step_from_context(context, client, self.repo)
-        pull_request = open_pull_request(
-            step,
-            self.source_branch,
-            self.destination_branch,
-            title=self.title,
-            description=self.description or "",
-            earlier_keys=step.earlier_keys,
+        pull_request = step_from_context(context, client, self.repo).pull_request(
+            self.source_branch, self.destination_branch, title=self.title, description=self.description or ""
         )
         LakeFSPullRequestLink().push(context, client.links.pull(self.repo, pull_request))
         self.log.info("pull request %s of %r is open", pull_request, self.repo)

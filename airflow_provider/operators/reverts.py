@@ -98,12 +98,10 @@ class LakeFSRevertOperator(LakeFSOperator):
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Revert and return the id of the new commit."""
         from airflow_provider.step import commit_metadata, step_from_context
-        from lakefs_ops.flows.reverts import revert
 
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.branch))
         step = step_from_context(context, client, self.repo)
-        commit_id = revert(
-            step,
+        commit_id = step.revert(
             self.branch,
             self.ref,
             since=self.since,
@@ -111,7 +109,6 @@ class LakeFSRevertOperator(LakeFSOperator):
             message=self.msg,
             metadata=commit_metadata(context, self.metadata),
             if_nothing=self.if_nothing,
-            earlier_keys=step.earlier_keys,
         )
         self.log.info("%r is undone on branch %r of %r with commit %s", self.ref, self.branch, self.repo, commit_id)
         return self.record_commit(client, context, self.branch, commit_id)
@@ -180,19 +177,16 @@ class LakeFSCherryPickOperator(LakeFSOperator):
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Pick the commit and return the id of the new one."""
         from airflow_provider.step import commit_metadata, step_from_context
-        from lakefs_ops.flows.reverts import cherry_pick
 
         LakeFSCommitLink().push(context, client.links.commits(self.repo, self.branch))
         step = step_from_context(context, client, self.repo)
-        commit_id = cherry_pick(
-            step,
+        commit_id = step.cherry_pick(
             self.branch,
             self.ref,
             parent_number=self.parent_number,
             message=self.msg,
             metadata=commit_metadata(context, self.metadata),
             if_nothing=self.if_nothing,
-            earlier_keys=step.earlier_keys,
         )
         self.note_input(self.repo, self.ref)
         self.log.info("branch %r of %r has the changes of %r with %s", self.branch, self.repo, self.ref, commit_id)

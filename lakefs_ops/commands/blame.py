@@ -18,7 +18,7 @@ from lakefs_ops.client import LakeFSClient
 from lakefs_ops.flows.backfill import shorten
 from lakefs_ops.flows.blame import Run, Snapshot, bisect, blame, built_on, run_of
 from lakefs_ops.flows.checks import CheckResult, run
-from lakefs_ops.flows.reverts import fixed_commit, revert
+from lakefs_ops.flows.reverts import fixed_commit
 from lakefs_ops.flows.step import Step
 from lakefs_ops.uri import LakeFSURI
 
@@ -136,7 +136,7 @@ def _undo(arguments: argparse.Namespace) -> int:
             key = f"undo/{uri.ref}/{since}..{commit.id}"
             step = Step(client, uri.repository, key, retried=True)
             try:
-                new = revert(step, uri.ref, commit.id, since=arguments.since, message=arguments.message)
+                new = step.revert(uri.ref, commit.id, since=arguments.since, message=arguments.message)
             except errors.MergeConflict as error:
                 again = [f"{other.id[:16]} ({built.conflicting[other.id]})" for other in built.later
                          if other.id in built.conflicting]  # fmt: skip

@@ -5,8 +5,6 @@ Verbs on the history:
 - `step`: commit, merge, revert, cherry-pick, import, pull request: exactly once for a key.
 - `ensure`: branch, tag, repository and the merge of a pull request: safe to repeat without a key.
 - `removals`: reset a branch; delete a tag or a repository; cancel an import.
-- `reverts`: revert a commit or a range; cherry-pick a commit.
-- `pull_requests`: find the pull request of a step that was repeated with another key.
 - `settings`: branch protection and retention of a repository.
 - `hooks`, `webhooks`: install the action file of a hook, and of a webhook for new commits.
 
@@ -33,4 +31,5 @@ What the others are built on:
 - `attempts`: the retry budget, and the search for an earlier effect.
 - `claims`: one of several callers acts, the others return its result.
 - `names`: branch names that are derived from a key.
+- `reverts`: refs that cannot move, and ranges of commits to revert.
 """

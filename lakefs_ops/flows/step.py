@@ -7,6 +7,7 @@ docs/exactly-once.md has the table of rules, and the result of each verb under e
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
 from lakefs_ops.flows.conditions import ImportDone
 from lakefs_ops.flows.history import includes, is_ancestor, is_undone
+from lakefs_ops.flows.reverts import default_parent, fixed_commit, range_between, revert_range, work_branch
 from lakefs_ops.flows.waiting import wait
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from lakefs_ops.flows.conditions import Verdict
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 IfNothing = Literal["fail", "skip", "succeed"]
 """What to do if there is nothing to commit or to merge: raise `lakefs_ops.errors.NoChanges`, raise its subclass
@@ -70,11 +74,15 @@ class Step:
     - ``metadata``: further metadata of the new commit, next to the key.
     - ``allow_empty``: create a commit even if nothing changes.
     - ``force``: allow on a read-only repository.
-    - ``if_nothing``: see `IfNothing`; ``fail`` by default.
+    - ``if_nothing``: what to do if there is nothing to do, see `IfNothing`; ``fail`` by default.
 
     A verb may also be called several times, one after another: each call takes effect. Only a retry takes an earlier
     effect for its own: a commit with the same message, a revert or a cherry-pick of the same commit, a merge that
     includes the source, an import with the same key.
+
+    With ``earlier_keys``, the effect of an earlier step with the same work counts, too: its commit or merge if nothing
+    has changed since, its revert or cherry-pick of the same commits while that is in force, and its pull request while
+    that is open. An import does not search for it.
 
     An earlier effect counts only if it still holds: its commit is in the branch's log, and no later commit has
     undone a part of its changes. Otherwise the verb acts again; if the server then finds nothing to do, it raises
@@ -91,6 +99,7 @@ class Step:
         retried: an earlier attempt with this key may have been made, so search for its effect first.
         exclusive: claim the key first (see `lakefs_ops.flows.claims`) where the server would execute the calls of two
             callers at the same moment; `start_import` never does. If False, such calls take effect twice.
+        earlier_keys: the keys of earlier steps with the same work.
 
     Example:
         >>> Step(client, "lake", "daily/run-7/land").commit("run-7", message="Land")  # doctest: +SKIP
@@ -101,6 +110,7 @@ class Step:
     key: str
     retried: bool = False
     exclusive: bool = True
+    earlier_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_key(self.key, "logical step, such as 'dag/run/task'")
@@ -138,6 +148,8 @@ class Step:
             same = None if allow_empty else _same_message(message)
             return self._run_once(branch, send, marked, same=same, guarded=not allow_empty)
         except errors.NoChanges as error:
+            if (earlier := self._earlier_commit(branch)) is not None:
+                return earlier
             if if_nothing == "succeed":
                 return self.client.branches.get(self.repository, branch).commit_id
             raise _nothing(self._nothing_to_commit(branch, error), if_nothing) from None
@@ -182,6 +194,8 @@ class Step:
         try:
             return self._run_once(destination_branch, send, marked, source=source_ref, guarded=guarded)
         except errors.NoChanges as error:
+            if (earlier := self._earlier_commit(destination_branch)) is not None:
+                return earlier
             if if_nothing == "succeed":
                 return self._including(destination_branch, source_ref)
             raise _nothing(error, if_nothing) from None
@@ -191,45 +205,66 @@ class Step:
         branch: str,
         ref: str,
         *,
-        parent_number: int = 0,
+        since: str | None = None,
+        parent_number: int | None = None,
         message: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        allow_empty: bool | None = None,
         force: bool | None = None,
+        if_nothing: IfNothing = "fail",
     ) -> str:
-        """Undo a commit with a new one.
+        """Undo a commit with a new one, or all commits of a range at once.
 
-        lakeFS does not return the new commit, so it is read from the branch: one more request.
+        A range is reverted on a hidden branch, commit by commit from the newest to the oldest, and then merged. So the
+        branch changes in one step, and not at all if one of the commits cannot be reverted. Commits without changes are
+        left out.
 
-        - ``ref``: the id of the commit to undo. An expression such as ``main~1`` is another commit at the next attempt.
-        - ``parent_number``: for a merge commit, the parent to go back to, from 1.
-        - ``message``: ``Revert REF`` by default.
+        lakeFS does not return the new commit, so it is read from the branch; the commit to undo is read first.
+
+        - ``ref``: the commit to undo, or the last one of the range: a commit id or a tag. A branch or an expression
+          such as ``main~1`` is refused, since it is another commit at the next attempt.
+        - ``since``: the commit before the range, which is kept: an ancestor of ``ref`` in its first-parent history.
+        - ``parent_number``: for a merge commit, the parent to go back to: 1 (the branch before the merge) by default.
+          The merge commits of a range always go back to 1.
+        - ``message``: ``Revert COMMIT_ID`` by default.
+        - ``force``: for a single commit.
+
+        Returns:
+            The id of the new commit; for a range that of the merge commit.
 
         Raises:
-            NoChanges: the commit's changes are gone already, and no earlier attempt.
-            MergeConflict: later commits changed the same objects.
+            InvalidArgument: ``ref`` or ``since`` is not a commit id or a tag, or they are not a range; or a range has a
+                parameter for a single commit.
+            NoChanges: the branch does not have the changes any more, and no earlier attempt.
+            MergeConflict: later commits changed the same objects; the branch is unchanged.
         """
-        marked = step_metadata(self.key, {ORIGIN: ref, **(metadata or {})})
-        overrides = CommitOverrides(message=message, metadata=marked)
-
-        def send() -> str:
-            self.client.branches.revert(
-                self.repository, branch,
-                ref=ref, parent_number=parent_number, commit_overrides=overrides, allow_empty=allow_empty, force=force,
-            )  # fmt: skip
-            return ""
-
-        # lakeFS 1.84 creates a second commit if the first revert emptied the branch, so "no changes" is no guard.
-        try:
-            own = self._run_once(branch, send, marked, same=same_origin(marked[ORIGIN]))
-            return own or self._newest_commit(branch, marked)
-        except errors.NoChanges as error:
-            raise errors.NoChanges(
-                f"nothing to revert on {branch!r} of {self.repository!r}: the branch does not have the changes of"
-                f" {ref!r} any more, or that commit has none; to make the branch point to an earlier commit, use"
-                " client.branches.hard_reset",
-                **error.__dict__,
-            ) from None
+        check_choice("if_nothing", if_nothing, IF_NOTHING)
+        if since is not None and (parent_number, force) != (None, None):
+            raise errors.InvalidArgument("parent_number and force are for a single commit, not for a range")
+        last = fixed_commit(self.client, self.repository, "ref", ref)
+        if since is None:
+            return self._unless_in_force(
+                branch,
+                last.id,
+                lambda: self._revert_one(branch, last, parent_number, message, metadata, force),
+                if_nothing,
+            )
+        first = fixed_commit(self.client, self.repository, "since", since)
+        commits, origin = range_between(self.client, self.repository, first, last), f"{first.id}..{last.id}"
+        message = message or f"Revert {len(commits)} commits: {origin}"
+        marked = {**(metadata or {}), ORIGIN: origin}
+        with work_branch(self, branch, origin) as work:
+            return self._unless_in_force(
+                branch,
+                origin,
+                lambda: self._claim(
+                    branch,
+                    lambda: revert_range(self, branch, work, commits, message=message, metadata=marked),
+                    lambda: self._find(branch, same=same_origin(origin)),
+                    abandoned_after=ABANDONED_AFTER + len(commits),
+                    any_effect=True,
+                ),
+                if_nothing,
+            )
 
     def cherry_pick(
         self,
@@ -240,33 +275,40 @@ class Step:
         message: str | None = None,
         metadata: Mapping[str, str] | None = None,
         force: bool | None = None,
+        if_nothing: IfNothing = "fail",
     ) -> str:
         """Apply another commit's changes with a new one.
 
         The picked commit is read first, one request, because its metadata is sent along with the key (see
         `lakefs_ops.api.branches.Branches.cherry_pick`).
 
-        - ``ref``: the commit to pick.
-        - ``parent_number``: for a merge commit, the parent to compare with, from 1.
+        - ``ref``: the commit to pick: a commit id, or another ref. A retry with a ref that has moved since takes the
+          pick of the earlier attempt for its own.
+        - ``parent_number``: for a merge commit, the parent to compare with, 1 by default.
         - ``message``: the picked commit's message by default.
         - ``metadata``: added to the picked commit's metadata.
 
         Raises:
-            MergeConflict: the branch changed the same objects.
+            NoChanges: the commit has no changes, and no earlier attempt.
+            MergeConflict: the branch changed the same objects; it is unchanged.
         """
+        check_choice("if_nothing", if_nothing, IF_NOTHING)
         picked = self.client.commits.get(self.repository, ref)
-        marked = {**(picked.metadata or {}), **step_metadata(self.key, {ORIGIN: picked.id, **(metadata or {})})}
+        marked = {**(picked.metadata or {}), **step_metadata(self.key, {**(metadata or {}), ORIGIN: picked.id})}
         overrides = CommitOverrides(message=message, metadata=marked)
+        number = default_parent(picked, parent_number) or None
 
         def send() -> str:
             return self.client.branches.cherry_pick(
                 self.repository, branch,
-                ref=picked.id, parent_number=parent_number, commit_overrides=overrides, force=force,
+                ref=picked.id, parent_number=number, commit_overrides=overrides, force=force,
             ).id  # fmt: skip
 
         # A branch or an expression may have stood for another commit at the first attempt.
-        same = None if self.retried and not picked.id.startswith(ref) else same_origin(marked[ORIGIN])
-        return self._run_once(branch, send, marked, same=same)
+        same = None if self.retried and not picked.id.startswith(ref) else same_origin(picked.id)
+        return self._unless_in_force(
+            branch, picked.id, lambda: self._run_once(branch, send, marked, same=same), if_nothing
+        )
 
     def import_(
         self,
@@ -359,7 +401,6 @@ class Step:
 
     def pull_request(self, source_branch: str, destination_branch: str, *, title: str, description: str = "") -> str:
         """Open a pull request; the key is the last line of its description."""
-        mark = f"{KEY}: {_one_line(self.key)}"
 
         def send() -> str:
             return self.client.pulls.create(
@@ -367,21 +408,96 @@ class Step:
                 title=title,
                 source_branch=source_branch,
                 destination_branch=destination_branch,
-                description=f"{description}\n\n{mark}".lstrip(),
+                description=f"{description}\n\n{_mark(self.key)}".lstrip(),
             ).id
+
+        def search(status: str, *keys: str) -> str | None:
+            marks = {*map(_mark, keys)}
+            for pull in self.client.pulls.list(self.repository, status=status):
+                if (pull.source_branch, pull.destination_branch) == (source_branch, destination_branch):
+                    found = self.client.pulls.get(self.repository, pull.id)
+                    if marks.intersection((found.description or "").splitlines()):
+                        return pull.id
+            return None
 
         def find() -> str | None:
             # Only an earlier attempt's pull request may have been merged or closed since.
-            for pull in self.client.pulls.list(self.repository, status="all" if self.retried else "open"):
-                same = (pull.source_branch, pull.destination_branch) == (source_branch, destination_branch)
-                if same and mark in (self.client.pulls.get(self.repository, pull.id).description or "").splitlines():
-                    return pull.id
-            return None
+            return search("all" if self.retried else "open", self.key)
 
         def act() -> str:
             return run_once(self.client, send, find, retried=self.retried, guarded=False)
 
+        if self.earlier_keys and (earlier := search("open", *self.earlier_keys)) is not None:
+            return earlier
         return self._claim(destination_branch, act, find, any_effect=True)
+
+    def _revert_one(
+        self,
+        branch: str,
+        commit: Commit,
+        parent_number: int | None,
+        message: str | None,
+        metadata: Mapping[str, str] | None,
+        force: bool | None,
+    ) -> str:
+        marked = step_metadata(self.key, {**(metadata or {}), ORIGIN: commit.id})
+        overrides = CommitOverrides(message=message, metadata=marked)
+        number = default_parent(commit, parent_number)
+
+        def send() -> str:
+            self.client.branches.revert(
+                self.repository, branch, ref=commit.id, parent_number=number, commit_overrides=overrides, force=force
+            )
+            return ""
+
+        # lakeFS 1.84 creates a second commit if the first revert emptied the branch, so "no changes" is no guard.
+        try:
+            own = self._run_once(branch, send, marked, same=same_origin(commit.id))
+            return own or self._newest_commit(branch, marked)
+        except errors.NoChanges as error:
+            raise errors.NoChanges(
+                f"nothing to revert on {branch!r} of {self.repository!r}: the branch does not have the changes of"
+                f" {commit.id!r} any more, or that commit has none; to make the branch point to an earlier commit, use"
+                " client.branches.hard_reset",
+                **error.__dict__,
+            ) from None
+
+    def _unless_in_force(self, branch: str, origin: str, act: Callable[[], str], if_nothing: IfNothing) -> str:
+        """Undo or repeat commits, unless an earlier effect is in force.
+
+        Args:
+            branch: the branch.
+            origin: the commit, or the range.
+            act: creates the new commit.
+            if_nothing: see `IfNothing`; ``succeed`` returns the branch's head.
+        """
+        keys = (*self.earlier_keys, *([self.key] if self.retried else []))
+        if keys and (found := self._find(branch, same=same_origin(origin), keys=keys)) is not None:
+            log.info("the earlier commit of step %r is still in force: %s", self.key, found)
+            return found
+        try:
+            return act()
+        except errors.NoChanges as error:
+            if if_nothing == "succeed":
+                return self.client.branches.get(self.repository, branch).commit_id
+            raise _nothing(error, if_nothing) from None
+
+    def _earlier_commit(self, branch: str) -> str | None:
+        """Return the commit of an earlier step, if there is one.
+
+        Raises:
+            Undone: a later commit has undone it.
+        """
+        if not self.earlier_keys:
+            return None
+        # On any line of the history: the branch may have been merged, deleted and created again.
+        found = find_commit(self.client, self.repository, branch, *self.earlier_keys, first_parent=False)
+        if found is None:
+            return None
+        if is_undone(self.client, self.repository, found, branch):
+            raise undone(found, branch, self.repository, (found.metadata or {})[KEY]) from None
+        log.info("nothing has changed since the commit of an earlier step: %s", describe(found))
+        return found.id
 
     def _run_once(
         self,
@@ -434,10 +550,16 @@ class Step:
             any_effect=self.retried if any_effect is None else any_effect,
         )  # fmt: skip
 
-    def _find(self, branch: str, source: str | None = None, same: Callable[[Commit], bool] | None = None) -> str | None:
+    def _find(
+        self,
+        branch: str,
+        source: str | None = None,
+        same: Callable[[Commit], bool] | None = None,
+        keys: tuple[str, ...] = (),
+    ) -> str | None:
         """Return the newest commit with the key, if it is still in force and the source has nothing new."""
         client, repository = self.client, self.repository
-        if (found := find_commit(client, repository, branch, self.key, proof=same)) is None:
+        if (found := find_commit(client, repository, branch, *(keys or (self.key,)), proof=same)) is None:
             return None
         if source is not None and not self._has_source(found, branch, source):
             return None
@@ -535,6 +657,7 @@ def _same_message(message: str) -> Callable[[Commit], bool]:
     return lambda commit: commit.message == message
 
 
-def _one_line(key: str) -> str:
-    """Escape the line breaks of a key."""
-    return "".join(char if len(f"-{char}-".splitlines()) == 1 else f"\\u{ord(char):04x}" for char in key)
+def _mark(key: str) -> str:
+    """Return the line with a key in the description of a pull request; line breaks of the key are escaped."""
+    escaped = "".join(char if len(f"-{char}-".splitlines()) == 1 else f"\\u{ord(char):04x}" for char in key)
+    return f"{KEY}: {escaped}"

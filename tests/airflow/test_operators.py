@@ -11,6 +11,7 @@ from airflow_provider import operators
 from airflow_provider.exceptions import LakeFSError, MergeConflict, NotFound
 from airflow_provider.links import LakeFSBranchLink, LakeFSCommitLink, LakeFSCompareLink, LakeFSObjectLink
 from airflow_provider.operators import (
+    LakeFSCherryPickOperator,
     LakeFSCommitOperator,
     LakeFSCreateBranchOperator,
     LakeFSCreateSymlinkOperator,
@@ -219,6 +220,18 @@ def test_merge(lakefs, ready_to_merge: str, running: Running) -> None:
     assert merge.execute(running(merge, run_id="r", try_number=2, max_tries=1)) == merge_id
     assert merge.execute(running(merge, run_id="r", try_number=2, max_tries=0)) == merge_id
     assert log(lakefs, repo, "main") == ["publish", "dev", "Repository created"]
+
+
+def test_a_retried_cherry_pick_of_a_branch_that_has_moved_is_the_first_one(
+    lakefs, ready_to_merge: str, running: Running
+) -> None:
+    repo = ready_to_merge
+    pick = LakeFSCherryPickOperator(task_id="pick", repo=repo, branch="main", ref="dev", retries=1)
+    commit_id = pick.execute(running(pick, run_id="r", max_tries=1))
+    lakefs.client.objects.upload(repo, "dev", "later.txt", b"1")
+    lakefs.client.commits.create(repo, "dev", message="later")
+    assert pick.execute(running(pick, run_id="r", max_tries=1, try_number=2)) == commit_id
+    assert log(lakefs, repo, "main") == ["dev", "Repository created"]
 
 
 def test_squash_merge(lakefs, ready_to_merge: str, running: Running) -> None:

@@ -26,7 +26,7 @@ def main() -> None:
     old = PAGE.read_text()
     header = next(line for line in old.splitlines() if line.startswith("| verb |"))
     columns = [cell.strip() for cell in header.strip("|").split("|")][1:]
-    order = re.findall(r"^\| `([\w.]+)`", old, re.MULTILINE) or list(rows)
+    order = re.findall(r"^\| `([^`]+)`", old, re.MULTILINE) or list(rows)
     order += [verb for verb in rows if verb not in order]
     lines = [header, "|---" * (len(columns) + 1) + "|"]
     lines += [f"| `{verb}` | " + " | ".join(rows[verb][column] for column in columns) + " |" for verb in order]

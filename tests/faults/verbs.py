@@ -9,9 +9,8 @@ from typing import Any
 
 from lakefs_ops import Config, LakeFSClient, Retries, Timeouts, errors
 from lakefs_ops.api.imports import ImportLocation
-from lakefs_ops.flows import ensure, removals, reverts, settings
+from lakefs_ops.flows import ensure, removals, settings
 from lakefs_ops.flows.publish import WriteAuditPublish
-from lakefs_ops.flows.pull_requests import open_pull_request
 from lakefs_ops.flows.step import Step
 
 KEY = "dag/run"
@@ -85,7 +84,7 @@ def revert(client: LakeFSClient, repository: str, retried: bool, folder: str) ->
 
 
 def revert_range(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
-    reverts.revert(Step(client, repository, KEY, retried), "main", "work", since="first", message="undo")
+    Step(client, repository, KEY, retried).revert("main", "work", since="first", message="undo")
 
 
 def import_folder(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
@@ -153,17 +152,7 @@ VERBS = {
         work_on_dev,
         lambda c, r, again, f: Step(c, r, KEY, again).pull_request("dev", "main", title="Dev"),
     ),
-    "open_pull_request": Verb(
-        "createPullRequest",
-        work_on_dev,
-        lambda c, r, again, f: open_pull_request(
-            Step(c, r, KEY, again), "dev", "main", title="Dev", earlier_keys=["dag/earlier"]
-        ),
-    ),
-    "reverts.revert": Verb("mergeIntoBranch", tagged, revert_range),
-    "reverts.cherry_pick": Verb(
-        "cherryPick", work_on_dev, lambda c, r, again, f: reverts.cherry_pick(Step(c, r, KEY, again), "main", "dev")
-    ),
+    "Step.revert(since=...)": Verb("mergeIntoBranch", tagged, revert_range),
     "hard_reset": Verb("hardResetBranch", tagged, reset_to_base),
     "reset_branch": Verb("resetBranch", staged_long_ago, lambda c, r, again, f: removals.reset_branch(c, r, "main")),
     "delete_tag_if_exists": Verb(

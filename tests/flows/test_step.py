@@ -10,7 +10,6 @@ import pytest
 
 from lakefs_ops import LakeFSClient, Retries, Timeouts, errors
 from lakefs_ops.api.imports import ImportLocation
-from lakefs_ops.flows import reverts
 from lakefs_ops.flows.attempts import KEY, OutcomeUnknown
 from lakefs_ops.flows.history import is_undone
 from lakefs_ops.flows.publish import WriteAuditPublish
@@ -162,7 +161,7 @@ def to_undo(lakefs, lakefs_repository, write):
 
 def test_a_revert_reads_the_commit_it_created(client, proxy, lakefs, lakefs_repository, to_undo):
     undone = Step(client, lakefs_repository, "undo", exclusive=False).revert("main", to_undo)
-    assert len(proxy.requests) == 2
+    assert len(proxy.requests) == 3  # the commit to undo is read first
     assert lakefs.client.branches.get(lakefs_repository, "main").commit_id == undone
 
 
@@ -208,11 +207,12 @@ def pick(client, repository, **more):
 
 
 def undo(client, repository, **more):
-    return Step(client, repository, "undo", **more).revert("main", "main")
+    newest = next(commit for commit in client.refs.log(repository, "main") if commit.message == "land")
+    return Step(client, repository, "undo", **more).revert("main", newest.id)
 
 
-def propose(client, repository, **more):
-    return Step(client, repository, "pull", **more).pull_request("dev", "main", title="t")
+def propose(client, repository, key="pull", **more):
+    return Step(client, repository, key, **more).pull_request("dev", "main", title="t")
 
 
 @pytest.mark.parametrize(
@@ -329,11 +329,11 @@ def test_a_lost_message_of_a_later_empty_commit_with_the_same_key(client, proxy,
 
 
 @pytest.mark.parametrize("retried", [False, True])
-@pytest.mark.parametrize("verb", ["commit", "revert", "cherry_pick", "reverts.revert", "reverts.cherry_pick"])
+@pytest.mark.parametrize("verb", ["commit", "revert", "cherry_pick"])
 def test_each_effect_of_a_key_takes_place(client, lakefs, lakefs_repository, write, dev, verb, retried):
     if verb == "commit":
         Step(client, lakefs_repository, "key").commit("dev", message="part 0", allow_empty=True)
-    branch = "main" if verb.endswith("revert") else "dev"
+    branch = "main" if verb == "revert" else "dev"
     commits = []
     for part in range(3):
         lakefs.client.objects.upload(lakefs_repository, "main", f"{part}.csv", b"1")
@@ -348,12 +348,8 @@ def test_each_effect_of_a_key_takes_place(client, lakefs, lakefs_repository, wri
                 step.revert("main", commit_id)
             case "cherry_pick":
                 step.cherry_pick("dev", commit_id)
-            case "reverts.revert":
-                reverts.revert(step, "main", commit_id)
-            case "reverts.cherry_pick":
-                reverts.cherry_pick(step, "dev", commit_id)
     found = [entry.path for entry in lakefs.client.objects.list(lakefs_repository, branch) if entry.path[0].isdigit()]
-    assert found == ([] if verb.endswith("revert") else ["0.csv", "1.csv", "2.csv"])
+    assert found == ([] if verb == "revert" else ["0.csv", "1.csv", "2.csv"])
     assert list(lakefs.client.branches.diff(lakefs_repository, branch)) == []
 
 
@@ -568,6 +564,24 @@ def test_two_callers_at_once_take_effect_once_without_a_parameter(client, lakefs
     assert (len(log(lakefs, lakefs_repository)) - before, pulls) == ((0, 1) if verb is propose else (1, 0))
 
 
+def test_the_effect_of_an_earlier_step_counts_while_nothing_has_changed(client, lakefs, lakefs_repository, write, dev):
+    first, again = Step(client, lakefs_repository, "a"), Step(client, lakefs_repository, "a#1", earlier_keys=("a",))
+    proposed = propose(client, lakefs_repository, key="a")
+    assert propose(client, lakefs_repository, key="a#1", earlier_keys=("a",)) == proposed
+    merged = first.merge("dev", "main")
+    assert again.merge("dev", "main", if_nothing="skip") == merged
+    lakefs.client.pulls.update(lakefs_repository, proposed, status="closed")
+    assert propose(client, lakefs_repository, key="a#1", earlier_keys=("a",)) != proposed
+    write(b="2")
+    committed = first.commit("main", message="land")
+    assert again.commit("main", message="land", if_nothing="succeed") == committed
+    lakefs.client.branches.revert(lakefs_repository, "main", ref=committed, parent_number=0)
+    with pytest.raises(errors.Undone, match=r"step 'a' took effect on 'main'.*a later commit"):
+        again.commit("main", message="land", if_nothing="succeed")
+    write(b="3")
+    assert again.commit("main", message="land") != committed
+
+
 def test_a_pull_request_is_found_by_a_key_with_line_breaks(client, lakefs, lakefs_repository, dev):
     first = Step(client, lakefs_repository, "two\nlines\u2028").pull_request("dev", "main", title="t")
     again = Step(client, lakefs_repository, "two\nlines\u2028", retried=True).pull_request("dev", "main", title="t")
@@ -580,8 +594,8 @@ def test_a_misspelled_choice_is_refused_before_anything_is_sent(client, lakefs, 
     calls = {
         "commit": lambda **wrong: step.commit("main", message="land", **wrong),
         "merge": lambda **wrong: step.merge("dev", "main", **wrong),
-        "revert": lambda **wrong: reverts.revert(step, "main", "main", **wrong),
-        "cherry-pick": lambda **wrong: reverts.cherry_pick(step, "main", "dev", **wrong),
+        "revert": lambda **wrong: step.revert("main", "main", **wrong),
+        "cherry-pick": lambda **wrong: step.cherry_pick("main", "dev", **wrong),
         "publish": lambda **wrong: WriteAuditPublish(client, lakefs_repository, key="k", **wrong),
     }
     for call in calls.values():
