@@ -46,7 +46,8 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG, ROOT
 from dagster_resources.metadata import publication_metadata
 from dagster_resources.sensors import sensor_client
 from lakefs_ops import errors
-from lakefs_ops.flows.backfill import Backfill, BackfillIncomplete, Policy, check_policy, shorten
+from lakefs_ops.flows.backfill import Backfill, BackfillIncomplete, Policy, shorten
+from lakefs_ops.flows.choices import POLICIES, STRATEGIES, check_choice
 from lakefs_ops.flows.names import BACKFILL_PREFIX
 
 if TYPE_CHECKING:
@@ -133,9 +134,10 @@ def build_lakefs_backfill_sensor(
         default_status: whether the sensor runs without being started by hand.
 
     Raises:
-        InvalidArgument: the policy is unknown.
+        InvalidArgument: the policy or the strategy is unknown.
     """
-    check_policy(policy)
+    check_choice("policy", policy, POLICIES)
+    check_choice("strategy", strategy, STRATEGIES)
     key = publication.key if isinstance(publication, AssetsDefinition) else AssetKey.from_coercible(publication)
 
     def evaluate(context: SensorEvaluationContext) -> SkipReason:

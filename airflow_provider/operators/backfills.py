@@ -11,7 +11,7 @@ from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
 from airflow_provider.operators.base import LakeFSOperator
 from airflow_provider.operators.publish import backfill_of
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field
-from lakefs_ops.flows.choices import STRATEGIES, check_choice
+from lakefs_ops.flows.choices import POLICIES, STRATEGIES, check_choice
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from airflow_provider.rendering import Templated
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.backfill import Backfill, Policy
-
-POLICIES = ("all", "passed", "nothing")
-"""The values of `lakefs_ops.flows.backfill.Policy`, which is imported only by running tasks."""
 
 PROGRESS = "progress"
 """The key of the XCom with the progress of a backfill."""

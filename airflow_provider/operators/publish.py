@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import time, timedelta
+from datetime import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
@@ -17,8 +17,7 @@ from airflow_provider.operators.base import LakeFSOperator
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 from airflow_provider.taskgroups.audits import RESULTS_XCOM, Audits, log_results, refusal, to_json
 from airflow_provider.taskgroups.states import UNFINISHED, pull, states
-from lakefs_ops.errors import InvalidArgument
-from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
+from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice, check_clean_up
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -432,16 +431,6 @@ def _partition(context: Context) -> str:
     if (date := run.logical_date) is None:
         return str(run.run_id)
     return str(date.date() if date.time() == time() and not date.utcoffset() else date.isoformat())
-
-
-def check_clean_up(value: object) -> None:
-    """Check the argument ``clean_up`` in a constructor.
-
-    Raises:
-        InvalidArgument: the value is not allowed.
-    """
-    if value not in ("success", "never") and not isinstance(value, timedelta):
-        raise InvalidArgument(f"clean_up must be 'success', 'never' or a timedelta, got {value!r}")
 
 
 def _approver(context: Context, task_id: str) -> str | None:

@@ -32,12 +32,13 @@ from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, describe, step_metadata
 from lakefs_ops.flows.certificates import Certificate, InvalidCertificate, certify, find_certificate
 from lakefs_ops.flows.checks import CheckResult
+from lakefs_ops.flows.choices import POLICIES, STRATEGIES, check_choice
 from lakefs_ops.flows.claims import exclusively
 from lakefs_ops.flows.ensure import BRANCH_KEY, delete_branch_if_exists, delete_checked, ensure_branch, record_commit
 from lakefs_ops.flows.history import Line, differs, includes, is_undone
 from lakefs_ops.flows.names import BACKFILL_PREFIX, readable_name
 from lakefs_ops.flows.publish import VERIFIED_CHANGES, NotAudited, WriteAuditPublish
-from lakefs_ops.flows.step import IfNothing, Step, undone
+from lakefs_ops.flows.step import IfNothing, Step, check_key, undone
 from lakefs_ops.flows.verify import verify_merge
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ log = logging.getLogger(__name__)
 Policy = Literal["all", "passed", "nothing"]
 """What `Backfill.finish` does if partitions are missing: refuse and keep everything (``all``), publish the others
 (``passed``), or discard everything that was collected (``nothing``)."""
-
-POLICIES: tuple[Policy, ...] = ("all", "passed", "nothing")
 
 STATE = "lakefs-ops.backfill"
 """The metadata key of the commits that open and close a backfill."""
@@ -165,11 +164,11 @@ class Backfill:
         verify: compare the merge with both of its sides; see `lakefs_ops.flows.publish.WriteAuditPublish`.
 
     Raises:
-        InvalidArgument: the key is empty, or ``into`` is the branch of another backfill.
+        InvalidArgument: the key is blank, ``into`` is the branch of another backfill, or the strategy is unknown.
 
     Example:
         >>> Backfill(client, "lake", key="fix-2015").branch  # doctest: +SKIP
-        'backfill-fix-2015-5b1f3b1c'
+        'backfill-fix-2015-29d7ddd3a0c2820c'
     """
 
     client: LakeFSClient
@@ -182,8 +181,8 @@ class Backfill:
     verify: bool | None = None
 
     def __post_init__(self) -> None:
-        if not self.key:
-            raise errors.InvalidArgument("key must identify the backfill, such as 'fix-2015'; it is empty")
+        check_key(self.key, "backfill, such as 'fix-2015'")
+        check_choice("strategy", self.strategy, STRATEGIES)
         if self.into.startswith(BACKFILL_PREFIX):
             raise errors.InvalidArgument(f"into must not be the branch of a backfill, got {self.into!r}")
 
@@ -280,7 +279,7 @@ class Backfill:
             Undone: the backfill was published, and a later commit has undone it.
         """
         names = _names("expected", expected)
-        check_policy(policy)
+        check_choice("policy", policy, POLICIES)
         if not names and policy != "passed":
             raise errors.InvalidArgument(f"expected must name the partitions of backfill {self.key!r}; it is empty")
         published = self._published()
@@ -688,16 +687,6 @@ class BackfillMember(WriteAuditPublish):
         """
         into = self.into if self.backfill.exists() else self.backfill.into
         return self._close(into, discard=discard, keep=keep)
-
-
-def check_policy(value: object) -> None:
-    """Check the argument ``policy``.
-
-    Raises:
-        InvalidArgument: the value is not a policy.
-    """
-    if value not in POLICIES:
-        raise errors.InvalidArgument(f"policy must be one of {', '.join(map(repr, POLICIES))}, got {value!r}")
 
 
 def shorten(names: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, find_commit
 from lakefs_ops.flows.certificates import Certificate, certify, withdraw
 from lakefs_ops.flows.checks import CheckResult, run
-from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
+from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice, check_clean_up
 from lakefs_ops.flows.ensure import (
     BRANCH_KEY,
     delete_branch_if_exists,
@@ -194,8 +194,7 @@ class WriteAuditPublish:
     def __post_init__(self) -> None:
         check_choice("strategy", self.strategy, STRATEGIES)
         check_choice("if_nothing", self.if_nothing, IF_NOTHING)
-        if not isinstance(self.clean_up, timedelta):
-            check_choice("clean_up", self.clean_up, ("success", "never"))
+        check_clean_up(self.clean_up)
         check_key(self.key, "run, such as 'daily/2015-01'")
         if self.tag is not None and not _TAG.fullmatch(self.tag):
             raise errors.InvalidArgument(f"tag must be a valid tag name, got {self.tag!r}")

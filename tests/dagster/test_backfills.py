@@ -341,3 +341,5 @@ def test_backfills_of_another_instance_are_left_alone(lab):
     assert lab.objects() == []
     with pytest.raises(InvalidArgument, match="policy must be one of"):
         build_lakefs_backfill_sensor(publication="on_main", repository="lake", policy="some")
+    with pytest.raises(InvalidArgument, match="strategy must be one of"):
+        build_lakefs_backfill_sensor(publication="on_main", repository="lake", strategy="ours")

@@ -481,7 +481,9 @@ def test_without_the_permission_to_record_commits(lab, monkeypatch):
 
 def test_invalid_arguments(lab):
     for create in (
-        lambda: Backfill(lab.client, lab.repository, ""),
+        lambda: Backfill(lab.client, lab.repository, " "),
+        lambda: Backfill(lab.client, lab.repository, 1),
+        lambda: Backfill(lab.client, lab.repository, "x", strategy="ours"),
         lambda: Backfill(lab.client, lab.repository, "x", into="backfill-x"),
         lambda: lab.backfill.member(),
         lambda: lab.backfill.member("a", ""),

@@ -604,7 +604,9 @@ def test_a_misspelled_choice_is_refused_before_anything_is_sent(client, lakefs, 
     for name in ("merge", "publish"):
         with pytest.raises(errors.InvalidArgument, match="strategy must be one of None, 'source-wins'"):
             calls[name](strategy="ours")
-    with pytest.raises(errors.InvalidArgument, match="clean_up must be one of 'success', 'never', got 'always'"):
+    with pytest.raises(
+        errors.InvalidArgument, match="clean_up must be 'success', 'never' or a timedelta, got 'always'"
+    ):
         calls["publish"](clean_up="always")
     assert lakefs.faults.calls.total() == before
 
