@@ -306,8 +306,8 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
 class LakeFSReviewRunOperator(LakeFSRunOperator):
     """Open a pull request for the branch of a publish group, so that people can review it in lakeFS.
 
-    If the connection has an audit key, the task reads the results of all audits as `LakeFSPublishRunOperator` does, and
-    signs a certificate, because the pull request is merged before ``publish`` runs.
+    The pull request is merged before ``publish`` runs. So this task reads the results of all audits itself, opens no
+    pull request if one did not pass, and signs a certificate if the connection has an audit key.
 
     Delivery: one pull request for each sealed commit, even if requests or responses are lost, or the task is retried.
 
@@ -339,12 +339,11 @@ class LakeFSReviewRunOperator(LakeFSRunOperator):
 
         sealed = pull(context, self.commit)
         run = self.flow(client, context, metadata=commit_metadata(context))
-        if client.config.audit_key is not None:
-            results = self.audits.results(context, sealed)
-            if not all(result.passed for result in results):
-                run.withdraw(sealed)
-                raise AirflowFailException(refusal(results, f"commit {sealed}", self.into, None))
-            run.certify(results, sealed)
+        results = self.audits.results(context, sealed)
+        if not all(result.passed for result in results):
+            run.withdraw(sealed)
+            raise AirflowFailException(refusal(results, f"commit {sealed}", self.into, None))
+        run.certify(results, sealed)
         step = Step(client, self.repo, f"{run.key}/review/{sealed}", retried=run.retried)
         pull_request = step.pull_request(
             run.branch, self.into, title=self.title, description=self.description or f"Commit {sealed}"

@@ -743,6 +743,13 @@ def test_a_merged_pull_request_counts_as_an_approval(lab: Lab, late: bool) -> No
         assert (lab.read(), lab.branches()) == ({"a": "1"}, [])
 
 
+def test_no_pull_request_is_opened_for_a_commit_that_an_audit_refuses(lab: Lab) -> None:
+    lab.problems = ["a is too small"]
+    run = lab.run("failed", review={})
+    assert "a is too small" in run.errors()["g.review"]
+    assert list(lab.client.pulls.list(lab.repository)) == []
+
+
 def test_a_closed_pull_request_is_a_rejection(lab: Lab) -> None:
     run = Run(lab.dag(review={}))
     run.execute()
