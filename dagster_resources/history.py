@@ -69,7 +69,8 @@ _LAUNCHES = {DagsterEventType.STEP_WORKER_STARTING, *_STARTS}
 _PLANS = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
 _RESULTS = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION}
 _TYPES = {DagsterEventType.ENGINE_EVENT, *_LAUNCHES, *_ENDS, *_PLANS, *_RESULTS}
-_ADDRESS, _ACTION, _COMMIT, _OBJECTS = "lakefs/run_branch", "lakefs/action", "lakefs/commit_id", "lakefs/contents"
+ADDRESS, ACTION, COMMIT, OBJECTS = "lakefs/run_branch", "lakefs/action", "lakefs/commit_id", "lakefs/contents"
+"""The metadata of the event of a `Record`."""
 
 Contents = Mapping[str, str | None]
 """For each path, the checksum of the object, or None if it was deleted."""
@@ -157,10 +158,10 @@ def record(
     parts = [dict(items[at : at + OBJECTS_OF_AN_EVENT]) for at in range(0, len(items), OBJECTS_OF_AN_EVENT)]
     for part in [{}] if objects is None else parts:
         metadata = {
-            _ADDRESS: address,
-            _ACTION: action,
-            _COMMIT: commit,
-            **({_OBJECTS: json.dumps(part)} if part else {}),
+            ADDRESS: address,
+            ACTION: action,
+            COMMIT: commit,
+            **({OBJECTS: json.dumps(part)} if part else {}),
         }
         detail = f"{len(part)} objects, such as {next(iter(part))}" if part else commit[:12]
         instance.report_engine_event(
@@ -267,9 +268,9 @@ class History:
         found: dict[str, list[Record]] = {}
         for event in self._of(DagsterEventType.ENGINE_EVENT):
             metadata = {key: str(each.value) for key, each in event.dagster_event.engine_event_data.metadata.items()}
-            if (address := metadata.get(_ADDRESS)) is not None:
-                action, objects = cast("Action", metadata[_ACTION]), json.loads(metadata.get(_OBJECTS, "{}"))
-                entry = Record(action, metadata[_COMMIT], event.step, event.place, objects)
+            if (address := metadata.get(ADDRESS)) is not None:
+                action, objects = cast("Action", metadata[ACTION]), json.loads(metadata.get(OBJECTS, "{}"))
+                entry = Record(action, metadata[COMMIT], event.step, event.place, objects)
                 found.setdefault(address, []).append(entry)
         return found
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from dagster import DagsterEventType, MetadataValue
 from dagster._core.events import EngineEventData
 
+from dagster_resources.history import ACTION, ADDRESS, COMMIT
+
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 TAG_PREFIX = "lakefs/snapshot/"
 """The prefix of the tag with the id of the commit that a run reads; repository and base follow."""
 
-_PINNED, _COMMIT = "lakefs/snapshot_of", "lakefs/commit_id"
-_ADDRESS, _ACTION = "lakefs/run_branch", "lakefs/action"
+_PINNED = "lakefs/snapshot_of"
+"""The metadata key of the branch that is pinned, next to `COMMIT`."""
 
 
 def snapshot(
@@ -47,7 +49,7 @@ def snapshot(
     if found is None:
         head = client.branches.get(repository, base).commit_id
         address = f"lakefs://{repository}/{base}"
-        metadata = {_PINNED: MetadataValue.text(address), _COMMIT: MetadataValue.text(head)}
+        metadata = {_PINNED: MetadataValue.text(address), COMMIT: MetadataValue.text(head)}
         instance.report_engine_event(
             f"lakeFS: the run reads {address} at {head[:12]}", run, EngineEventData(metadata), step_key=step_key
         )
@@ -73,10 +75,10 @@ def pinned(instance: DagsterInstance, run: DagsterRun, repository: str, base: st
     for event in instance.all_logs(run.run_id, of_type={DagsterEventType.ENGINE_EVENT}):
         data = event.get_dagster_event().event_specific_data
         metadata = data.metadata if isinstance(data, EngineEventData) else {}
-        values = {name: metadata[name].value for name in (_PINNED, _ADDRESS, _ACTION, _COMMIT) if name in metadata}
+        values = {name: metadata[name].value for name in (_PINNED, ADDRESS, ACTION, COMMIT) if name in metadata}
         if values.get(_PINNED) == address:
-            found = found or str(values[_COMMIT])
-        elif values.get(_ADDRESS) == own and values[_ACTION] != "loaded":
+            found = found or str(values[COMMIT])
+        elif values.get(ADDRESS) == own and values[ACTION] != "loaded":
             # The branch replaced the snapshot; a publication is the next one.
-            found = str(values[_COMMIT]) if values[_ACTION] == "published" else None
+            found = str(values[COMMIT]) if values[ACTION] == "published" else None
     return found

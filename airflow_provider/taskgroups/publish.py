@@ -159,7 +159,6 @@ class LakeFSPublishTaskGroup(TaskGroup):
         self._close = LakeFSCloseRunOperator(
             task_id="close",
             clean_up=clean_up,
-            commit=self._commit.task_id,
             publish=self._publish.task_id,
             **shared,
         )
