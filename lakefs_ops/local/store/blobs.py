@@ -155,7 +155,7 @@ class FilePart:
         """Return the file on the disk that has the next byte, and its position in it.
 
         Raises:
-            EOFError: there is none.
+            EOFError: no file has it.
         """
         raw = getattr(self.file, "raw", self.file)
         return raw.at(self.start) if isinstance(raw, Segments) else (raw, self.start)
