@@ -15,7 +15,6 @@ or uncommitted. In both cases the publication knows what was judged (see `dagste
 
 # Dagster reads the annotations of the functions below, so they must not be strings.
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -404,13 +403,14 @@ def _readers(library: Library) -> dict[str, Callable[[io.BytesIO], Any]]:
                 "json": lambda content: polars.read_json(content, infer_schema_length=None),
             }
         import pandas
+
+        from dagster_resources.handlers.pandas import read_csv, read_json_lines
     except ImportError as missing:
         raise _missing(library, missing) from missing
     return {
         "parquet": pandas.read_parquet,
-        # As the IO manager reads: only an empty field is missing, and text stays text.
-        "csv": lambda content: pandas.read_csv(content, keep_default_na=False, na_values=[""]),
-        "jsonl": lambda content: pandas.DataFrame([json.loads(line) for line in content if line.strip()]),
+        "csv": read_csv,  # as the IO manager reads
+        "jsonl": read_json_lines,
         "json": lambda content: pandas.read_json(content, dtype=False),
     }
 

@@ -55,6 +55,8 @@ OBJECTS_OF_AN_EVENT = 1000
 Action = Literal["opened", "wrote", "sealed", "read", "loaded", "peeked", "merging", "published"]
 StepId = tuple[str, str]
 """The run and the key of a step."""
+Output = tuple[str, str]
+"""The key of a step and the name of its output."""
 
 _STARTS = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
 _ENDS = {
@@ -68,8 +70,11 @@ _GREEN = (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_SKIPPED)
 _LAUNCHES = {DagsterEventType.STEP_WORKER_STARTING, *_STARTS}
 _PLANS = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
 _RESULTS = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION}
-_TYPES = {DagsterEventType.ENGINE_EVENT, *_LAUNCHES, *_ENDS, *_PLANS, *_RESULTS}
+_TYPES = {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_OUTPUT, *_LAUNCHES, *_ENDS, *_PLANS, *_RESULTS}
+_UNRESOLVED = "[?]"
+"""The end of the key of a step that a dynamic output maps; the keys of the steps that run have its mapping key."""
 ADDRESS, ACTION, COMMIT, OBJECTS = "lakefs/run_branch", "lakefs/action", "lakefs/commit_id", "lakefs/contents"
+ASSET = "lakefs/asset"
 """The metadata of the event of a `Record`."""
 
 Contents = Mapping[str, str | None]
@@ -102,6 +107,7 @@ class Record:
         step: the step.
         place: the place in the order of all events.
         objects: the objects that the step wrote or loaded.
+        asset: the asset that the objects belong to, if known; otherwise empty.
     """
 
     action: Action
@@ -109,6 +115,7 @@ class Record:
     step: StepId
     place: int
     objects: Contents = field(default_factory=dict)
+    asset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +149,7 @@ def record(
     action: Action,
     commit: str = "",
     objects: Contents | None = None,
+    asset: str = "",
 ) -> None:
     """Record in the run's log what a step did with a run's branch.
 
@@ -153,6 +161,7 @@ def record(
         action: see `Record`.
         commit: the id of the commit.
         objects: the objects that the step wrote or loaded.
+        asset: the asset that the objects belong to.
     """
     items = list((objects or {}).items())
     parts = [dict(items[at : at + OBJECTS_OF_AN_EVENT]) for at in range(0, len(items), OBJECTS_OF_AN_EVENT)]
@@ -162,6 +171,7 @@ def record(
             ACTION: action,
             COMMIT: commit,
             **({OBJECTS: json.dumps(part)} if part else {}),
+            **({ASSET: asset} if asset else {}),
         }
         detail = f"{len(part)} objects, such as {next(iter(part))}" if part else commit[:12]
         instance.report_engine_event(
@@ -184,6 +194,16 @@ def contents(records: Iterable[Record], action: Action) -> dict[str, str | None]
         if entry.action == action:
             found |= entry.objects
     return found
+
+
+def written_twice(records: Iterable[Record]) -> tuple[str, str, str] | None:
+    """Return an object that two assets wrote, and these assets; None if no object has two."""
+    assets: dict[str, str] = {}
+    for entry in records:
+        for path in entry.objects if entry.asset and entry.action == "wrote" else ():
+            if (other := assets.setdefault(path, entry.asset)) != entry.asset:
+                return path, other, entry.asset
+    return None
 
 
 def unpublished(records: list[Record]) -> list[Record]:
@@ -231,7 +251,8 @@ class History:
             For each branch, as ``lakefs://repository/branch``, the keys of the steps that used it.
         """
         last = {event.step[1]: event.type for event in self._of(*_LAUNCHES, *_ENDS) if event.step[0] == run_id}
-        if any(last.get(step) not in _GREEN for step in self._dependencies.get(run_id, ())):
+        planned = {step for step in self._inputs.get(run_id, ()) if not step.endswith(_UNRESOLVED)}
+        if any(last.get(step) not in _GREEN for step in {*planned, *last} - self._skipped(run_id)):
             return {}
         found = {}
         for address, records in self._records.items():
@@ -270,7 +291,8 @@ class History:
             metadata = {key: str(each.value) for key, each in event.dagster_event.engine_event_data.metadata.items()}
             if (address := metadata.get(ADDRESS)) is not None:
                 action, objects = cast("Action", metadata[ACTION]), json.loads(metadata.get(OBJECTS, "{}"))
-                entry = Record(action, metadata[COMMIT], event.step, event.place, objects)
+                asset = metadata.get(ASSET, "")
+                entry = Record(action, metadata[COMMIT], event.step, event.place, objects, asset)
                 found.setdefault(address, []).append(entry)
         return found
 
@@ -438,20 +460,46 @@ class History:
             key = todo.pop()
             if key not in found:
                 found.add(key)
-                todo += self._dependencies[run_id].get(key, ())
+                todo += (step for given in self._inputs[run_id].get(key, ()) for step, _ in given)
+        return found
+
+    def _skipped(self, run_id: str) -> set[str]:
+        """Return the keys of the steps that Dagster skips, because steps that succeeded left out an output for them.
+
+        The process of a step may end before Dagster has recorded this.
+        """
+        done = {event.step[1] for event in self._of(DagsterEventType.STEP_SUCCESS) if event.step[0] == run_id}
+        yielded = {
+            (event.step[1], event.dagster_event.step_output_data.output_name)
+            for event in self._of(DagsterEventType.STEP_OUTPUT)
+            if event.step[0] == run_id
+        }
+        found: set[str] = set()
+
+        def is_missing(output: Output) -> bool:
+            return output[0] in found or (output[0] in done and output not in yielded)
+
+        plan = self._inputs.get(run_id, {})
+        while new := {
+            key
+            for key, inputs in plan.items()
+            if key not in found and any(given and all(map(is_missing, given)) for given in inputs)
+        }:
+            found |= new
         return found
 
     @cached_property
-    def _dependencies(self) -> dict[str, dict[str, set[str]]]:
-        """For each run, the keys of the steps that each step depends on directly."""
-        found: dict[str, dict[str, set[str]]] = {}
+    def _inputs(self) -> dict[str, dict[str, list[list[Output]]]]:
+        """For each run and each of its steps, the outputs that each input takes."""
+        found: dict[str, dict[str, list[list[Output]]]] = {}
         for run in self._runs:
             steps = found.setdefault(run.run_id, {})
             if run.execution_plan_snapshot_id:
                 for step in self._instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id).steps:
-                    steps[step.key] = {
-                        handle.step_key for each in step.inputs for handle in each.upstream_output_handles
-                    }
+                    steps[step.key] = [
+                        [(handle.step_key, handle.output_name) for handle in each.upstream_output_handles]
+                        for each in step.inputs
+                    ]
         return found
 
 

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import NoneType, UnionType
@@ -203,8 +204,8 @@ class ObjectStore:
         if not values:
             context.log.warning(f"{output_name(context)} is None: nothing was written, and older data stays as it is")
             return
-        _require_own_template(context)
         paths = self._paths(context, list(values))
+        self._require_own_paths(context, paths)
         written: dict[str | None, tuple[ObjectStats, Summary | None]] = {}
 
         def upload(branch: str) -> dict[str, str]:
@@ -388,29 +389,62 @@ class ObjectStore:
 
     # both -------------------------------------------------------------------------------------------------------------
 
+    def _require_own_paths(self, context: dg.OutputContext, paths: Mapping[str | None, str]) -> None:
+        """Refuse to write an asset if another one of the job has the same path: only one of them would be published.
+
+        The publication finds the rest: assets of other IO managers, or with other partitions.
+
+        Raises:
+            InvalidArgument: two assets have the same path.
+        """
+        graph, own = context.step_context.job_def.asset_layer.asset_graph, context.asset_key
+        manager, definition, mine = _manager_key(graph, own), context._asset_partitions_def, set(paths.values())
+        for other in graph.materializable_asset_keys - {own}:
+            node = graph.get(other)
+            if _manager_key(graph, other) != manager or node.partitions_def not in (None, definition):
+                continue
+            key, name = next(iter(paths)) if node.partitions_def else None, other.to_user_string()
+            with suppress(errors.InvalidArgument, ValueError):  # it raises them when it is written
+                if (path := self._path(other, name, _plain_metadata(node.metadata), key, node.partitions_def)) in mine:
+                    names = " and ".join(repr(each.to_user_string()) for each in sorted((own, other)))
+                    break
+        else:
+            return
+        raise errors.InvalidArgument(
+            f"assets {names} have the same path {path!r}, so one would overwrite the other; give each its own"
+        )
+
     def _format(self, context: Context) -> Format:
-        options = _metadata_of(context)
+        return self._format_of(output_name(context), _metadata_of(context))
+
+    def _format_of(self, name: str, options: Mapping[str, Any]) -> Format:
         by_extension = _FORMATS.get(Path(str(options.get(PATH, ""))).suffix, self._settings.format)
         format = options.get(FORMAT, by_extension)
         if format not in EXTENSIONS:
-            raise ValueError(f"unknown format {format!r} of {output_name(context)}; choose {', '.join(EXTENSIONS)}")
+            raise ValueError(f"unknown format {format!r} of {name}; choose {', '.join(EXTENSIONS)}")
         return cast("Format", format)
 
     def _paths(self, context: Context, keys: Sequence[str | None]) -> dict[str | None, str]:
         """Return the path of each partition."""
-        options, extension = _metadata_of(context), EXTENSIONS[self._format(context)]
-        definition = context._asset_partitions_def
-        paths: dict[str | None, str] = {}
-        for key in keys:
-            dimensions = None if key is None else dimensions_of(key, definition)
-            if PATH in options:
-                try:
-                    paths[key] = template_path(str(options[PATH]), dimensions)
-                except errors.InvalidArgument as error:
-                    raise errors.InvalidArgument(f"metadata {PATH!r} of {output_name(context)}: {error}") from None
-            else:
-                paths[key] = asset_path(self._settings.prefix, context.asset_key, extension, dimensions)
-        return paths
+        definition, options, name = context._asset_partitions_def, _metadata_of(context), output_name(context)
+        return {key: self._path(context.asset_key, name, options, key, definition) for key in keys}
+
+    def _path(
+        self,
+        asset: dg.AssetKey,
+        name: str,
+        options: Mapping[str, Any],
+        key: str | None,
+        definition: dg.PartitionsDefinition | None,
+    ) -> str:
+        """Return the path of an asset or of one of its partitions; its name is for messages."""
+        dimensions = None if key is None else dimensions_of(key, definition)
+        if PATH not in options:
+            return asset_path(self._settings.prefix, asset, EXTENSIONS[self._format_of(name, options)], dimensions)
+        try:
+            return template_path(str(options[PATH]), dimensions)
+        except errors.InvalidArgument as error:
+            raise errors.InvalidArgument(f"metadata {PATH!r} of {name}: {error}") from None
 
     def _for_each(self, keys: Any, act: Callable[[str | None], Any]) -> dict[str | None, Any]:
         workers = worker_count(self._isolation.client, PARTITION_WORKERS)
@@ -431,27 +465,6 @@ class ObjectStore:
                 self._directory = None
 
 
-def _require_own_template(context: dg.OutputContext) -> None:
-    """Refuse to write an asset if another one of the job has the same path: only one of them would be published.
-
-    Raises:
-        InvalidArgument: two assets have the same metadata ``lakefs/path``.
-    """
-    template = _metadata_of(context).get(PATH)
-    if template is None:
-        return
-    graph, own = context.step_context.job_def.asset_layer.asset_graph, context.asset_key
-    manager = _manager_key(graph, own)
-    for key in graph.materializable_asset_keys - {own}:
-        other = graph.get(key).metadata.get(PATH)
-        if getattr(other, "value", other) == template and _manager_key(graph, key) == manager:
-            names = " and ".join(repr(each.to_user_string()) for each in sorted((own, key)))
-            raise errors.InvalidArgument(
-                f"assets {names} have the same metadata {PATH!r}, {template!r}, so one would overwrite the other; give"
-                " each its own path"
-            )
-
-
 def _manager_key(graph: AssetGraph, key: dg.AssetKey) -> str:
     return graph.get(key).assets_def.get_io_manager_key_for_asset_key(key)
 
@@ -462,7 +475,11 @@ def _metadata_of(context: Context) -> dict[str, Any]:
     if isinstance(context, dg.InputContext) and context.upstream_output is not None:
         asset = context.upstream_output.definition_metadata or {}
         found = {**{name: asset[name] for name in (PATH, FORMAT) if name in asset}, **found}
-    return {name: value.value if isinstance(value, dg.MetadataValue) else value for name, value in found.items()}
+    return _plain_metadata(found)
+
+
+def _plain_metadata(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.value if isinstance(value, dg.MetadataValue) else value for name, value in given.items()}
 
 
 def _annotation(context: dg.InputContext) -> tuple[Any, bool]:

@@ -72,7 +72,7 @@ class RunIsolation(Isolation):
     def write(self, context: OutputContext, upload: Upload) -> Metadata:
         """Upload to the run's branch."""
         branch = self._branch(context.step_context)
-        branch.wrote_objects(upload(branch.ensure()))
+        branch.wrote_objects(upload(branch.ensure()), asset=context.asset_key)
         # Without a link, because the publication deletes the branch.
         return {f"{NAMESPACE}/repository": self.repository, f"{NAMESPACE}/branch": branch.name}
 

@@ -40,6 +40,7 @@ from dagster_resources.history import (
     report_unpublished,
     settled,
     unpublished,
+    written_twice,
 )
 from dagster_resources.metadata import branch_metadata, run_metadata
 from dagster_resources.snapshots import pinned, snapshot
@@ -223,15 +224,16 @@ class RunBranch:
             self._record("sealed", head)
         return head
 
-    def wrote_objects(self, objects: Contents) -> None:
+    def wrote_objects(self, objects: Contents, *, asset: AssetKey | None = None) -> None:
         """Record objects that the step wrote to the branch, so that `publish` can commit them.
 
         `publish` refuses if the branch has lost one of them, or has another content at its path.
 
         Args:
             objects: for each path, the object's checksum as lakeFS reports it, or None if the step deleted it.
+            asset: the asset that the objects belong to; `publish` refuses if another asset has written one of them.
         """
-        self._record("wrote", objects=objects)
+        self._record("wrote", objects=objects, asset=asset.to_user_string() if asset else "")
 
     def read_objects(self, objects: Contents) -> None:
         """Record objects that the step read from the branch, so that its checks count for the commit that has them.
@@ -306,6 +308,11 @@ class RunBranch:
             raise self._refusal(
                 f"step {min(steps)!r} used the branch and did not succeed, so its data may be incomplete; execute it"
                 " again, or launch a new run"
+            )
+        if twice := written_twice(unpublished(records)):
+            raise self._refusal(
+                "assets {1!r} and {2!r} have written the same object {0}, so one has overwritten the other; give each"
+                " its own path, and launch a new run".format(*twice)
             )
         judged, known = [verdict for verdict in verdicts if verdict.needed], _known(verdicts, records)
         own = {entry.commit for entry in records if entry.action == "sealed"}
@@ -671,9 +678,9 @@ class RunBranch:
     def _history_now(self) -> list[Record]:
         return History(self._op.instance, self._run).records(self._address) if self._run else []
 
-    def _record(self, action: Action, commit: str = "", objects: Contents | None = None) -> None:
+    def _record(self, action: Action, commit: str = "", objects: Contents | None = None, asset: str = "") -> None:
         if self._run is not None:
-            record(self._op.instance, self._run, self._step_key, self._address, action, commit, objects)
+            record(self._op.instance, self._run, self._step_key, self._address, action, commit, objects, asset)
 
     def _direct_id(self) -> str:
         return _direct.setdefault(self._op, f"direct-{uuid.uuid4().hex[:12]}")

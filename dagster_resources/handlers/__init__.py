@@ -17,9 +17,13 @@ are written and read as they are, in any format.
 
 from __future__ import annotations
 
+import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args, get_origin
@@ -185,6 +189,42 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def json_line(row: Mapping[str, Any]) -> str:
+    r"""Return a row as a line of JSON, with times in ISO format; NaN and infinity, which JSON does not have, are null.
+
+    Raises:
+        TypeError: JSON cannot represent a value, such as bytes.
+
+    Example:
+        >>> json_line({"x": 0.1234567890123456, "y": float("nan")})
+        '{"x": 0.1234567890123456, "y": null}\n'
+    """
+    try:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_to_json)
+    except ValueError:
+        line = json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, default=_to_json)
+    return f"{line}\n"
+
+
+def require_own_names(names: Iterable[Any], format: Format) -> None:
+    """Refuse to write columns of the same name, or a CSV without any column.
+
+    Raises:
+        ValueError: two columns have the same name, or CSV has no column.
+    """
+    given = list(map(str, names))
+    if twice := next((name for number, name in enumerate(given) if name in given[:number]), None):
+        raise ValueError(f"two columns have the name {twice!r}; give each its own")
+    if format == "csv" and not given:
+        raise ValueError("csv has no place for a table without columns; name them, even if there are no rows")
+
+
+def is_blank(file: Path) -> bool:
+    """Return whether a file has nothing but line ends, as JSON lines without rows have."""
+    with file.open("rb") as opened:
+        return not any(line.strip() for line in opened)
+
+
 def require_columns(columns: Sequence[str] | None, present: Iterable[str]) -> list[str] | None:
     """Return the columns to read.
 
@@ -197,6 +237,27 @@ def require_columns(columns: Sequence[str] | None, present: Iterable[str]) -> li
     if missing := [column for column in columns if column not in names]:
         raise ValueError(f"it has no column {missing[0]!r}; its columns are {', '.join(map(repr, names))}")
     return list(columns)
+
+
+def _to_json(value: Any) -> Any:
+    """Return a value that JSON does not know in a form that it does."""
+    for method in ("isoformat", "tolist"):  # times; scalars and arrays of numpy
+        if hasattr(value, method):
+            return getattr(value, method)()
+    if isinstance(value, Decimal | timedelta):
+        return str(value)
+    raise TypeError(f"JSON cannot represent a value of type {_type_name(type(value))}")
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with None for each number that is not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _fitting(type_: Any, format: Format) -> str | None:

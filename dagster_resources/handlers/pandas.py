@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
-from dagster_resources.handlers import Format, Handler, Summary, require_columns, table
+from dagster_resources.handlers import Format, Handler, Summary, json_line, require_columns, require_own_names, table
+
+ROWS_AT_ONCE = 10_000
+"""The number of rows that are written as JSON at once."""
 
 
 class PandasHandler(Handler):
@@ -21,12 +25,25 @@ class PandasHandler(Handler):
         if format == "parquet":
             value.to_parquet(file)
             return
-        if not isinstance(value.index, pd.RangeIndex):
+        if value.index.name is not None or not value.index.equals(pd.RangeIndex(len(value))):
             raise TypeError(f"{format} has no place for the index of the data frame; call reset_index() first")
+        if isinstance(value.columns, pd.MultiIndex):
+            raise TypeError(f"{format} has no place for column names of several levels; join them first")
+        require_own_names(value.columns, format)
         if format == "csv":
+            for name, column in value.items():
+                if pd.api.types.infer_dtype(column, skipna=True) == "bytes":
+                    raise TypeError(f"csv has no place for the bytes of column {name!r}; decode them first")
             value.to_csv(file, index=False)
-        else:
-            value.to_json(file, orient="records", lines=True, date_format="iso")
+            return
+        names = list(map(str, value.columns))
+        with file.open("w", encoding="utf-8") as lines:
+            # pandas.DataFrame.to_json rounds numbers and times.
+            for start in range(0, len(value), ROWS_AT_ONCE):
+                part = value.iloc[start : start + ROWS_AT_ONCE]
+                plain = part.astype(object).where(part.notna(), None)
+                rows = plain.itertuples(index=False, name=None)
+                lines.writelines(json_line(dict(zip(names, row, strict=True))) for row in rows)
 
     def load(self, file: Path, format: Format, columns: Sequence[str] | None) -> pd.DataFrame:
         """Read the data frame."""
@@ -37,12 +54,13 @@ class PandasHandler(Handler):
                 columns = require_columns(columns, pq.read_schema(file).names)
             return pd.read_parquet(file, columns=columns)
         if format == "csv":
-            # Only an empty field is missing: "NA" and "null" are text.
-            frame = pd.read_csv(file, keep_default_na=False, na_values=[""])
+            with file.open("rb") as opened:
+                frame = read_csv(opened)
         else:
-            # pandas.read_json turns text into numbers, and columns with names such as "date" into times.
-            with file.open(encoding="utf-8") as lines:
-                frame = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+            with file.open("rb") as opened:
+                frame = read_json_lines(opened)
+            if frame.empty and not len(frame.columns):
+                return pd.DataFrame(columns=columns)
         wanted = require_columns(columns, frame.columns)
         return frame if wanted is None else frame[wanted]
 
@@ -53,6 +71,30 @@ class PandasHandler(Handler):
             tuple((str(name), str(type_)) for name, type_ in value.dtypes.items()),
             table(map(str, value.columns), value.head(rows).itertuples(index=False, name=None)) if rows else "",
         )
+
+
+def read_csv(file: IO[bytes]) -> pd.DataFrame:
+    """Return a CSV as a data frame. Only an empty field is missing: "NA" and "null" are text.
+
+    Args:
+        file: the file; it must be seekable.
+    """
+    start = file.tell()
+    columns = pd.read_csv(file, nrows=0).columns
+    file.seek(start)
+    # With one column, an empty line is a row whose value is missing.
+    return pd.read_csv(file, keep_default_na=False, na_values=[""], skip_blank_lines=len(columns) > 1)
+
+
+def read_json_lines(file: IO[bytes]) -> pd.DataFrame:
+    """Return JSON lines as a data frame.
+
+    `pandas.read_json` turns text into numbers, and columns with names such as "date" into times.
+
+    Args:
+        file: the file.
+    """
+    return pd.DataFrame([json.loads(line) for line in file if line.strip()])
 
 
 HANDLERS = {PandasHandler.name: PandasHandler()}

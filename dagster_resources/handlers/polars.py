@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dagster_resources.handlers import Format, Handler, Summary, require_columns, table
+from dagster_resources.handlers import Format, Handler, Summary, is_blank, require_columns, require_own_names, table
 
 
 class LazyFrameHandler(Handler):
@@ -18,6 +18,7 @@ class LazyFrameHandler(Handler):
 
     def dump(self, value: pl.LazyFrame, file: Path, format: Format) -> None:
         """Execute the query and write its result in batches."""
+        _require_writable(value.collect_schema(), format)
         if format == "parquet":
             value.sink_parquet(file)
         elif format == "csv":
@@ -27,6 +28,8 @@ class LazyFrameHandler(Handler):
 
     def load(self, file: Path, format: Format, columns: Sequence[str] | None) -> pl.LazyFrame:
         """Scan the file; only its schema is read now."""
+        if format == "jsonl" and is_blank(file):
+            return pl.LazyFrame(schema=dict.fromkeys(columns or (), pl.Null))
         frame = _scan(file, format)
         wanted = require_columns(columns, frame.collect_schema().names())
         return frame if wanted is None else frame.select(wanted)
@@ -45,6 +48,7 @@ class DataFrameHandler(Handler):
 
     def dump(self, value: pl.DataFrame, file: Path, format: Format) -> None:
         """Write the data frame."""
+        _require_writable(value.schema, format)
         if format == "parquet":
             value.write_parquet(file)
         elif format == "csv":
@@ -67,7 +71,13 @@ def _scan(file: Path, format: Format) -> pl.LazyFrame:
     # A type that is inferred from the first rows only would not fit, or drop, what comes later.
     if format == "csv":
         return pl.scan_csv(file, glob=False, infer_schema_length=None)
-    return pl.scan_ndjson(file, infer_schema_length=None)
+    return pl.LazyFrame() if is_blank(file) else pl.scan_ndjson(file, infer_schema_length=None)
+
+
+def _require_writable(schema: pl.Schema, format: Format) -> None:
+    require_own_names(schema.names(), format)
+    if format == "jsonl" and pl.Binary in schema.dtypes():  # polars would panic
+        raise TypeError("jsonl has no place for bytes; decode or encode the column first")
 
 
 def _summary(count: int, schema: pl.Schema, head: pl.DataFrame | None) -> Summary:

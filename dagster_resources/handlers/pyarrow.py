@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset as ds
+import pyarrow.json
 import pyarrow.parquet as pq
 
-from dagster_resources.handlers import Format, Handler, Summary, require_columns, table
+from dagster_resources.handlers import (
+    Format,
+    Handler,
+    Summary,
+    is_blank,
+    json_line,
+    require_columns,
+    require_own_names,
+    table,
+)
 
 STREAMED = ds.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True)
 """Options that keep the memory of a scan constant; by default, it holds the bytes of the whole file."""
+
+BLOCK, TABLE_BLOCK = 1 << 20, 64 << 20
+"""The size of the blocks in which CSV and JSON lines are parsed: for a dataset, and for a table, which is in memory.
+
+A row must fit in a block, and the first block decides the types of a dataset.
+"""
 
 
 class DatasetHandler(Handler):
@@ -48,43 +63,56 @@ class TableHandler(Handler):
     def dump(self, value: pa.Table, file: Path, format: Format) -> None:
         """Write the table."""
         if format == "parquet":
+            require_own_names(value.column_names, format)
             pq.write_table(value, file)
         else:
             _write(value.schema, value.to_batches(), file, format)
 
     def load(self, file: Path, format: Format, columns: Sequence[str] | None) -> pa.Table:
         """Read the table."""
-        return _open(file, format, columns).to_table()
+        return _open(file, format, columns, TABLE_BLOCK).to_table()
 
     def summarize(self, value: pa.Table, file: Path, format: Format, rows: int) -> Summary:
         """Return the summary."""
         return _summary(value.num_rows, value.schema, value.slice(0, rows) if rows else None)
 
 
-def _open(file: Path, format: Format, columns: Sequence[str] | None) -> ds.Dataset:
-    formats = {"parquet": ds.ParquetFileFormat(default_fragment_scan_options=STREAMED), "csv": "csv", "jsonl": "json"}
+def _open(file: Path, format: Format, columns: Sequence[str] | None, block: int = BLOCK) -> ds.Dataset:
+    if format == "jsonl" and is_blank(file):
+        return ds.dataset(pa.table({name: pa.nulls(0) for name in columns or ()}))
+    formats = {
+        "parquet": ds.ParquetFileFormat(default_fragment_scan_options=STREAMED),
+        "csv": _csv(block),
+        "jsonl": ds.JsonFileFormat(read_options=pa.json.ReadOptions(block_size=block)),
+    }
     dataset = ds.dataset(file, format=formats[format])
+    if format == "csv" and len(dataset.schema) == 1:
+        # An empty line is a row whose value is missing.
+        dataset = ds.dataset(file, format=_csv(block, ignore_empty_lines=False))
     wanted = require_columns(columns, dataset.schema.names)
     if wanted is None:
         return dataset
     return dataset.replace_schema(pa.schema([dataset.schema.field(name) for name in wanted]))
 
 
+def _csv(block: int, **options: Any) -> ds.CsvFileFormat:
+    return ds.CsvFileFormat(
+        read_options=pa.csv.ReadOptions(block_size=block),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True, **options),
+    )
+
+
 def _write(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: Path, format: Format) -> None:
+    require_own_names(schema.names, format)
     if format == "jsonl":
         with file.open("w", encoding="utf-8") as lines:
             for batch in batches:
-                lines.writelines(f"{json.dumps(row, ensure_ascii=False, default=_text)}\n" for row in batch.to_pylist())
+                lines.writelines(map(json_line, batch.to_pylist()))
         return
     writer = pq.ParquetWriter if format == "parquet" else pa.csv.CSVWriter
     with writer(file, schema) as opened:
         for batch in batches:
             opened.write_batch(batch)
-
-
-def _text(value: Any) -> str:
-    """Return a value as JSON text: times in ISO format."""
-    return str(value.isoformat() if hasattr(value, "isoformat") else value)
 
 
 def _summary(count: int, schema: pa.Schema, head: pa.Table | None) -> Summary:

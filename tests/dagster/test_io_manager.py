@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_resources import LakeFSIOManager, LakeFSResource
-from dagster_resources.handlers import EXTENSIONS, handler_for_value
+from dagster_resources.handlers import EXTENSIONS, handler_for_annotation, handler_for_value
 from dagster_resources.object_paths import asset_path, dimensions_of
 
 DATA = {"name": ["Łódź", "a,b", 'quoted "x"'], "count": [1, -2, 3], "celsius": [0.5, -1.25, 1e9]}
@@ -446,6 +447,15 @@ def produce(value, **metadata):
         ({1: 2}, "json", "keys of JSON objects are strings, got 1"),
         ([float("nan")], "json", "Out of range float values are not JSON compliant"),
         (pd.DataFrame({"a": [1]}, index=["x"]), "csv", "csv has no place for the index"),
+        (pd.DataFrame({"a": [1, 2]})[1:], "jsonl", "jsonl has no place for the index"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "csv", "two columns have the name 'a'; give each its own"),
+        (pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "jsonl", "names of several levels"),
+        (pd.DataFrame({"a": [b"1"]}), "csv", "csv has no place for the bytes of column 'a'"),
+        (pd.DataFrame([]), "csv", "csv has no place for a table without columns"),
+        (pa.table([[1], [2]], names=["a", "a"]), "parquet", "two columns have the name 'a'; give each its own"),
+        (pa.table([[1], [2]], names=["a", "a"]), "jsonl", "two columns have the name 'a'; give each its own"),
+        (pa.table({"a": [b"1"]}), "jsonl", "JSON cannot represent a value of type bytes"),
+        (pl.DataFrame({"a": [b"1"]}), "jsonl", "jsonl has no place for bytes"),
         (b"", "xml", "unknown format 'xml' of it; choose parquet, csv"),
     ],
 )
@@ -588,6 +598,58 @@ def test_any_table_survives_parquet_and_json_lines(rows):
                 file.unlink()
 
 
+def through(value, format, into):
+    """Write a value to a file and read it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "file"
+        handler = handler_for_value(value, format)
+        handler.dump(value, file, format)
+        handler.summarize(value, file, format, 3)
+        found = handler_for_annotation(into, format, None).load(file, format, None)
+        found = found.collect() if isinstance(found, pl.LazyFrame) else found
+        return found.to_table() if isinstance(found, ds.Dataset) else found
+
+
+def of_type(table, type_):
+    """Return a table of pyarrow as another one."""
+    return {
+        pd.DataFrame: table.to_pandas,
+        pl.DataFrame: lambda: pl.from_arrow(table),
+        pl.LazyFrame: lambda: pl.from_arrow(table).lazy(),
+        pa.Table: lambda: table,
+        ds.Dataset: lambda: ds.dataset(table),
+    }[type_]()
+
+
+@pytest.mark.parametrize("written", TABLES)
+def test_json_lines_round_no_value(written):
+    time = datetime(2015, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    value = of_type(pa.table({"x": [0.1234567890123456, 1 / 3], "time": [time, time], "nan": [math.nan, 1.0]}), written)
+    found = through(value, "jsonl", pl.DataFrame)
+    assert found["x"].to_list() == [0.1234567890123456, 1 / 3]
+    assert [datetime.fromisoformat(text) for text in found["time"]] == [time, time]
+    assert found["nan"].to_list() == [None, 1.0]
+
+
+@pytest.mark.parametrize("read", TABLES)
+@pytest.mark.parametrize("written", TABLES)
+def test_a_missing_value_alone_in_its_row_is_a_row(written, read):
+    for values in ([1, None, 3, None], ["a", None, " "]):
+        assert len(through(of_type(pa.table({"x": values}), written), "csv", read)) == len(values)
+
+
+@pytest.mark.parametrize("read", TABLES)
+@pytest.mark.parametrize("written", TABLES)
+def test_json_lines_without_rows_are_an_empty_table(written, read):
+    assert len(through(of_type(pa.table({"x": pa.array([], pa.int64())}), written), "jsonl", read)) == 0
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_an_arrow_table_may_have_large_values_line_ends_and_late_types(format):
+    table = pa.table({"x": [None] * 30_000 + ["a\nb" * 400_000]})
+    assert through(table, format, pa.Table)["x"][-1].as_py() == "a\nb" * 400_000
+
+
 @pytest.mark.parametrize(
     ("other", "key"), [("same.txt", "io_manager"), ("other.txt", "io_manager"), ("same.txt", "mem")]
 )
@@ -604,7 +666,31 @@ def test_two_assets_with_one_path_are_refused(io_run, io_manager, instance, sent
     run = dg.materialize([first, second], instance=instance, resources=resources, raise_on_error=False)
     assert run.success == ((other, key) != ("same.txt", "io_manager"))
     if not run.success:
-        assert "assets 'first' and 'second' have the same metadata 'lakefs/path', 'same.txt'" in sentence(run)
+        assert "assets 'first' and 'second' have the same path 'same.txt'" in sentence(run)
+
+
+MONDAY = dg.StaticPartitionsDefinition(["monday", "tuesday"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"key": ["days", "monday"]},
+        {"name": "other", "partitions_def": MONDAY, "metadata": {"lakefs/path": "days/{when}.parquet"}},
+    ],
+)
+def test_two_assets_that_share_the_path_of_a_partition_are_refused(io_run, other):
+    @dg.asset(partitions_def=MONDAY)
+    def days() -> pl.DataFrame:
+        return pl.DataFrame({"x": [1]})
+
+    @dg.asset(**other)
+    def second() -> pl.DataFrame:
+        return pl.DataFrame({"x": [2]})
+
+    run = io_run(days, second, partition_key="monday")
+    failures = [event.step_failure_data.error for event in run.all_events if event.is_step_failure]
+    assert "have the same path 'days/monday.parquet', so one would overwrite the other" in str(failures)
 
 
 def test_a_path_that_does_not_fit_the_partition_names_its_asset(io_run, sentence):

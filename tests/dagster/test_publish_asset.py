@@ -422,6 +422,45 @@ def test_a_published_or_failed_run_is_not_reported(lake, resource, materialize, 
         assert UNPUBLISHED_TAG not in instance.get_run_by_id(run.run_id).tags
 
 
+def test_a_run_is_reported_before_dagster_has_skipped_the_publication(lake, resource, instance):
+    """As from the process of its last step, with the multiprocess executor."""
+    written, found = lake.asset(), {}
+
+    @dg.asset(deps=[written], output_required=False)
+    def optional():
+        yield from ()
+
+    @dg.success_hook
+    def report(context: dg.HookContext) -> None:
+        run = context.instance.get_run_by_id(context.run_id)
+        found[context.step_key] = history.report_unpublished(context.instance, run)
+
+    job = dg.define_asset_job("skipped", hooks={report})
+    assets = [written, optional, lake.publication(written, optional)]
+    definitions = dg.Definitions(assets, jobs=[job], resources={"lakefs": resource})
+    run = definitions.resolve_job_def("skipped").execute_in_process(instance=instance)
+    address = f"lakefs://{lake.repository}/dagster-{run.run_id}"
+    assert found == {"written": {}, "optional": {address: ["written"]}}
+
+
+def test_a_run_with_dynamic_outputs_is_reported(lake, resource, instance):
+    @dg.op(out=dg.DynamicOut())
+    def keys():
+        yield dg.DynamicOutput("a", mapping_key="a")
+
+    @dg.op
+    def write(context, lakefs: LakeFSResource, key: str) -> None:
+        branch = lakefs.run_branch(context, lake.repository).ensure()
+        lake.client.objects.upload(lake.repository, branch, key, b"good")
+
+    @dg.job(resource_defs={"lakefs": resource})
+    def mapped():
+        keys().map(write)
+
+    run = mapped.execute_in_process(instance=instance)
+    assert UNPUBLISHED_TAG in instance.get_run_by_id(run.run_id).tags
+
+
 @pytest.mark.parametrize("checked", [False, True])
 def test_the_requests_of_a_publication(lake, resource, materialize, lakefs, checked):
     written = lake.asset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from dagster_resources import build_lakefs_publish_asset
 from dagster_resources.publish import RunBranch
 from dagster_resources.resource import LakeFSResource
 from lakefs_ops.flows.checks import SUMMARY_KEY
@@ -102,6 +103,22 @@ def test_anything_else_on_the_branch_refuses(case, lake, resource, materialize, 
     assert words in sentence(run)
     assert lake.objects() == {}
     assert f"dagster-{run.run_id}" in [branch.id for branch in lake.client.branches.list(lake.repository)]
+
+
+def test_an_object_of_two_assets_refuses(lake, resource, instance, io_manager, sentence):
+    @dg.asset(metadata={"lakefs/format": "text"})
+    def report() -> str:
+        return "the first"
+
+    @dg.asset(metadata={"lakefs/path": "report.txt"}, io_manager_key="other", deps=[report])
+    def other() -> str:
+        return "the second"
+
+    on_main = build_lakefs_publish_asset(name="on_main", deps=[report, other], repository=lake.repository)
+    resources = {"lakefs": resource, "io_manager": io_manager(), "other": io_manager(format="csv")}
+    run = dg.materialize([report, other, on_main], instance=instance, resources=resources, raise_on_error=False)
+    assert "assets 'report' and 'other' have written the same object report.txt" in sentence(run)
+    assert lake.objects() == {}
 
 
 def test_an_object_that_is_lost_refuses_although_no_check_read_it(lake, resource, materialize, sentence):
