@@ -13,7 +13,7 @@ to the first backfill, also if Dagster has left out its tag.
 
 # Dagster reads the annotations of the functions below, so they must not be strings.
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from dagster import (
     AssetMaterialization,
     AssetRecordsFilter,
     AssetsDefinition,
+    DagsterEventType,
     DagsterInstance,
     DagsterRun,
     DefaultSensorStatus,
@@ -78,6 +79,35 @@ def backfill_id(instance: DagsterInstance, run: DagsterRun) -> str | None:
         if found := each.tags.get(ROOT_BACKFILL_ID_TAG) or each.tags.get(BACKFILL_ID_TAG):
             return found
     return None
+
+
+def writers_in_backfill(
+    instance: DagsterInstance, run: DagsterRun, asset: AssetKey, partitions: Iterable[str]
+) -> list[DagsterRun]:
+    """Return the other runs of a run's backfill whose materializations of an asset are the newest.
+
+    Args:
+        instance: the Dagster instance.
+        run: the run.
+        asset: the asset.
+        partitions: the partitions of the asset; empty if it has none.
+    """
+    if (id_ := backfill_id(instance, run)) is None:
+        return []
+    selection: AssetKey | AssetRecordsFilter = asset
+    count = 1
+    if wanted := set(partitions):
+        newest = instance.event_log_storage.get_latest_storage_id_by_partition(
+            asset, DagsterEventType.ASSET_MATERIALIZATION, wanted
+        )
+        ids = [newest[each] for each in wanted & newest.keys()]
+        selection, count = AssetRecordsFilter(asset, storage_ids=ids), len(ids)
+    if not count:
+        return []
+    records = instance.fetch_materializations(selection, limit=count).records
+    found = instance.get_runs(RunsFilter(run_ids=list({record.run_id for record in records})))
+    root = run.root_run_id or run.run_id
+    return [each for each in found if (each.root_run_id or each.run_id) != root and backfill_id(instance, each) == id_]
 
 
 def partitions_of(context: OpExecutionContext) -> tuple[str, ...]:

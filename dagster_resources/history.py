@@ -218,16 +218,22 @@ class History:
     Args:
         instance: the Dagster instance.
         run: one of the runs.
+        alone: read only the events of this run.
     """
 
-    def __init__(self, instance: DagsterInstance, run: DagsterRun) -> None:
+    def __init__(self, instance: DagsterInstance, run: DagsterRun, *, alone: bool = False) -> None:
         self._instance = instance
-        self._runs = run_group(instance, run.root_run_id or run.run_id)
+        self._runs = [run] if alone else run_group(instance, run.root_run_id or run.run_id)
         self._finished = {run.run_id for run in self._runs if run.is_finished}
         self._events = [
             Event(place, entry.get_dagster_event().event_type, (entry.run_id, entry.step_key or ""), entry)
             for place, entry in enumerate(_ordered(instance, [run.run_id for run in self._runs]))
         ]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the runs have ended."""
+        return len(self._finished) == len(self._runs)
 
     def records(self, address: str) -> list[Record]:
         """Return what the steps did with a branch.
@@ -531,7 +537,40 @@ def settled(
         if awaited != logged:
             log(f"the publication waits up to {MAX_WAIT - waited:.0f} s for {awaited}")
             logged = awaited
-        time.sleep(max(MIN_PAUSE, min(waited / 10, MAX_PAUSE)))
+        _pause(waited)
+
+
+def published_by(instance: DagsterInstance, run: DagsterRun, address: str, log: Callable[[str], None]) -> str | None:
+    """Return the id of the merge commit that published what a run wrote, after a wait if the run has not ended.
+
+    Args:
+        instance: the Dagster instance.
+        run: the run.
+        address: its branch, as ``lakefs://repository/branch``.
+        log: writes a message to the log.
+
+    Returns:
+        An empty text if the run has written nothing; None if it has ended, or `MAX_WAIT` seconds have passed, and it
+        has not published what it wrote.
+    """
+    start, logged, history = time.monotonic(), False, History(instance, run, alone=True)
+    while True:
+        records = history.records(address)
+        if not any(entry.action in _WRITES for entry in unpublished(records)):
+            return next((entry.commit for entry in reversed(records) if entry.action == "published"), "")
+        history, waited = History(instance, run), time.monotonic() - start
+        if history.records(address) != records:
+            continue
+        if history.has_ended or waited > MAX_WAIT:
+            return None
+        if not logged:
+            log(f"waiting up to {MAX_WAIT:.0f} s until run {run.run_id} has published what it wrote")
+            logged = True
+        _pause(waited)
+
+
+def _pause(waited: float) -> None:
+    time.sleep(max(MIN_PAUSE, min(waited / 10, MAX_PAUSE)))
 
 
 def report_unpublished(instance: DagsterInstance, run: DagsterRun) -> dict[str, list[str]]:

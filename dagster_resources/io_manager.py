@@ -307,10 +307,12 @@ class ObjectStore:
         annotation, optional = _annotation(context)
         options = _metadata_of(context)
         step = context._step_context
-        ref, own = self._ref(step, options)
         keys: list[str | None] = [None]
         if context.has_asset_partitions:
             keys = list(_partitions_to_check(context) or context.asset_partition_keys)
+        if step is not None and keys and REF not in options:
+            self._isolation.await_upstream(step, context.asset_key, filter(None, keys))
+        ref, own = self._ref(step, options)
         by_key, annotation = self._by_key(context, keys, annotation)
         paths = self._paths(context, keys)
         contents: dict[str, str | None] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from dagster import Failure, InputContext, OpExecutionContext, OutputContext
@@ -17,6 +17,7 @@ from lakefs_ops.flows.publish import WriteAuditPublish
 from lakefs_ops.flows.step import Step
 
 if TYPE_CHECKING:
+    from dagster import AssetKey
     from dagster._core.execution.context.system import StepExecutionContext
 
     from dagster_resources.publish import RunBranch
@@ -52,6 +53,15 @@ class Isolation(ABC):
     def read_ref(self, step: StepExecutionContext) -> str:
         """Return the ref that a step reads."""
 
+    def await_upstream(self, step: StepExecutionContext, asset: AssetKey, partitions: Iterable[str]) -> None:  # noqa: B027
+        """Wait until what a step reads is published; only needed if an output is published after it has materialized.
+
+        Args:
+            step: the step.
+            asset: the asset that it reads.
+            partitions: the partitions of the asset; empty if it has none.
+        """
+
     def record_reads(self, step: StepExecutionContext, ref: str, objects: Mapping[str, str | None]) -> None:  # noqa: B027
         """Record what an asset check has read; only needed if it has read something that is not published yet.
 
@@ -79,6 +89,10 @@ class RunIsolation(Isolation):
     def read_ref(self, step: StepExecutionContext) -> str:
         """Return the run's branch, or the commit that the run has pinned."""
         return self._branch(step).reading()
+
+    def await_upstream(self, step: StepExecutionContext, asset: AssetKey, partitions: Iterable[str]) -> None:
+        """Wait for other runs of the same backfill."""
+        self._branch(step).await_publications(asset, partitions)
 
     def record_reads(self, step: StepExecutionContext, ref: str, objects: Mapping[str, str | None]) -> None:
         """Record what an asset check has read from the run's branch."""

@@ -25,7 +25,7 @@ from dagster import (
 )
 from dagster._core.errors import DagsterInvalidPropertyError, DagsterRunNotFoundError
 
-from dagster_resources.backfills import backfill_id, backfill_key, partitions_of
+from dagster_resources.backfills import backfill_id, backfill_key, partitions_of, writers_in_backfill
 from dagster_resources.history import (
     UNPUBLISHED,
     Action,
@@ -36,6 +36,7 @@ from dagster_resources.history import (
     Record,
     contents,
     name_of,
+    published_by,
     record,
     report_unpublished,
     settled,
@@ -123,7 +124,8 @@ class RunBranch:
         self.repository, self.base = repository, base
         self._run, self._step_key = _run_and_step(self._op)
         self._root = (self._run.root_run_id or self._run.run_id) if self._run else self._direct_id()
-        self._name = f"{RUN_PREFIX}{self._root}" + ("" if base == "main" else f"-{base}")
+        self._suffix = "" if base == "main" else f"-{base}"
+        self._name = f"{RUN_PREFIX}{self._root}{self._suffix}"
         self._address = f"lakefs://{repository}/{self._name}"
         self._metadata = run_metadata(self._run, webserver_url=webserver_url) if self._run else {}
         self._changes: dict[str, Contents] = {}
@@ -183,6 +185,42 @@ class RunBranch:
                 return self._name
             self._open_backfill()
         return snapshot(self.client, instance, self._run, self._step_key, self.repository, self.base, self._name)
+
+    def await_publications(self, asset: AssetKey, partitions: Iterable[str] = ()) -> None:
+        """Wait until other runs of the run's backfill have published what they wrote of an asset that the run reads.
+
+        Dagster launches a run of a backfill as soon as what it depends on has materialized, so before its publication.
+        `LakeFSIOManager` calls this before it loads an input. For a run without a backfill, it does nothing.
+
+        Args:
+            asset: the asset that is to be read.
+            partitions: its partitions; none if it is not partitioned.
+
+        Raises:
+            Failure: another run of the backfill has written the asset, and has not published it, or only after this run
+                has started to read.
+        """
+        writers = writers_in_backfill(self._op.instance, self._run, asset, partitions) if self._run else []
+        if not writers or self._run is None:
+            return
+        pin = pinned(self._op.instance, self._run, self.repository, self.base, self._name)
+        started = pin is not None or self._exists()
+        for writer in writers:
+            address = f"lakefs://{self.repository}/{RUN_PREFIX}{writer.root_run_id or writer.run_id}{self._suffix}"
+            merge = published_by(self._op.instance, writer, address, self._op.log.info)
+            what = f"run {writer.run_id} of the same backfill has written {asset.to_user_string()!r}"
+            if merge is None:
+                raise Failure(
+                    f"{what}, which this run reads, and has not published it; execute that run again from failure, or"
+                    " add a publish asset to the backfill, and then execute this run again",
+                    metadata=branch_metadata(self.client, self.repository, address.rpartition("/")[2], base=self.base),
+                    allow_retries=False,
+                )
+            if merge and started and not self._has(self.reading(), merge):
+                raise Failure(
+                    f"{what}, and has published it after this run started to read {self.base!r}; launch this run again",
+                    allow_retries=False,
+                )
 
     def commit(self, message: str, *, metadata: Mapping[str, str] | None = None) -> str:
         """Commit the uncommitted changes, and return the commit's id.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from dagster_resources import LakeFSIOManager, LakeFSResource, RunBranch, isolation
+from dagster_resources import LakeFSIOManager, LakeFSResource, RunBranch, build_lakefs_publish_asset, isolation
 from dagster_resources.snapshots import TAG_PREFIX
 from lakefs_ops import errors
 from lakefs_ops.flows.publish import WriteAuditPublish
@@ -393,3 +398,80 @@ def test_the_page_of_the_documentation_runs(lakefs, lakefs_repository, monkeypat
     assert "2015-01-02" in capsys.readouterr().out
     paths = [entry.path for entry in lakefs.client.objects.list(lakefs_repository, "main")]
     assert paths == ["warm_days.parquet", "weather.parquet"]
+
+
+# backfills ------------------------------------------------------------------------------------------------------------
+
+TWO_DAYS = dg.StaticPartitionsDefinition(["monday", "tuesday"])
+
+
+@pytest.fixture
+def backfill(io_manager, resource, instance, lakefs_repository):
+    """Two assets of one backfill, which Dagster executes in different runs, and a function that executes one."""
+
+    @dg.asset(partitions_def=TWO_DAYS)
+    def daily(context) -> pl.DataFrame:
+        return pl.DataFrame({"day": [context.partition_key]})
+
+    @dg.asset
+    def total(daily: dict[str, pl.DataFrame]) -> pl.DataFrame:
+        return pl.DataFrame({"days": [len(daily)]})
+
+    def run(*assets, key=None, id_="some-id"):
+        return dg.materialize(
+            list({daily, *assets}), selection=assets, instance=instance, partition_key=key, tags={BACKFILL_ID_TAG: id_},
+            resources={"io_manager": io_manager(), "lakefs": resource}, raise_on_error=False,
+        )  # fmt: skip
+
+    publication = functools.partial(build_lakefs_publish_asset, repository=lakefs_repository)
+    return SimpleNamespace(daily=daily, total=total, run=run, publication=publication)
+
+
+def test_a_run_of_a_backfill_waits_for_the_publication_of_what_it_reads(backfill, io_run, instance):
+    assert io_run(backfill.daily, partition_key="tuesday", settings={"isolation": "none"}).success
+    held, writes = threading.Event(), threading.Event()
+
+    @dg.asset(deps=[backfill.daily], partitions_def=TWO_DAYS)
+    def slow() -> None:
+        writes.set()
+        assert held.wait(10)
+
+    on_main = backfill.publication(name="on_main", deps=[backfill.daily, slow])
+    with ThreadPoolExecutor() as pool:
+        earlier = pool.submit(backfill.run, backfill.daily, slow, on_main, key="monday")
+        assert writes.wait(10)
+        later = pool.submit(backfill.run, backfill.total)
+        with pytest.raises(TimeoutError):
+            later.result(1)
+        held.set()
+        assert earlier.result().success
+        assert later.result().output_for_node("total")["days"].to_list() == [2]
+
+
+def test_a_run_of_a_backfill_does_not_read_what_another_one_has_not_published(backfill, io_run, sentence, instance):
+    assert io_run(backfill.daily, partition_key="tuesday", settings={"isolation": "none"}).success
+    assert io_run(backfill.daily, partition_key="monday", settings={"isolation": "none"}).success
+    unpublished = backfill.run(backfill.daily, key="monday")
+    assert unpublished.success
+    refused = sentence(backfill.run(backfill.total))
+    assert f"run {unpublished.run_id} of the same backfill has written 'daily', which this run reads" in refused
+    assert backfill.run(backfill.total, id_="another-id").success
+    on_main = backfill.publication(name="on_main", deps=[backfill.daily])
+    assert backfill.run(backfill.daily, on_main, key="monday").success
+    assert backfill.run(backfill.total).success
+
+
+def test_a_run_of_a_backfill_that_reads_an_older_snapshot_is_launched_again(backfill, io_run, sentence):
+    assert io_run(backfill.daily, partition_key="tuesday", settings={"isolation": "none"}).success
+    on_main = backfill.publication(name="on_main", deps=[backfill.daily])
+
+    @dg.asset(ins={"daily": dg.AssetIn(partition_mapping=dg.SpecificPartitionsPartitionMapping(["tuesday"]))})
+    def first(daily: pl.DataFrame) -> pl.DataFrame:
+        assert backfill.run(backfill.daily, on_main, key="monday").success
+        return daily
+
+    @dg.asset(deps=[first])
+    def total(daily: dict[str, pl.DataFrame]) -> pl.DataFrame:
+        return pl.DataFrame({"days": [len(daily)]})
+
+    assert "has published it after this run started to read 'main'; launch" in sentence(backfill.run(first, total))
