@@ -30,16 +30,19 @@ def branch_id(*ids: object) -> str:
     return readable_name("-".join(texts), *texts)
 
 
-def group_branch(dag_id: str, run_id: str, group: str) -> str:
+def group_branch(dag_id: str, run_id: str, group: str, backfill: str | None = None) -> str:
     """Return the name of the branch of a publish group in a DAG run.
+
+    A run that Airflow processes again for a backfill publishes to another branch than before, so it has another one.
 
     Args:
         dag_id: the DAG's id.
         run_id: the run's id.
         group: the group's id.
+        backfill: the key of the backfill that the run belongs to, None for an ordinary run.
 
     Example:
         >>> group_branch("daily", "manual__2026-01-02T12:00:00+00:00", "readings")
         'airflow-daily-manual__2026-01-02T12-00-00-00-00-readings-b820a9580c831c0e'
     """
-    return GROUP_PREFIX + branch_id(dag_id, run_id, group)
+    return GROUP_PREFIX + branch_id(dag_id, run_id, group, *([] if backfill is None else [backfill]))

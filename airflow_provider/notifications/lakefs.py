@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.notifier import BaseNotifier
 
 from airflow_provider.links import LakeFSCommitLink, LakeFSCompareLink
-from airflow_provider.naming import group_branch
 from airflow_provider.taskgroups.audits import RESULTS_XCOM
 from airflow_provider.taskgroups.states import pull
 
@@ -76,9 +75,10 @@ def publication(context: Context) -> dict[str, Any]:
     url = pull(context, source, link.xcom_key)
     checks = pull(context, publish, RESULTS_XCOM) or []
     where = f"{ti.dag_id}, run {ti.run_id}"
-    branch = group_branch(ti.dag_id, ti.run_id, task.group)
     # Airflow 3.1 does not pass the exception.
-    problem = context.get("exception") or f"see the log of task {task.task_id!r}; the branch of the run is {branch!r}"
+    problem = context.get("exception") or (
+        f"see the log of task {task.task_id!r}; the branch of the run is {pull(context, task.open)!r}"
+    )
     reason = None if published else " ".join(str(problem).split())
     if published:
         text = f"{where}: {task.into!r} of {task.repo!r} has commit {published}; checks: {len(checks)}"

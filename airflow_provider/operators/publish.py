@@ -74,7 +74,7 @@ class LakeFSRunOperator(LakeFSOperator):
         ti = context["ti"]
         options |= {
             "key": run_key(context) + self.group,
-            "branch": group_branch(ti.dag_id, ti.run_id, self.group),
+            "branch": group_branch(ti.dag_id, ti.run_id, self.group, self.backfill),
             "prefix": GROUP_PREFIX,
             # Also after the task was cleared: the branch is the run's, whichever try created it.
             "retried": ti.try_number > 1,
@@ -207,6 +207,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         verify: compare the merge with both of its sides; by default if at most 10,000 objects changed.
         clean_up: see `airflow_provider.taskgroups.LakeFSPublishTaskGroup`.
         if_nothing: what to do if the run brings nothing new: ``succeed``, ``skip`` the task, or ``fail``.
+        open: the id of the task that creates the branch.
         commit: the id of the task that sealed the commit.
 
     Attributes:
@@ -229,6 +230,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         verify: bool | None = None,
         clean_up: CleanUp = "success",
         if_nothing: IfNothing = "succeed",
+        open: str,
         commit: str,
         **kwargs: Any,
     ) -> None:
@@ -244,6 +246,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         self.verify = verify
         self.clean_up = clean_up
         self.if_nothing = if_nothing
+        self.open = open
         self.commit = commit
         self.audits = Audits()
         self.approvals: Collection[str] = ()
@@ -252,6 +255,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         """Judge the audits, merge, and return the merge commit's id."""
         from airflow_provider.assets.events import record_commit
         from airflow_provider.step import commit_metadata
+        from lakefs_ops.errors import MergeConflict
         from lakefs_ops.flows.checks import SUMMARY_KEY, summary
 
         sealed = self._sealed(context)
@@ -278,7 +282,14 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
             clean_up=self.clean_up,
         )
         run.certify(results, sealed)
-        published = run.publish(sealed, if_nothing=self.if_nothing)
+        try:
+            published = run.publish(sealed, if_nothing=self.if_nothing)
+        except MergeConflict as conflict:
+            raise AirflowFailException(
+                f"{conflict}; branch {run.branch!r} of {self.repo!r} started from an older state of {run.into!r}: to"
+                f" write its data again, on the present state, delete the branch, and clear {self.open!r} with all"
+                " tasks after it"
+            ) from conflict
         if self.backfill is not None:
             # The destination is unchanged until the backfill is finished, and so are the assets.
             self.into, self.outlets = run.into, []
@@ -365,15 +376,17 @@ class LakeFSCloseRunOperator(LakeFSRunOperator):
 
     Args:
         clean_up: see `airflow_provider.taskgroups.LakeFSPublishTaskGroup`.
+        open: the id of the task that creates the branch.
         publish: the id of the task that merges.
     """
 
     operator_extra_links = (LakeFSBranchLink(), LakeFSCompareLink())
 
-    def __init__(self, *, clean_up: CleanUp = "success", publish: str, **kwargs: Any) -> None:
+    def __init__(self, *, clean_up: CleanUp = "success", open: str, publish: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_clean_up(clean_up)
         self.clean_up = clean_up
+        self.open = open
         self.publish = publish
 
     def work(self, client: LakeFSClient, context: Context) -> None:

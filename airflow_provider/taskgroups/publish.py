@@ -151,6 +151,7 @@ class LakeFSPublishTaskGroup(TaskGroup):
             tag=tag,
             verify=verify,
             clean_up=clean_up,
+            open=self._open.task_id,
             commit=self._commit.task_id,
             outlets=list(outlets),
             **texts | _given(message=merge_message, if_nothing=if_nothing),
@@ -159,6 +160,7 @@ class LakeFSPublishTaskGroup(TaskGroup):
         self._close = LakeFSCloseRunOperator(
             task_id="close",
             clean_up=clean_up,
+            open=self._open.task_id,
             publish=self._publish.task_id,
             **shared,
         )
@@ -318,6 +320,14 @@ class LakeFSPublishTaskGroup(TaskGroup):
                 f"{name} has no audits; create them in `with run.audits:`, or set allow_unaudited=True to publish"
                 " without an audit"
             )
+        for task in _roots(writers):
+            rule = TriggerRule(task.trigger_rule).value
+            if rule != "all_success" and not task.is_teardown:
+                raise InvalidArgument(
+                    f"task {task.task_id!r} of {name} has the trigger rule {rule!r}, but Airflow"
+                    f" allows only 'all_success' directly after a setup, which {self._open.task_id!r} is: set this rule"
+                    " for the first write tasks, and the other one for tasks after them or before the group"
+                )
         for task in judges:
             given = getattr(task, "partial_kwargs", {}).get("python_callable")
             function = getattr(task, "python_callable", given)

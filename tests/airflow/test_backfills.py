@@ -106,6 +106,23 @@ def test_an_ordinary_run_publishes_as_ever(lab: Lab) -> None:
     assert lab.branches() == []
 
 
+def test_earlier_runs_that_a_backfill_processes_again(lab: Lab, running: Any) -> None:
+    """One was published, and one was rejected: its branch, with data for main, is kept and not in the way."""
+    dag, lab.spoiled = lab.dag(backfill="{{ params.backfill }}"), DAYS[1]
+    runs = [Run(dag, day, {"backfill": None}) for day in DAYS[:2]]
+    assert [run.execute() for run in runs] == ["success", "failed"]
+    (rejected,) = lab.branches()
+    lab.spoiled = None
+    for run in runs:
+        run.params = {"backfill": "fix"}
+        run.clear()
+        assert run.execute() == "success", run.errors()
+    assert lab.finish(running, expected=DAYS[:2]) == lab.merges()[0].id
+    assert lab.objects() == DAYS[:2]
+    assert lab.branches() == [rejected]
+    assert lab.objects(rejected) == DAYS[:2]
+
+
 @pytest.mark.parametrize("policy", ["all", "passed", "nothing"])
 def test_each_policy_with_a_failing_run(lab: Lab, running: Any, policy: str) -> None:
     lab.spoiled = DAYS[2]

@@ -447,6 +447,26 @@ def test_reset_on_retry(lab: Lab, reset: bool, task_id: str) -> None:
     assert lab.read() == ({"a": "1"} if reset and not task_id else {"a": "1", "wrong": "1"})
 
 
+@pytest.mark.parametrize("reset", [False, True])
+def test_the_way_out_of_a_conflict(lab: Lab, reset: bool) -> None:
+    """The branch keeps its old state of main, so that the same conflict comes again, until the advice is followed."""
+
+    def clash() -> None:
+        lab.upload("main", a="other")
+        lab.client.commits.create(lab.repository, "main", message="another writer")
+
+    lab.during["write"] = clash
+    run = lab.run("failed", reset_on_retry=reset)
+    advice = "delete the branch, and clear 'g.open' with all tasks after it"
+    assert (BRANCH in run.errors()["g.publish"], advice in run.errors()["g.publish"]) == (True, True)
+    again(run, "g.publish", state="failed")
+    if not reset:
+        again(run, "g.open", state="failed")
+        lab.client.branches.delete(lab.repository, BRANCH)
+    again(run, "g.open")
+    assert (lab.read(), lab.branches()) == ({"a": "1"}, [])
+
+
 # options ----------------------------------------------------------------------------------------------------
 
 
@@ -598,6 +618,14 @@ def test_mistakes_are_found_when_the_dag_is_parsed() -> None:
             write(run.branch)
             with run.audits:
                 create(ref=["1"])
+    with (
+        DAG("k", schedule=None),
+        refused("'g.write' of .*'all_done', but Airflow allows only 'all_success'"),
+        group() as run,
+    ):
+        write.override(trigger_rule="all_done")(run.branch)
+        with run.audits:
+            check(run.ref)
     with DAG("g", schedule=None), pytest.raises(TypeError, match="missing keyword argument 'repo'"):
         LakeFSPublishTaskGroup("g")
     with DAG("h", schedule=None), pytest.raises(ZeroDivisionError), group():
