@@ -154,7 +154,7 @@ def graph(client: LakeFSClient, repository: str) -> Iterator[str]:
 
 def describe_commit(commit: Commit) -> str:
     """Return one line with a commit's id, message and host."""
-    marks = {key.split("::")[2] for key in commit.metadata or {} if key.startswith("::lakefs::")}
+    marks = {key.split("::")[2] for key in commit.metadata if key.startswith("::lakefs::")}
     return f"{paint(commit.id[:10], 'yellow')}  {commit.message:40}{paint(' '.join(sorted(marks)), 'cyan')}"
 
 

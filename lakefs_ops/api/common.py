@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Self, TypeAlias, TypeVar
+from typing import Annotated, Self, TypeAlias, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from lakefs_ops.call import Call, QueryValue, Sender, query
 from lakefs_ops.errors import Conflict, MergeConflict, ObjectNotFound
@@ -102,8 +102,8 @@ class Commit(Model):
         message: the message; may be empty.
         creation_date: creation time in Unix seconds.
         meta_range_id: id of the meta-range with its content.
-        metadata: keys and values from the committer or the server.
-        generation: one more than the highest generation of the parents.
+        metadata: keys and values from the committer or the server; empty without any.
+        generation: one more than the highest generation of the parents; 0 from a lakeFS before 1.9.
         version: version of the commit's encoding.
     """
 
@@ -113,8 +113,10 @@ class Commit(Model):
     message: str
     creation_date: int
     meta_range_id: str
-    metadata: dict[str, str] | None = None
-    generation: int | None = None
+    metadata: Annotated[dict[str, str], BeforeValidator(lambda value: {} if value is None else value)] = Field(
+        default_factory=dict
+    )
+    generation: int = 0
     version: int | None = None
 
     @property

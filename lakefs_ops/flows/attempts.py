@@ -178,7 +178,7 @@ def _may_be_executing(error: errors.LakeFSError) -> bool:
 
 def same_origin(origin: str) -> Callable[[Commit], bool]:
     """Return a proof for `find_commit`: the commit undoes or repeats this commit or range."""
-    return lambda commit: (commit.metadata or {}).get(ORIGIN) == origin
+    return lambda commit: commit.metadata.get(ORIGIN) == origin
 
 
 def find_commit(
@@ -208,7 +208,7 @@ def find_commit(
     """
     count = 0
     for commit in client.refs.log(repository, ref, first_parent=first_parent, limit=LOG_LIMIT):
-        if (commit.metadata or {}).get(name) in values and (proof is None or proof(commit)):
+        if commit.metadata.get(name) in values and (proof is None or proof(commit)):
             return commit
         count += 1
     if count >= LOG_LIMIT:
@@ -238,7 +238,7 @@ def belongs_to(key: str, run_key: str) -> bool:
 
 def describe(commit: Commit) -> str:
     """Return a commit's id, message, committer, time and step for an error message."""
-    step = (commit.metadata or {}).get(KEY)
+    step = commit.metadata.get(KEY)
     return (
         f"{commit.id[:12]} ({commit.message!r} by {commit.committer or 'lakeFS'},"
         f" {commit.created:%Y-%m-%d %H:%M:%S} UTC{f', step {step!r}' if step else ''})"

@@ -364,7 +364,7 @@ class Backfill:
         if published is None or is_undone(self.client, self.repository, published, self.into):
             return None
         for commit in self._commits(published.parents[-1]):
-            empty = (commit.metadata or {}).get(KEY) == f"{run_key}/collect"
+            empty = commit.metadata.get(KEY) == f"{run_key}/collect"
             if audited in commit.parents[1:] or (empty and includes(self.client, self.repository, commit.id, audited)):
                 return commit.id
         return None
@@ -413,31 +413,31 @@ class Backfill:
         """Yield the commits of the collecting branch, newest first."""
         line = Line(self.client, self.repository, self.into)
         for commit in self.client.refs.log(self.repository, ref, first_parent=True):
-            known = {STATE, MEMBER} & {*(commit.metadata or {})}
+            known = {STATE, MEMBER} & {*commit.metadata}
             # Without the permission to record commits, no commit opens the backfill.
             if not known and line.has(commit):
                 return
             yield commit
-            if (commit.metadata or {}).get(STATE) == _OPENED:
+            if commit.metadata.get(STATE) == _OPENED:
                 return
 
     def _read(self, ref: str) -> _Collected:
         commits = tuple(self._commits(ref))
         closed, foreign = None, None
         for place, commit in enumerate(commits):
-            state = (commit.metadata or {}).get(STATE)
+            state = commit.metadata.get(STATE)
             if state in (_OPENED, _REOPENED):
                 break
             if state == _CLOSED:
                 closed = place
         for place, commit in enumerate(commits):
-            if (commit.metadata or {}).get(STATE) != _OPENED and not self._is_own(commit, commits[place + 1 :]):
+            if commit.metadata.get(STATE) != _OPENED and not self._is_own(commit, commits[place + 1 :]):
                 foreign = (commit, commit.parents[0])
         return _Collected(commits, closed, foreign)
 
     def _is_own(self, commit: Commit, older: tuple[Commit, ...]) -> bool:
         """Return whether a commit is the merge of a run, or an empty one of the backfill."""
-        metadata = commit.metadata or {}
+        metadata = commit.metadata
         if MEMBER in metadata and len(commit.parents) > 1:
             return True
         if not {STATE, MEMBER} & {*metadata}:
@@ -484,9 +484,9 @@ class Backfill:
         Args:
             since: the commit that opened the backfill: its parent was on the destination before the publication.
         """
-        fork = since.parents[0] if since and (since.metadata or {}).get(STATE) == _OPENED else None
+        fork = since.parents[0] if since and since.metadata.get(STATE) == _OPENED else None
         for commit in self.client.refs.log(self.repository, self.into, first_parent=True, stop_at=fork):
-            if (commit.metadata or {}).get(KEY) == f"{self.key}/publish":
+            if commit.metadata.get(KEY) == f"{self.key}/publish":
                 return commit
         return None
 
@@ -711,7 +711,7 @@ def _names(argument: str, value: object) -> tuple[str, ...]:
 
 
 def _partitions(commit: Commit) -> tuple[str, ...]:
-    text = (commit.metadata or {}).get(MEMBER)
+    text = commit.metadata.get(MEMBER)
     if text is None:
         return ()
     try:

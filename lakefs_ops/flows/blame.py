@@ -58,7 +58,7 @@ def run_of(commit: Commit) -> Run | None:
     """
     systems: dict[str, dict[str, str]] = {}
     urls: dict[str, str] = {}
-    for key, value in (commit.metadata or {}).items():
+    for key, value in commit.metadata.items():
         if found := _FIELD.fullmatch(key):
             system, name, link = found.groups()
             if link:

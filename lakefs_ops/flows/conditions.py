@@ -242,9 +242,8 @@ class _FilteredCommits(CommitCondition):
         return commits[: bisect_left(commits, True, key=lambda commit: self._is_known(client, commit.id))]
 
     def _is_met_by(self, client: LakeFSClient, commit: Commit) -> bool:
-        have = commit.metadata or {}
         return (
-            all(have.get(key) == value for key, value in self.metadata.items())
+            all(commit.metadata.get(key) == value for key, value in self.metadata.items())
             and (self.message is None or re.search(self.message, commit.message) is not None)
             and (self.prefix is None or self._touches(client, commit, self.prefix))
         )

@@ -346,7 +346,7 @@ def own_head(
     base = client.refs.merge_base(repository, head, source).base_commit_id
     only_own = head != base
     for commit in client.refs.log(repository, head, first_parent=True):
-        found = commit.metadata or {}
+        found = commit.metadata
         if found.get(BRANCH_KEY) == branch:
             if found.get(KEY) == key and found.get(INTO_KEY) == into:
                 return head
@@ -413,7 +413,7 @@ def record_commit(
             lambda: client.commits.create_record(
                 repository, commit_id=commit_id, version=1, committer=COMMITTER, message=message,
                 metarange_id=meta_range_id, creation_date=created, parents=parents, metadata=metadata,
-                generation=(parent.generation or 0) + 1 if parent else 1,
+                generation=parent.generation + 1 if parent else 1,
             )
         )  # fmt: skip
     except errors.AlreadyExists:

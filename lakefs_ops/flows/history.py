@@ -98,7 +98,7 @@ def _common(ones: _Changes, others: _Changes) -> Iterator[tuple[Diff, Diff]]:
 def _deletion(client: LakeFSClient, repository: str, commit: Commit, head: Commit, path: str) -> str:
     """Return the id of a later commit that deleted an object of a commit; the head does not have the object."""
     later = client.refs.log(repository, head.id, first_parent=True)
-    line = [c.id for c in takewhile(lambda c: (c.generation or 0) > (commit.generation or 0), later)]
+    line = [c.id for c in takewhile(lambda c: c.generation > commit.generation, later)]
 
     def has_object(commit_id: str) -> bool:
         try:
@@ -169,9 +169,9 @@ def require_published(client: LakeFSClient, repository: str, branch: str, head: 
 
 def _undone_merge(client: LakeFSClient, repository: str, head: str, into: str) -> str | None:
     """Return the id of the merge that brought a commit into a branch, if a later commit has undone it."""
-    generation = client.commits.get(repository, head).generation or 0
+    generation = client.commits.get(repository, head).generation
     line = client.refs.log(repository, into, first_parent=True)
-    for commit in takewhile(lambda commit: (commit.generation or 0) > generation, line):
+    for commit in takewhile(lambda commit: commit.generation > generation, line):
         if head in commit.parents[1:]:
             return commit.id if is_undone(client, repository, commit, into) else None
     return None
@@ -205,11 +205,11 @@ class Line:
     def since(self, commit: Commit) -> list[Commit]:
         """Return the commits that a commit may be on or have been merged by, newest first."""
         self._read_to(commit)
-        return [own for own in self._read if (own.generation or 0) >= (commit.generation or 0)]
+        return [own for own in self._read if own.generation >= commit.generation]
 
     def _read_to(self, commit: Commit) -> None:
         # Generations decrease along the line.
-        while not self._read or (self._read[-1].generation or 0) > (commit.generation or 0):
+        while not self._read or self._read[-1].generation > commit.generation:
             if (older := next(self._log, None)) is None:
                 break
             self._read.append(older)

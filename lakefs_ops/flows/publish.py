@@ -450,7 +450,7 @@ class WriteAuditPublish:
         except errors.UnpublishedChanges:
             return False
         head = self.client.commits.get(self.repository, self.branch)
-        created_again = (head.metadata or {}).get(BRANCH_KEY) == self.branch
+        created_again = head.metadata.get(BRANCH_KEY) == self.branch
         if not created_again and not Line(self.client, self.repository, self.into).has(head):
             return False
         return includes(self.client, self.repository, self.into, audited)
@@ -500,7 +500,7 @@ class WriteAuditPublish:
         except errors.RefNotFound:
             return
         tagged = self.client.commits.get(self.repository, existing)
-        is_own = (tagged.metadata or {}).get(KEY) == f"{self.key}/publish"
+        is_own = tagged.metadata.get(KEY) == f"{self.key}/publish"
         is_included = includes(self.client, self.repository, self.into, audited)
         if is_included and not is_own:  # there is nothing to merge, so this only finds the commit
             is_included = self._step("publish").merge(audited, self.into, if_nothing="succeed") == existing
@@ -543,7 +543,7 @@ class WriteAuditPublish:
                 raise self._not_audited(audited)
         commit = self.client.commits.get(self.repository, published)
         key = f"{self.key}/publish"
-        if (commit.metadata or {}).get(KEY) == key and is_undone(self.client, self.repository, commit, self.into):
+        if commit.metadata.get(KEY) == key and is_undone(self.client, self.repository, commit, self.into):
             raise undone(commit, self.into, self.repository, key)
 
     def _refuse_partial_merge(self, audited: str) -> None:

@@ -294,7 +294,7 @@ class Step:
         """
         check_choice("if_nothing", if_nothing, IF_NOTHING)
         picked = self.client.commits.get(self.repository, ref)
-        marked = {**(picked.metadata or {}), **step_metadata(self.key, {**(metadata or {}), ORIGIN: picked.id})}
+        marked = {**picked.metadata, **step_metadata(self.key, {**(metadata or {}), ORIGIN: picked.id})}
         overrides = CommitOverrides(message=message, metadata=marked)
         number = default_parent(picked, parent_number) or None
 
@@ -495,7 +495,7 @@ class Step:
         if found is None:
             return None
         if is_undone(self.client, self.repository, found, branch):
-            raise undone(found, branch, self.repository, (found.metadata or {})[KEY]) from None
+            raise undone(found, branch, self.repository, found.metadata[KEY]) from None
         log.info("nothing has changed since the commit of an earlier step: %s", describe(found))
         return found.id
 
@@ -601,7 +601,7 @@ class Step:
     def _newest_commit(self, branch: str, marked: Mapping[str, str]) -> str:
         """Return the id of the commit that this step just created: the branch's head, unless others were faster."""
         head = self.client.commits.get(self.repository, branch)
-        if (head.metadata or {}).get(ATTEMPT) == marked[ATTEMPT]:
+        if head.metadata.get(ATTEMPT) == marked[ATTEMPT]:
             return head.id
         if (found := self._find_own(branch, marked)) is not None:
             return found

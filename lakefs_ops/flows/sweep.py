@@ -135,8 +135,8 @@ def _run_of(client: LakeFSClient, repository: str, branch: Ref, line: Line) -> s
     for commit in client.refs.log(repository, branch.commit_id, first_parent=True):
         if line.has(commit):
             break
-        if (commit.metadata or {}).get(BRANCH_KEY) == branch.id:
-            return (commit.metadata or {}).get(KEY)
+        if commit.metadata.get(BRANCH_KEY) == branch.id:
+            return commit.metadata.get(KEY)
     return None
 
 
@@ -155,7 +155,7 @@ def _last_activity(client: LakeFSClient, repository: str, branch: Ref, line: Lin
         is_own = head.message.startswith(_TRANSACTION_MESSAGES)
     else:
         # The first commit of a run's branch has the date of a client.
-        is_own = not line.has(head) and (head.metadata or {}).get(BRANCH_KEY) != branch.id
+        is_own = not line.has(head) and head.metadata.get(BRANCH_KEY) != branch.id
     if is_own:
         times.append(head.created)
     staged = client.refs.diff(repository, branch.commit_id, f"{branch.id}$", type="two_dot", include_right_stats=True)

@@ -58,7 +58,7 @@ def branches(client: LakeFSClient) -> None:
 def commits_refs_and_tags(client: LakeFSClient) -> None:
     commit = client.commits.create("lake", "dev", message="one", metadata={"k": "v"})
     assert_type(commit, Commit)
-    assert_type(client.commits.get("lake", commit.id).metadata, dict[str, str] | None)
+    assert_type(client.commits.get("lake", commit.id).metadata, dict[str, str])
     for found in client.refs.log("lake", "dev", limit=10, since=datetime.now().astimezone()):
         assert_type(found, Commit)
     try:

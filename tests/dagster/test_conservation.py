@@ -356,7 +356,7 @@ class World:
                     self.clean.branches.revert(self.repository, "main", ref=head.id, parent_number=1)
                 else:
                     self.clean.branches.hard_reset(self.repository, "main", ref=head.parents[0])
-                    group = self.groups.get((head.metadata or {}).get("::lakefs::Dagster::root_run_id", ""))
+                    group = self.groups.get(head.metadata.get("::lakefs::Dagster::root_run_id", ""))
                     if group is not None:  # its run may publish the same again
                         group.dropped.update(group.published)
         self.known |= {commit.id for commit in self.log()}

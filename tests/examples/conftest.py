@@ -38,7 +38,7 @@ class Lake:
         """The month is on main by a merge commit, and nothing else is."""
         merge, batch, *before = self.commits()
         # An Airflow run's branch starts with an empty commit.
-        assert [commit for commit in before if "lakefs-ops.branch" not in (commit.metadata or {})] == self.before
+        assert [commit for commit in before if "lakefs-ops.branch" not in commit.metadata] == self.before
         assert merge.parents == [self.before[0].id, batch.id]
         assert merge.message == f"Publish the weather of {month}"
         assert batch.message == commit.format(month)

@@ -78,7 +78,7 @@ def published(lakefs, lakefs_repository):
         members = Counter(
             name
             for commit in client.refs.log(repository, merge.parents[1], first_parent=True)
-            for name in json.loads((commit.metadata or {}).get(MEMBER, "[]"))
+            for name in json.loads(commit.metadata.get(MEMBER, "[]"))
         )
         assert members == dict.fromkeys(names, 1)
         assert merge.metadata[PUBLISHED].startswith(f"{len(names)}: ")

@@ -133,7 +133,7 @@ def test_racing_merges_of_different_keys_all_land(client, lakefs, lakefs_reposit
         list(pool.map(lambda n: Step(client, lakefs_repository, n).merge(n, "main"), names))
     assert sorted(o.path for o in lakefs.client.objects.list(lakefs_repository, "main")) == names
     merges = [c for c in lakefs.client.refs.log(lakefs_repository, "main") if len(c.parents) == 2]
-    assert sorted((c.metadata or {})[KEY] for c in merges) == names
+    assert sorted(c.metadata[KEY] for c in merges) == names
 
 
 def test_a_revert_whose_reply_is_lost(client, proxy, lakefs, lakefs_repository, write):
