@@ -50,7 +50,7 @@ from lakefs_ops.flows.backfill import Backfill, BackfillClosed
 from lakefs_ops.flows.checks import SUMMARY_KEY, CheckResult
 from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 from lakefs_ops.flows.ensure import delete_checked, ensure_branch
-from lakefs_ops.flows.history import differs, is_ancestor, is_undone
+from lakefs_ops.flows.history import differs, head_of, is_ancestor, is_undone
 from lakefs_ops.flows.publish import WriteAuditPublish
 from lakefs_ops.flows.step import IfNothing
 
@@ -508,10 +508,7 @@ class RunBranch:
         return self.client.refs.merge_base(self.repository, ref, self.base).base_commit_id
 
     def _exists(self) -> bool:
-        try:
-            return bool(self._head())
-        except errors.BranchNotFound:
-            return False
+        return head_of(self.client, self.repository, self._name) is not None
 
     def _start(self) -> str:
         """Return the ref to create the branch from: what the run has read until now."""

@@ -35,7 +35,7 @@ from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.choices import POLICIES, STRATEGIES, check_choice
 from lakefs_ops.flows.claims import exclusively
 from lakefs_ops.flows.ensure import BRANCH_KEY, delete_branch_if_exists, delete_checked, ensure_branch, record_commit
-from lakefs_ops.flows.history import Line, differs, includes, is_undone
+from lakefs_ops.flows.history import Line, differs, head_of, includes, is_undone
 from lakefs_ops.flows.names import BACKFILL_PREFIX, readable_name
 from lakefs_ops.flows.publish import VERIFIED_CHANGES, NotAudited, WriteAuditPublish
 from lakefs_ops.flows.step import IfNothing, Step, check_key, undone
@@ -198,11 +198,7 @@ class Backfill:
 
     def exists(self) -> bool:
         """Return whether the collecting branch exists."""
-        try:
-            self.client.branches.get(self.repository, self.branch)
-        except errors.BranchNotFound:
-            return False
-        return True
+        return head_of(self.client, self.repository, self.branch) is not None
 
     def open(self) -> str:
         """Create the collecting branch, or find it; return the id of the commit it points to.
@@ -210,9 +206,7 @@ class Backfill:
         Raises:
             BackfillClosed: the backfill is published, or is being published.
         """
-        try:
-            head = self.client.branches.get(self.repository, self.branch).commit_id
-        except errors.BranchNotFound:
+        if (head := head_of(self.client, self.repository, self.branch)) is None:
             return self._create()
         if self._read(head).closed is not None:
             raise self._refuse_member()

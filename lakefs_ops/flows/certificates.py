@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
 from lakefs_ops.flows.ensure import ensure_branch
+from lakefs_ops.flows.history import head_of
 
 if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
@@ -228,8 +229,7 @@ def ensure_registry(client: LakeFSClient, repository: str, ref: str) -> None:
         repository: the repository's id.
         ref: any ref of the repository.
     """
-    with suppress(errors.BranchNotFound):
-        client.branches.get(repository, AUDITS_BRANCH)
+    if head_of(client, repository, AUDITS_BRANCH) is not None:
         return
     *_, first = client.refs.log(repository, ref, first_parent=True)
     with suppress(errors.AlreadyExists):  # another caller was faster

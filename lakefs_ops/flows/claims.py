@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import Attempts, OutcomeUnknown, step_metadata
 from lakefs_ops.flows.ensure import record_commit
+from lakefs_ops.flows.history import head_of
 from lakefs_ops.flows.waiting import WaitTimedOut
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def exclusively(
             attempts.run(create)
             break
         except errors.AlreadyExists:
-            if attempts.repeats and _head(client, repository, claim) == own:
+            if attempts.repeats and own and Attempts(client).run(partial(head_of, client, repository, claim)) == own:
                 break
             waited = time.monotonic() - since
             if waited >= next_search:
@@ -111,13 +112,6 @@ def exclusively(
 def _is_held(client: LakeFSClient, repository: str, name: str) -> bool:
     claims = client.branches.list(repository, prefix=f"{name}-", show_hidden=True, limit=1)
     return Attempts(client).run(claims.first) is not None
-
-
-def _head(client: LakeFSClient, repository: str, branch: str) -> str:
-    try:
-        return Attempts(client).run(lambda: client.branches.get(repository, branch)).commit_id
-    except errors.BranchNotFound:
-        return ""
 
 
 def _release(client: LakeFSClient, repository: str, name: str, number: int) -> None:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from lakefs_ops import errors
+from lakefs_ops.flows.history import head_of
 from lakefs_ops.model import Checked, problems
 from lakefs_ops.uri import COMMIT_ID
 
@@ -129,12 +130,6 @@ class CommitCondition(BaseCondition):
             return self._verdict("waiting", f"no commit on {self._where} since {head}")
         return None
 
-    def _head(self, client: LakeFSClient) -> str | None:
-        try:
-            return client.branches.get(self.repository, self.branch).commit_id
-        except errors.BranchNotFound:
-            return None
-
     @property
     def is_resolved(self) -> bool:
         """Whether the watermark is a full commit id, or missing."""
@@ -192,7 +187,7 @@ class NewCommit(CommitCondition):
         Raises:
             InvalidArgument: the repository has no commit ``after``.
         """
-        head = self._head(client)
+        head = head_of(client, self.repository, self.branch)
         if self.after is None and head is not None:
             return self._remember(after=head)._verdict("waiting", f"waiting for a commit on {self._where} after {head}")
         known = self if head == self.after else self.resolved(client)
@@ -279,7 +274,7 @@ class CommitMatches(_FilteredCommits):
         Raises:
             InvalidArgument: the repository has no commit ``after``.
         """
-        head = self._head(client)
+        head = head_of(client, self.repository, self.branch)
         known = self if head == self.after else self.resolved(client)
         return known.unchanged(head) or known._compare(client, str(head))
 
@@ -323,7 +318,7 @@ class MatchingCommits(_FilteredCommits):
             InvalidArgument: the repository has no commit ``after``.
         """
         try:
-            head = self._head(client)
+            head = head_of(client, self.repository, self.branch)
             known = self if head == self.after else self.resolved(client)
         except errors.RepositoryNotFound:
             head, known = None, self
@@ -493,9 +488,7 @@ class BranchExists(BaseCondition):
     def poll(self, client: LakeFSClient) -> Verdict:
         """Check whether the branch exists."""
         where = f"branch {self.branch!r} of {self.repository!r}"
-        try:
-            commit_id = client.branches.get(self.repository, self.branch).commit_id
-        except errors.BranchNotFound:
+        if (commit_id := head_of(client, self.repository, self.branch)) is None:
             return self._verdict("met" if self.gone else "waiting", f"{where} does not exist")
         return self._verdict("waiting" if self.gone else "met", f"{where} is at {commit_id}", commit_id=commit_id)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lakefs_ops import errors
 from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, belongs_to, describe, run_once, step_metadata
-from lakefs_ops.flows.history import differs, is_undone, require_published
+from lakefs_ops.flows.history import differs, head_of, is_undone, require_published
 from lakefs_ops.uri import COMMIT_ID
 
 if TYPE_CHECKING:
@@ -339,9 +339,7 @@ def own_head(
     Raises:
         AlreadyExists: the branch did not start with the key, and somebody else has committed on it, or nobody has.
     """
-    try:
-        head = client.branches.get(repository, branch).commit_id
-    except errors.BranchNotFound:
+    if (head := head_of(client, repository, branch)) is None:
         return None
     base = client.refs.merge_base(repository, head, source).base_commit_id
     only_own = head != base

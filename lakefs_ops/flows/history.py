@@ -110,6 +110,14 @@ def _deletion(client: LakeFSClient, repository: str, commit: Commit, head: Commi
     return line[bisect_left(line, True, key=has_object) - 1]
 
 
+def head_of(client: LakeFSClient, repository: str, branch: str) -> str | None:
+    """Return the id of the commit that a branch points to, or None if the branch does not exist."""
+    try:
+        return client.branches.get(repository, branch).commit_id
+    except errors.BranchNotFound:
+        return None
+
+
 def includes(client: LakeFSClient, repository: str, commit_id: str, source_ref: str) -> bool:
     """Return whether merging a ref into a commit would change nothing; also if the ref does not exist any more."""
     try:

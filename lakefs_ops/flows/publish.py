@@ -42,7 +42,7 @@ from lakefs_ops.flows.ensure import (
     ensure_tag,
     own_head,
 )
-from lakefs_ops.flows.history import Line, differs, includes, is_ancestor, is_undone, require_published
+from lakefs_ops.flows.history import Line, differs, head_of, includes, is_ancestor, is_undone, require_published
 from lakefs_ops.flows.names import RUN_PREFIX, readable_name
 from lakefs_ops.flows.step import IfNothing, Step, check_key, undone
 from lakefs_ops.flows.sweep import sweep
@@ -248,10 +248,7 @@ class WriteAuditPublish:
         if not self.named_by_key:
             source = self.source or self.into
             return own_head(self.client, self.repository, self.branch, source, self.key, self.into)
-        try:
-            return self.client.branches.get(self.repository, self.branch).commit_id
-        except errors.BranchNotFound:
-            return None
+        return head_of(self.client, self.repository, self.branch)
 
     def seal(self) -> str:
         """Commit all uncommitted changes of the run's branch; return the commit's id, or the head without changes.
@@ -603,11 +600,7 @@ class WriteAuditPublish:
         """Return whether the run is published, or at least has its branch."""
         if self._earlier_merge() is not None:
             return "published"
-        try:
-            self.client.branches.get(self.repository, self.branch)
-        except errors.BranchNotFound:
-            return "absent"
-        return "open"
+        return "absent" if head_of(self.client, self.repository, self.branch) is None else "open"
 
     def __enter__(self) -> Self:
         self.open()
