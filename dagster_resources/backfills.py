@@ -127,7 +127,7 @@ def build_lakefs_backfill_sensor(
     *,
     publication: AssetsDefinition | AssetKey | str,
     repository: str,
-    into: str = "main",
+    base: str = "main",
     policy: Policy = "all",
     message: str = "",
     metadata: Mapping[str, str] | None = None,
@@ -153,7 +153,7 @@ def build_lakefs_backfill_sensor(
         publication: the publish asset (see `dagster_resources.publish_asset.build_lakefs_publish_asset`). The backfill
             is to publish the partitions of this asset that it targets.
         repository: the repository's id.
-        into: the branch to publish to; in an environment, the environment's own one.
+        base: the branch to publish to; in an environment, the environment's own one.
         policy: see `lakefs_ops.flows.backfill.Policy`.
         message: the message of the merge commit.
         metadata: further metadata of the merge commit.
@@ -175,11 +175,11 @@ def build_lakefs_backfill_sensor(
         texts: list[str] = []
         refused: list[str] = []
         try:
-            base = resource.branch(into, repository=repository)
+            into = resource.branch(base, repository=repository)
             with sensor_client(resource) as client:
                 for id_ in _collected(client, repository):
                     backfill = Backfill(
-                        client, repository, backfill_key(id_), into=base,
+                        client, repository, backfill_key(id_), into=into,
                         message=message, metadata=metadata or {}, strategy=strategy,
                     )  # fmt: skip
                     if not backfill.exists():  # it has another destination
@@ -207,7 +207,7 @@ def build_lakefs_backfill_sensor(
         required_resource_keys={resource_key},
         minimum_interval_seconds=minimum_interval_seconds,
         default_status=default_status,
-        description=f"Publishes backfills to {into!r} of the lakeFS repository {repository!r}, each with one merge.",
+        description=f"Publishes backfills to {base!r} of the lakeFS repository {repository!r}, each with one merge.",
     )
 
 

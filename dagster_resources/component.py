@@ -155,7 +155,7 @@ class LakeFSComponent(Component, Model, Resolvable):
                     name=self.publish.name,
                     deps=[key.split("/") for key in self.publish.deps],
                     repository=self.repository,
-                    into=self.base,
+                    base=self.base,
                     if_nothing=self.publish.if_nothing,
                     partitions_def=self.publish.partitions_def,
                     backfill_policy=self.publish.backfill_policy,
@@ -165,7 +165,7 @@ class LakeFSComponent(Component, Model, Resolvable):
             schedules.append(
                 build_lakefs_sweeper(
                     repository=self.repository,
-                    into=self.base,
+                    base=self.base,
                     older_than=timedelta(days=self.sweeper.older_than_days),
                     cron_schedule=self.sweeper.cron_schedule,
                     default_status=_status(DefaultScheduleStatus, self.sweeper.running),

@@ -23,7 +23,7 @@ def build_lakefs_definitions(
     repository: str,
     publish: str,
     asset_checks: Sequence[Any] = (),
-    into: str = "main",
+    base: str = "main",
     lakefs: LakeFSResource | None = None,
     **options: Any,
 ) -> Definitions:
@@ -38,7 +38,7 @@ def build_lakefs_definitions(
         repository: the repository's id.
         publish: the name of the asset that publishes.
         asset_checks: the checks of the assets.
-        into: the branch that runs start from and publish to.
+        base: the branch that runs start from and publish to.
         lakefs: the server; by default, its endpoint and keys come from the environment.
         **options: further arguments of `dagster_resources.publish_asset.build_lakefs_publish_asset`.
 
@@ -59,9 +59,9 @@ def build_lakefs_definitions(
     """
     lakefs, given = lakefs or LakeFSResource(), list(assets)
     deps = [each for each in given if isinstance(each, AssetsDefinition) and each.is_executable]
-    publication = build_lakefs_publish_asset(name=publish, deps=deps, repository=repository, into=into, **options)
+    publication = build_lakefs_publish_asset(name=publish, deps=deps, repository=repository, base=base, **options)
     return Definitions(
         assets=[*given, publication],
         asset_checks=asset_checks,
-        resources={"lakefs": lakefs, "io_manager": LakeFSIOManager(lakefs=lakefs, repository=repository, base=into)},
+        resources={"lakefs": lakefs, "io_manager": LakeFSIOManager(lakefs=lakefs, repository=repository, base=base)},
     )

@@ -56,7 +56,7 @@ def build_lakefs_publish_asset(
     name: str,
     deps: Iterable[Any],
     repository: str,
-    into: str = "main",
+    base: str = "main",
     resource_key: str = "lakefs",
     message: Message = None,
     metadata: Mapping[str, str] | None = None,
@@ -89,7 +89,7 @@ def build_lakefs_publish_asset(
         name: the asset's name.
         deps: the assets to publish.
         repository: the repository's id.
-        into: the branch that the run starts from and publishes to; in an environment, the environment's own one.
+        base: the branch that the run starts from and publishes to; in an environment, the environment's own one.
         resource_key: the key of the `dagster_resources.resource.LakeFSResource`.
         message: the message of the commit and the merge, or a function of the context; by default it has the asset's
             name and the partition.
@@ -120,14 +120,14 @@ def build_lakefs_publish_asset(
         automation_condition=automation_condition,
         group_name=group_name,
         description=description
-        or f"Publication of the run's data to the branch {into} of the repository {repository}.",
+        or f"Publication of the run's data to the branch {base} of the repository {repository}.",
         tags=tags,
         kinds={"lakefs"},
         op_tags=LAST,
         output_required=False,
     )
     def publication(context: AssetExecutionContext) -> Iterator[MaterializeResult[None]]:
-        branch = _branch(context, resource_key, repository, into)
+        branch = _branch(context, resource_key, repository, base)
         keys = sorted(context.assets_def.dependency_keys)
         written = branch.written(keys)
         try:
@@ -161,7 +161,7 @@ def build_lakefs_publish_op(
     *,
     name: str = "publish",
     repository: str,
-    into: str = "main",
+    base: str = "main",
     resource_key: str = "lakefs",
     message: Message = None,
     metadata: Mapping[str, str] | None = None,
@@ -178,7 +178,7 @@ def build_lakefs_publish_op(
     Args:
         name: the op's name.
         repository: the repository's id.
-        into: the branch that the run starts from and publishes to; in an environment, the environment's own one.
+        base: the branch that the run starts from and publishes to; in an environment, the environment's own one.
         resource_key: the key of the `dagster_resources.resource.LakeFSResource`.
         message: the message of the commit and the merge, or a function of the context.
         metadata: further metadata of the commit and the merge.
@@ -206,7 +206,7 @@ def build_lakefs_publish_op(
         tags=LAST,
     )
     def publication(context: OpExecutionContext) -> Iterator[Output[str]]:
-        branch = _branch(context, resource_key, repository, into)
+        branch = _branch(context, resource_key, repository, base)
         try:
             merge = branch.publish(
                 _message(message, context, name), strategy=strategy, metadata=metadata, if_nothing=if_nothing
@@ -263,8 +263,8 @@ def _common(deps: Iterable[Any], name: str) -> Any:
     return values[0] if values and all(value == values[0] for value in values) else None
 
 
-def _branch(context: Any, resource_key: str, repository: str, into: str) -> "RunBranch":
-    branch: RunBranch = getattr(context.resources, resource_key).run_branch(context, repository, base=into)
+def _branch(context: Any, resource_key: str, repository: str, base: str) -> "RunBranch":
+    branch: RunBranch = getattr(context.resources, resource_key).run_branch(context, repository, base=base)
     return branch
 
 

@@ -18,7 +18,7 @@ def build_lakefs_sweeper(
     *,
     repository: str,
     older_than: timedelta = timedelta(days=7),
-    into: str = "main",
+    base: str = "main",
     discard: bool = False,
     dry_run: bool = False,
     cron_schedule: str = "0 4 * * *",
@@ -36,7 +36,7 @@ def build_lakefs_sweeper(
     Args:
         repository: the repository's id.
         older_than: the minimum time since the last activity on a branch.
-        into: the branch that the runs publish to.
+        base: the branch that the runs publish to.
         discard: delete branches even if they have unpublished changes, which are then lost.
         dry_run: only log the names.
         cron_schedule: when to sweep; each night by default.
@@ -70,7 +70,7 @@ def build_lakefs_sweeper(
 
         swept = []
         for branch in sweep(
-            resource.get_client(), repository, older_than=older_than, into=resource.branch(into), prefix=RUN_PREFIX,
+            resource.get_client(), repository, older_than=older_than, into=resource.branch(base), prefix=RUN_PREFIX,
             dry_run=dry_run, discard=discard, is_alive=is_alive,
         ):  # fmt: skip
             context.log.info(f"branch {branch!r} of {repository!r} {'would be' if dry_run else 'is'} deleted")

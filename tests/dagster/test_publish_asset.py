@@ -312,7 +312,7 @@ def test_a_partition_and_a_range_of_partitions(lake, resource, materialize):
 
 def test_a_publication_of_another_base_names_the_branch_that_the_run_has(lake, resource, materialize, sentence):
     written = lake.asset()
-    run = materialize([written, lake.publication(written, into="dev")], resource)
+    run = materialize([written, lake.publication(written, base="dev")], resource)
     assert not run.success
     address = f"lakefs://{lake.repository}/dagster-{run.run_id}"
     assert f"no asset of this run has written to it; the run has written to {address}: publish that" in sentence(run)
