@@ -223,7 +223,7 @@ def build_lakefs_pull_request_sensor(
     name: str,
     repository: str,
     status: Literal["open", "merged", "closed"] = "merged",
-    destination: str | None = None,
+    destination_branch: str | None = None,
     start: Literal["now", "beginning"] = "now",
     **options: Unpack[SensorOptions],
 ) -> SensorDefinition:
@@ -236,11 +236,11 @@ def build_lakefs_pull_request_sensor(
         name: the sensor's name.
         repository: the repository's id.
         status: ``open``, ``merged``, or ``closed`` without a merge.
-        destination: only pull requests with this destination branch.
+        destination_branch: only pull requests into this branch; in an environment, the environment's own one.
         start: ``beginning`` launches runs for pull requests that have the status at the first tick, too.
         **options: see `SensorOptions`.
     """
-    watcher = _PullRequests(repository, status, destination, start)
+    watcher = _PullRequests(repository, status, destination_branch, start)
     return _sensor(name, watcher, options, f"Pull requests of {repository!r} in lakeFS that are {status}.")
 
 

@@ -71,7 +71,7 @@ class LakeFSWaitingOperator(LakeFSOperator):
         if not self.deferrable:
             try:
                 verdict = wait(
-                    condition, client, timeout=self.timeout, interval=self.poll_interval, tolerance=self.tolerance
+                    condition, client, timeout=self.timeout, poll_interval=self.poll_interval, tolerance=self.tolerance
                 )
             except ConditionFailed as error:
                 raise self.failed(client, error.verdict.reason, error.verdict.found) from None

@@ -24,7 +24,7 @@ class LakeFSPullRequestSensor(LakeFSSensor):
 
     Args:
         repo: the repository's id (templated).
-        pull_request_id: the pull request's id (templated).
+        pull_request: the pull request's id (templated).
         closed_counts: a pull request that is closed without a merge ends the wait, too.
         lakefs_conn_id: the connection's id (templated).
         deferrable: wait in the triggerer instead of on a worker.
@@ -35,34 +35,32 @@ class LakeFSPullRequestSensor(LakeFSSensor):
 
             with DAG("daily", schedule="@daily", default_args={"repo": "lake"}):
                 LakeFSPullRequestSensor(
-                    task_id="approved", pull_request_id="{{ ti.xcom_pull('open') }}", deferrable=True, timeout=86400
+                    task_id="approved", pull_request="{{ ti.xcom_pull('open') }}", deferrable=True, timeout=86400
                 )
     """
 
-    template_fields = (*LakeFSSensor.template_fields, "repo", "pull_request_id")
+    template_fields = (*LakeFSSensor.template_fields, "repo", "pull_request")
     operator_extra_links = (LakeFSPullRequestLink(),)
 
     def __init__(
         self,
         *,
         repo: Templated[str] = REQUIRED,
-        pull_request_id: Templated[str] = REQUIRED,
+        pull_request: Templated[str] = REQUIRED,
         closed_counts: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.repo = as_rendered(repo)
-        self.pull_request_id = as_rendered(pull_request_id)
+        self.pull_request = as_rendered(pull_request)
         self.closed_counts = closed_counts
 
     def condition(self) -> PullRequestEnded:
         """Return the condition to wait for."""
         from lakefs_ops.flows.conditions import PullRequestEnded
 
-        return PullRequestEnded(
-            repository=self.repo, pull_request=self.pull_request_id, closed_counts=self.closed_counts
-        )
+        return PullRequestEnded(repository=self.repo, pull_request=self.pull_request, closed_counts=self.closed_counts)
 
     def link(self, context: Context, found: dict[str, Any] | None = None) -> None:
         """Store the link to the pull request."""
-        LakeFSPullRequestLink().push(context, self.hook.get_conn().links.pull(self.repo, self.pull_request_id))
+        LakeFSPullRequestLink().push(context, self.hook.get_conn().links.pull(self.repo, self.pull_request))

@@ -254,7 +254,7 @@ class LakeFSPublishTaskGroup(TaskGroup):
             **self._shared | {"group": self.group_id},
         )
         waiting: dict[str, Any] = {name: value for name, value in self._shared.items() if name != "into"}
-        waiting |= {"deferrable": True, "pull_request_id": opened.output}
+        waiting |= {"deferrable": True, "pull_request": opened.output}
         merged = LakeFSPullRequestSensor(task_id="reviewed", **waiting | kwargs)
         # The pull request has merged the commit, so that nothing is left to merge.
         self._publish.if_nothing = "succeed"

@@ -320,13 +320,13 @@ class Step:
         metadata: Mapping[str, str] | None = None,
         force: bool | None = None,
         settle: float = 15.0,
-        interval: float = 1.0,
+        poll_interval: float = 1.0,
         on_poll: Callable[[Verdict], None] | None = None,
     ) -> str:
         """Import objects, and wait until the import has created its commit; see also `start_import`.
 
         - ``timeout``: maximum time to wait for the commit, in seconds.
-        - ``interval``: the longest pause between two polls, in seconds.
+        - ``poll_interval``: the longest pause between two polls, in seconds.
         - ``on_poll``: called with each verdict, to show progress.
 
         Raises:
@@ -341,7 +341,7 @@ class Step:
                 return started.commit_id
             done = ImportDone(repository=self.repository, branch=branch, id=started.import_id or "")
             try:
-                verdict = wait(done, self.client, timeout=timeout, interval=interval, on_poll=on_poll)
+                verdict = wait(done, self.client, timeout=timeout, poll_interval=poll_interval, on_poll=on_poll)
             except errors.TRANSIENT as error:
                 raise OutcomeUnknown(
                     f"{error.message}; import {started.import_id} may still be running: try again later with the same"

@@ -188,7 +188,7 @@ def wait(
     client: LakeFSClient,
     *,
     timeout: float,
-    interval: float = 30.0,
+    poll_interval: float = 30.0,
     tolerance: float = TOLERANCE,
     on_poll: Callable[[Verdict], None] | None = None,
 ) -> Verdict:
@@ -198,8 +198,8 @@ def wait(
         condition: the condition to wait for.
         client: the client to poll with.
         timeout: maximum time to wait, in seconds.
-        interval: the longest pause between two polls, in seconds, plus or minus 10 %. Pauses are short at first and
-            after each change, then grow.
+        poll_interval: the longest pause between two polls, in seconds, plus or minus 10 %. Pauses are short at first
+            and after each change, then grow.
         tolerance: seconds for which polls may fail with transient errors, such as a refused connection or a status 503,
             before the wait ends with the last of these errors; 15 minutes by default.
         on_poll: called with each verdict, for example to show progress.
@@ -215,7 +215,7 @@ def wait(
     Example:
         >>> wait(NewCommit(repository="lake", branch="main"), client, timeout=600)  # doctest: +SKIP
     """
-    loop = PollLoop(condition, pace=Pace(interval), deadline=time.monotonic() + timeout, tolerance=tolerance)
+    loop = PollLoop(condition, pace=Pace(poll_interval), deadline=time.monotonic() + timeout, tolerance=tolerance)
     while True:
         try:
             verdict = loop.condition.poll(client)

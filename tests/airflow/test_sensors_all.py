@@ -221,7 +221,7 @@ class Store(dict[str, Any]):
 def test_a_pull_request(lakefs: Any, lakefs_repository: str, side: None, running: Running) -> None:
     client = lakefs.client
     number = client.pulls.create(lakefs_repository, source_branch="side", destination_branch="main", title="side").id
-    sensor = sensors.LakeFSPullRequestSensor(task_id="wait", repo=lakefs_repository, pull_request_id=number)
+    sensor = sensors.LakeFSPullRequestSensor(task_id="wait", repo=lakefs_repository, pull_request=number)
     context = running(sensor)
     assert not sensor.poke(context)
     client.pulls.update(lakefs_repository, number, status="closed")
@@ -230,7 +230,7 @@ def test_a_pull_request(lakefs: Any, lakefs_repository: str, side: None, running
     (link,) = sensor.operator_extra_links
     assert context["ti"].xcoms[link.xcom_key] == client.links.pull(lakefs_repository, number)
     closed = sensors.LakeFSPullRequestSensor(
-        task_id="wait", repo=lakefs_repository, pull_request_id=number, closed_counts=True
+        task_id="wait", repo=lakefs_repository, pull_request=number, closed_counts=True
     )
     assert closed.poke(running(closed)).xcom_value == {"status": "closed"}
 
@@ -278,7 +278,7 @@ def test_an_action_run(lakefs: Any, lakefs_repository: str, running: Running) ->
 ARGUMENTS = {
     **{case.sensor: case.arguments for case in CASES},
     "LakeFSImportSensor": {"branch": "main", "import_id": "1"},
-    "LakeFSPullRequestSensor": {"pull_request_id": "1"},
+    "LakeFSPullRequestSensor": {"pull_request": "1"},
     "LakeFSActionRunSensor": {"commit_id": "c0ffee", "event_type": "post-commit"},
 }
 

@@ -421,7 +421,7 @@ def test_one_run_for_each_pull_request_that_gets_a_status(ticks, commit, lakefs,
     def sensor(status):
         return ticks(
             build_lakefs_pull_request_sensor(
-                name="s", repository=lakefs_repository, status=status, target=[report], destination="main"
+                name="s", repository=lakefs_repository, status=status, target=[report], destination_branch="main"
             )
         )
 
@@ -452,11 +452,11 @@ def test_a_cursor_that_no_tick_of_the_sensor_stored(ticks, commit, lakefs, lakef
     client.branches.create(lakefs_repository, name="dev", source="main")
     commit("b", branch="dev")
     client.pulls.create(lakefs_repository, title="old", source_branch="dev", destination_branch="main")
-    on_dev = build_lakefs_pull_request_sensor(destination="dev", status="open", **options)
+    on_dev = build_lakefs_pull_request_sensor(destination_branch="dev", status="open", **options)
     others = [
         build_lakefs_object_sensor(path="a", **options),
         build_lakefs_tag_sensor(**options),
-        build_lakefs_pull_request_sensor(status="open", destination="main", **options),
+        build_lakefs_pull_request_sensor(status="open", destination_branch="main", **options),
     ]
     of_commits = ticks(build_lakefs_commit_sensor(**options))
     of_commits()

@@ -90,7 +90,7 @@ def revert_range(client: LakeFSClient, repository: str, retried: bool, folder: s
 def import_folder(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:
     paths = [ImportLocation(type="common_prefix", path=f"local://{folder}/", destination="in/")]
     step = Step(client, repository, KEY, retried)
-    step.import_("main", paths, message="import", timeout=20, interval=0.2, settle=1)
+    step.import_("main", paths, message="import", timeout=20, poll_interval=0.2, settle=1)
 
 
 def reset_to_base(client: LakeFSClient, repository: str, retried: bool, folder: str) -> None:

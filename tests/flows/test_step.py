@@ -372,7 +372,7 @@ def test_a_new_import_with_the_key_of_an_earlier_run_takes_place(tmp_path):
             source = ImportLocation(type="common_prefix", path=f"local://{tmp_path}/", destination="raw/")
             for name in ("a.csv", "b.csv"):
                 (tmp_path / name).write_text(name)
-                Step(client, "lake", "key").import_("main", [source], message="import", timeout=20, interval=0.1)
+                Step(client, "lake", "key").import_("main", [source], message="import", timeout=20, poll_interval=0.1)
             assert [entry.path for entry in client.objects.list("lake", "main")] == ["raw/a.csv", "raw/b.csv"]
 
 
@@ -387,9 +387,9 @@ def test_an_import_that_may_still_be_running_keeps_its_claim(tmp_path):
             step = Step(client, "lake", "key")
             server.faults.add(Fault("importStatus", status=503, times=None))
             with pytest.raises(WaitTimedOut):
-                step.import_("main", [source], message="import", timeout=1, interval=0.1)
+                step.import_("main", [source], message="import", timeout=1, poll_interval=0.1)
             server.faults.clear()
-            found = step.import_("main", [source], message="import", timeout=20, interval=0.1)
+            found = step.import_("main", [source], message="import", timeout=20, poll_interval=0.1)
             assert found == client.branches.get("lake", "main").commit_id
             assert [commit.message for commit in client.refs.log("lake", "main")][:-1] == ["import"]
 

@@ -144,7 +144,7 @@ def test_wait_returns_when_it_is_met(lakefs, lakefs_repository, write):
             lakefs.client.commits.create(lakefs_repository, "main", message="one")
 
     condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
-    verdict = wait(condition, lakefs.client, timeout=30, interval=0.01, on_poll=commit_later)
+    verdict = wait(condition, lakefs.client, timeout=30, poll_interval=0.01, on_poll=commit_later)
     assert verdict.found == {"commit_id": lakefs.client.branches.get(lakefs_repository, "main").commit_id}
 
 
@@ -253,14 +253,14 @@ def test_wait_polls_several_times_before_its_interval_is_over(lakefs, lakefs_rep
     polls = []
     with pytest.raises(WaitTimedOut):
         condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
-        wait(condition, lakefs.client, timeout=2.5, interval=600, on_poll=polls.append)
+        wait(condition, lakefs.client, timeout=2.5, poll_interval=600, on_poll=polls.append)
     assert len(polls) > 2
 
 
 def test_wait_times_out_with_the_state_last_seen(lakefs, lakefs_repository):
     condition = conditions.NewCommit(repository=lakefs_repository, branch="main")
     with pytest.raises(WaitTimedOut, match=r"gave up after 0.05 s: no commit on 'main'") as caught:
-        wait(condition, lakefs.client, timeout=0.05, interval=0.01)
+        wait(condition, lakefs.client, timeout=0.05, poll_interval=0.01)
     assert isinstance(caught.value, TimeoutError)
 
 
@@ -272,7 +272,7 @@ def test_wait_survives_a_restart_of_the_server(restartable, caplog):
     timer.start()
     with restartable.client(retries=Retries(count=0)) as client:
         condition = conditions.BranchExists(repository="lake", branch="main")
-        assert wait(condition, client, timeout=30, interval=0.01).state == "met"
+        assert wait(condition, client, timeout=30, poll_interval=0.01).state == "met"
     timer.join()
     failed, back = [record.message for record in caplog.records]
     assert "nothing listening" in failed
@@ -284,7 +284,7 @@ def test_wait_ends_with_an_outage_that_is_too_long(lakefs_repository):
     config = Config(endpoint="127.0.0.1:1", retries=Retries(count=0))
     began = time.monotonic()
     with LakeFSClient(config=config) as nowhere, pytest.raises(errors.ConnectionFailed):
-        wait(condition, nowhere, timeout=30, interval=0.01, tolerance=0.3)
+        wait(condition, nowhere, timeout=30, poll_interval=0.01, tolerance=0.3)
     assert 0.3 <= time.monotonic() - began < 5
 
 
@@ -382,10 +382,10 @@ def test_an_import_is_waited_for(tmp_path):
             started = Step(client, "lake", str(path)).start_import("main", [location], message="import", settle=0)
             return conditions.ImportDone(repository="lake", branch="main", id=started.import_id)
 
-        verdict = wait(start(folder), client, timeout=20, interval=0.1)
+        verdict = wait(start(folder), client, timeout=20, poll_interval=0.1)
         assert verdict.found["commit_id"] == client.branches.get("lake", "main").commit_id
         with pytest.raises(ConditionFailed, match=r"import .* failed: import error"):
-            wait(start(folder / "nowhere"), client, timeout=20, interval=0.1)
+            wait(start(folder / "nowhere"), client, timeout=20, poll_interval=0.1)
 
 
 class DiedWhileImporting(BaseHTTPRequestHandler):
