@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider.operators.base import LakeFSOperator
 from airflow_provider.rendering import rendered_to_text
 from airflow_provider.retry import failing_for_good
-from lakefs_ops.flows.waiting import TOLERANCE
+from lakefs_ops.flows.waiting import TOLERANCE, as_seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -40,14 +40,14 @@ class LakeFSWaitingOperator(LakeFSOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         timeout: float | timedelta,
         poll_interval: float = 10.0,
-        tolerance: float = TOLERANCE,
+        tolerance: float | timedelta = TOLERANCE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.deferrable = deferrable
-        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        self.timeout = as_seconds("timeout", timeout)
         self.poll_interval = poll_interval
-        self.tolerance = tolerance
+        self.tolerance = as_seconds("tolerance", tolerance)
 
     def met(self, client: LakeFSClient, context: Context, found: Mapping[str, Any]) -> Any:
         """Return the operator's result once the condition is met; subclasses implement this.

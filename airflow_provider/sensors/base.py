@@ -24,8 +24,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider.hooks.lakefs import LakeFSHook
 from airflow_provider.rendering import TemplateFields, as_rendered, rendered_to_text
 from airflow_provider.retry import failing_for_good
-from lakefs_ops.errors import InvalidArgument
-from lakefs_ops.flows.waiting import TOLERANCE
+from lakefs_ops.flows.waiting import TOLERANCE, as_seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -82,9 +81,7 @@ class LakeFSSensor(TemplateFields, BaseSensorOperator):
         super().__init__(**kwargs)
         self.lakefs_conn_id = as_rendered(lakefs_conn_id)
         self.deferrable = deferrable
-        self.tolerance = tolerance.total_seconds() if isinstance(tolerance, timedelta) else tolerance
-        if not isinstance(self.tolerance, int | float) or not self.tolerance >= 0:
-            raise InvalidArgument(f"tolerance must be a timedelta or seconds, at least 0, got {tolerance!r}")
+        self.tolerance = as_seconds("tolerance", tolerance)
         self._loop: PollLoop | None = None
 
     @cached_property

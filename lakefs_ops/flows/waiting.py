@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lakefs_ops import errors
@@ -29,6 +30,22 @@ TOLERANCE = 900.0
 """Default number of seconds for which a wait survives an outage, so that a restart of lakeFS ends no wait."""
 
 logger = logging.getLogger("lakefs_ops")
+
+
+def as_seconds(argument: str, value: object) -> float:
+    """Return a duration in seconds.
+
+    Args:
+        argument: the argument's name, for the error message.
+        value: the duration, as a ``timedelta`` or in seconds.
+
+    Raises:
+        InvalidArgument: it is neither, or negative.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float) or not seconds >= 0:
+        raise errors.InvalidArgument(f"{argument} must be a timedelta or seconds, at least 0, got {value!r}")
+    return seconds
 
 
 def is_outage(error: Exception) -> bool:

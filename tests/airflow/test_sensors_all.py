@@ -18,6 +18,7 @@ from airflow.serialization import serialized_objects
 
 from airflow_provider import sensors
 from airflow_provider.exceptions import InvalidArgument
+from airflow_provider.operators import LakeFSWaitForActionRunOperator
 from airflow_provider.sensors.base import LakeFSSensor
 from lakefs_ops.flows.conditions import load
 from lakefs_ops.local.faults import Fault
@@ -302,6 +303,10 @@ def test_all_sensors_can_be_mapped_and_survive_serialization() -> None:
 def test_a_tolerance_that_is_none_is_refused_at_once(tolerance: Any) -> None:
     with pytest.raises(InvalidArgument, match="tolerance must be a timedelta or seconds"):
         sensors.LakeFSBranchSensor(task_id="wait", repo="lake", branch="main", tolerance=tolerance)
+    action = {"task_id": "wait", "repo": "lake", "commit_id": "c", "event_type": "post-commit"}
+    with pytest.raises(InvalidArgument, match="tolerance must be a timedelta or seconds"):
+        LakeFSWaitForActionRunOperator(**action, tolerance=tolerance)
+    assert LakeFSWaitForActionRunOperator(**action, tolerance=timedelta(minutes=1)).tolerance == 60
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
