@@ -5,7 +5,8 @@
     make bench-waiting
 
 Runs the triggers of deferred sensors in one event loop, as Airflow's triggerer does, against the embedded server in its
-own process. Writes benchmarks/WAITING.md.
+own process. Airflow's own `HttpSensorTrigger`, which asks for the same objects, is the measure for them. Writes
+benchmarks/WAITING.md.
 
 The triggerer starts its triggers one after another, and so does this. Measurement begins when all of them have polled
 once. A block of the event loop is measured by a task that sleeps for 5 ms again and again: as the CPU time that the
@@ -83,12 +84,16 @@ class Collections:
 def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"  # Airflow's trigger warns at each poll
         command = [sys.executable, "-m", "lakefs_ops.local", "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             endpoint = server.stdout.readline().strip()
             os.environ["AIRFLOW_CONN_LAKEFS_DEFAULT"] = json.dumps(
                 {"conn_type": "lakefs", "host": endpoint, "login": KEY, "password": SECRET}
+            )
+            os.environ["AIRFLOW_CONN_HTTP_DEFAULT"] = json.dumps(
+                {"conn_type": "http", "host": endpoint, "login": KEY, "password": SECRET}
             )
             try:
                 load_before = os.getloadavg()[0]
@@ -119,35 +124,51 @@ def measure_all(endpoint: str) -> list[Measured]:
     def both(number: int) -> Any:
         return (commit, thing)[number % 2](number // 2)
 
-    kinds: dict[str, Callable[[int], Any]] = {
-        "commits on 1,000 branches": commit, "objects": thing, "half and half": both
-    }  # fmt: skip
-    return [asyncio.run(measure(name, condition)) for name, condition in kinds.items()]
+    from airflow.providers.http.hooks.http import HttpAsyncHook
+    from airflow.providers.http.triggers.http import HttpSensorTrigger
 
-
-async def measure(name: str, condition: Callable[[int], Any]) -> Measured:
     from airflow_provider.hooks.lakefs import LakeFSHook
     from airflow_provider.triggers import LakeFSConditionTrigger
 
+    def ours(condition: Callable[[int], Any]) -> Callable[[int], Any]:
+        return lambda number: LakeFSConditionTrigger(
+            condition=condition(number).model_dump(mode="json"), poll_interval=INTERVAL
+        )
+
+    def of_airflow(number: int) -> Any:
+        endpoint = f"api/v1/repositories/lake/refs/main/objects/stat?path=daily/{number}/_SUCCESS"
+        return HttpSensorTrigger(endpoint=endpoint, method="GET", poke_interval=INTERVAL)
+
+    kinds: dict[str, tuple[Callable[[int], Any], type, str]] = {
+        "commits on 1,000 branches": (ours(commit), LakeFSHook, "poll"),
+        "objects": (ours(thing), LakeFSHook, "poll"),
+        "half and half": (ours(both), LakeFSHook, "poll"),
+        "objects, Airflow's `HttpSensorTrigger`": (of_airflow, HttpAsyncHook, "run"),
+    }
+    return [asyncio.run(measure(name, *kind)) for name, kind in kinds.items()]
+
+
+async def measure(name: str, create: Callable[[int], Any], hook: type, method: str) -> Measured:
+    """Run triggers; a call of the method of their hook is a poll."""
     polls = 0
-    real_poll = LakeFSHook.poll
+    real_poll = getattr(hook, method)
 
-    async def poll(self: LakeFSHook, wanted: Any) -> Any:
+    async def poll(*args: Any, **kwargs: Any) -> Any:
         nonlocal polls
-        verdict = await real_poll(self, wanted)
-        polls += 1
-        return verdict
+        try:
+            return await real_poll(*args, **kwargs)
+        finally:
+            polls += 1
 
-    async def run(trigger: LakeFSConditionTrigger) -> None:
+    async def run(trigger: Any) -> None:
         async for event in trigger.run():
             raise AssertionError(event)
 
-    LakeFSHook.poll = poll  # type: ignore[method-assign]
+    setattr(hook, method, poll)
     tasks = []
     try:
         for number in range(COUNT):
-            wanted = condition(number).model_dump(mode="json")
-            tasks.append(asyncio.create_task(run(LakeFSConditionTrigger(condition=wanted, poll_interval=INTERVAL))))
+            tasks.append(asyncio.create_task(run(create(number))))
             await asyncio.sleep(0)
         while polls < COUNT:
             await asyncio.sleep(0.1)
@@ -164,7 +185,7 @@ async def measure(name: str, condition: Callable[[int], Any]) -> Measured:
         failed = [task for task in tasks if task.done()]
         assert not failed, failed[0].exception()
     finally:
-        LakeFSHook.poll = real_poll  # type: ignore[method-assign]
+        setattr(hook, method, real_poll)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -192,8 +213,9 @@ machine was {load_before:.1f} before the start, the server's own included {os.ge
 CPU time is that of the process with the triggers, in percent of one core; the goal is less than {CPU_GOAL:g}. A block is the
 longest time for which no other task had its turn: in CPU time of the event loop's thread without garbage collections
 (the goal is less than {BLOCK_GOAL:g} ms), and on the clock, which includes these and the time that other processes took. A full
-garbage collection stops a process that has loaded Airflow for as long as the next column states, whatever it runs. The
-last but one column is the share of all turns, in percent, that came more than {BLOCK_GOAL:g} ms late on the clock.
+garbage collection stops a process that has loaded Airflow for as long as the next column states, whatever it runs; the
+last row has the same for Airflow's own trigger. The last but one column is the share of all turns, in percent, that came
+more than {BLOCK_GOAL:g} ms late on the clock.
 
 | waiting for | polls per s | % of a core | longest block, CPU ms | longest block, clock ms | longest collection, ms | late turns, % | met |
 |---|---:|---:|---:|---:|---:|---:|---|
