@@ -45,6 +45,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG, ROOT_BACKFILL_ID_TAG
 
 from dagster_resources.metadata import publication_metadata
+from dagster_resources.names import check_names
 from dagster_resources.sensors import sensor_client
 from lakefs_ops import errors
 from lakefs_ops.flows.backfill import Backfill, BackfillIncomplete, Policy, shorten
@@ -164,10 +165,11 @@ def build_lakefs_backfill_sensor(
         default_status: whether the sensor runs without being started by hand.
 
     Raises:
-        InvalidArgument: the policy or the strategy is unknown.
+        InvalidArgument: the policy or the strategy is unknown, or the repository or the branch is not a name.
     """
     check_choice("policy", policy, POLICIES)
     check_choice("strategy", strategy, STRATEGIES)
+    check_names(repository=repository, into=into)
     key = publication.key if isinstance(publication, AssetsDefinition) else AssetKey.from_coercible(publication)
 
     def evaluate(context: SensorEvaluationContext) -> SkipReason:

@@ -36,6 +36,7 @@ from dagster import (
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from dagster_resources.metadata import branch_metadata
+from dagster_resources.names import check_names
 from dagster_resources.object_paths import dimensions_of, template_path
 from lakefs_ops import errors
 from lakefs_ops.flows.checks import CheckResult, results, summary, validate
@@ -110,7 +111,11 @@ class WrittenData:
         objects = self.client.objects
         if not self._uncommitted:
             return objects.get(self.repository, self.ref, path)
-        before = objects.stat(self.repository, self.ref, path).checksum
+        try:
+            before = objects.stat(self.repository, self.ref, path).checksum
+        except errors.ObjectNotFound:
+            self._record({path: None})
+            raise
         content = objects.get(self.repository, self.ref, path)
         if objects.stat(self.repository, self.ref, path).checksum != before:
             raise errors.LostRace(
@@ -150,7 +155,7 @@ class WrittenData:
         return readers[suffix](content)
 
     def _record(self, objects: Mapping[str, str | None]) -> None:
-        new = {path: checksum for path, checksum in objects.items() if self._read.get(path) != checksum}
+        new = {path: checksum for path, checksum in objects.items() if self._read.get(path, "") != checksum}
         if new:
             self._read |= new
             self.branch.read_objects(new)
@@ -200,6 +205,7 @@ def build_lakefs_checks(
         resource_key: the key of the `dagster_resources.resource.LakeFSResource`.
         name: the name of the step.
     """
+    check_names(repository=repository, base=base)
     named = dict(checks) if isinstance(checks, Mapping) else {_name(check): check for check in checks}
     if not named:
         raise errors.InvalidArgument("build_lakefs_checks() needs at least one check")

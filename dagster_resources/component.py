@@ -119,8 +119,8 @@ class LakeFSComponent(Component, Model, Resolvable):
     A field of the connection that is not given is read from the environment, as by `LakeFSClient`.
     """
 
-    repository: str = Field(description="The repository.")
-    base: str = Field(default="main", description="The branch that runs start from and publish to.")
+    repository: str = Field(min_length=1, description="The repository.")
+    base: str = Field(default="main", min_length=1, description="The branch that runs start from and publish to.")
     endpoint: str | None = Field(default=None, description="The server's address; LAKEFS_ENDPOINT by default.")
     access_key_id: str | None = Field(default=None, description="The access key; LAKEFS_ACCESS_KEY_ID by default.")
     secret_access_key: str | None = Field(

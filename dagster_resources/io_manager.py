@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 
 import dagster as dg
 from dagster._core.definitions.partitions.context import partition_loading_context
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from dagster_resources.handlers import EXTENSIONS, Format, Summary, handler_for_annotation, handler_for_value
 from dagster_resources.isolation import ISOLATIONS, Isolation, output_name
@@ -107,9 +107,13 @@ class LakeFSIOManager(dg.ConfigurableIOManager):
             )
     """
 
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
     lakefs: LakeFSResource = Field(description="The lakeFS server.")
-    repository: str = Field(description="The repository's id.")
-    base: str = Field(default="main", description="The branch that the assets are published to, and read from.")
+    repository: str = Field(min_length=1, description="The repository's id.")
+    base: str = Field(
+        default="main", min_length=1, description="The branch that the assets are published to, and read from."
+    )
     isolation: Literal["run", "asset", "none"] = Field(
         default="run",
         description="Where outputs are until they are complete: on a branch of the run, on a branch of each asset, or"

@@ -36,7 +36,8 @@ from dagster import (
 
 from dagster_resources.history import UNPUBLISHED, report_unpublished
 from dagster_resources.metadata import publication_metadata
-from lakefs_ops.errors import NothingToDo
+from dagster_resources.names import check_names
+from lakefs_ops.errors import InvalidArgument, NothingToDo
 from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 
 if TYPE_CHECKING:
@@ -105,9 +106,15 @@ def build_lakefs_publish_asset(
         group_name: the asset's group.
         description: the asset's description.
         tags: the asset's tags.
+
+    Raises:
+        InvalidArgument: an argument is invalid.
     """
     check_choice("strategy", strategy, STRATEGIES)
     check_choice("if_nothing", if_nothing, IF_NOTHING)
+    check_names(repository=repository, into=into)
+    if isinstance(deps, str) or not isinstance(deps, Iterable):
+        raise InvalidArgument(f"deps must be a list of assets, such as [daily], not a {type(deps).__name__}")
     deps = list(deps)
 
     @asset(
@@ -194,9 +201,13 @@ def build_lakefs_publish_op(
             @dg.job(resource_defs={"lakefs": LakeFSResource()})
             def nightly():
                 publish(after=[land_north(), land_south()])
+
+    Raises:
+        InvalidArgument: an argument is invalid.
     """
     check_choice("strategy", strategy, STRATEGIES)
     check_choice("if_nothing", if_nothing, IF_NOTHING)
+    check_names(repository=repository, into=into)
 
     @op(
         name=name,

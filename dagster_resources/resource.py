@@ -9,16 +9,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from dagster import ConfigurableResource, EnvVar, InitResourceContext
+from dagster import ConfigurableResource, DagsterInvalidDefinitionError, EnvVar, InitResourceContext
 from dagster._config.field_utils import IntEnvVar
 from dagster_shared.libraries import DagsterLibraryRegistry
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from dagster_resources.environments import Environment, find_environment
 from dagster_resources.metadata import run_metadata
 from dagster_resources.publish import RUN_PREFIX, RunBranch, RunContext, warn_unpublished
 from lakefs_ops import __version__
-from lakefs_ops.config import parse_bool
+from lakefs_ops.config import has_credentials, parse_bool
 from lakefs_ops.errors import AlreadyExists, BranchNotFound, ConfigurationError
 from lakefs_ops.storage_options import StorageOptions
 from lakefs_ops.uri import COMMIT_ID
@@ -67,6 +67,9 @@ class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
                 },
             )
     """
+
+    # A misspelled field would silently have its default, such as the production environment.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     endpoint: str | None = Field(
         default=None,
@@ -151,6 +154,21 @@ class LakeFSResource(StorageOptions, ConfigurableResource[Any]):
     @classmethod
     def _is_dagster_maintained(cls) -> bool:
         return False
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Refuse addresses with credentials, which logs, pages and commits would show.
+
+        Raises:
+            DagsterInvalidDefinitionError: an address has a user or a password. Pydantic would show it in another error.
+        """
+        super().model_post_init(context)
+        for field, advice in (
+            ("endpoint", "pass access_key_id and secret_access_key"),
+            ("webserver_url", "remove them"),
+        ):
+            address = getattr(self, field)
+            if _variable(address) is None and has_credentials(address):
+                raise DagsterInvalidDefinitionError(f"LakeFSResource.{field} must not contain credentials; {advice}")
 
     def get_client(self) -> LakeFSClient:
         """Return the client, created by the first call.

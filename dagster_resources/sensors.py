@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack
 
 from dagster import DefaultSensorStatus, RunRequest, SensorDefinition, SensorEvaluationContext, SensorResult, SkipReason
 
+from dagster_resources.names import check_names
 from lakefs_ops import errors
 from lakefs_ops.flows.conditions import MatchingCommits
 from lakefs_ops.flows.partitions import ChangedPartition, changed_partitions
@@ -159,6 +160,7 @@ def build_lakefs_commit_sensor(
                 name="new_weather", repository="weather", prefix="daily/", target=dg.AssetSelection.groups("reports")
             )
     """
+    check_names(repository=repository, branch=branch)
     condition = MatchingCommits(
         repository=repository, branch=branch, metadata=dict(metadata or {}), message=message, prefix=prefix
     )
@@ -190,6 +192,7 @@ def build_lakefs_object_sensor(
         start: ``beginning`` launches a run for an object that exists at the first tick, too.
         **options: see `SensorOptions`.
     """
+    check_names(repository=repository, branch=branch)
     watcher = _Object(repository, branch, path, start)
     return _sensor(name, watcher, options, f"Object {path!r} on {branch!r} of the lakeFS repository {repository!r}.")
 
@@ -214,6 +217,7 @@ def build_lakefs_tag_sensor(
         start: ``beginning`` launches runs for tags that exist at the first tick, too.
         **options: see `SensorOptions`.
     """
+    check_names(repository=repository)
     watcher = _Tags(repository, prefix, start)
     return _sensor(name, watcher, options, f"Tags {prefix}* of the lakeFS repository {repository!r}.")
 
@@ -240,6 +244,7 @@ def build_lakefs_pull_request_sensor(
         start: ``beginning`` launches runs for pull requests that have the status at the first tick, too.
         **options: see `SensorOptions`.
     """
+    check_names(repository=repository)
     watcher = _PullRequests(repository, status, destination_branch, start)
     return _sensor(name, watcher, options, f"Pull requests of {repository!r} in lakeFS that are {status}.")
 

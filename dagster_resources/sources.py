@@ -21,6 +21,7 @@ from dagster._core.events import DagsterEventType
 from dagster._utils.warnings import disable_dagster_warnings
 
 from dagster_resources.metadata import commit_metadata, object_metadata
+from dagster_resources.names import check_names
 from lakefs_ops import errors
 from lakefs_ops.flows.partitions import partition_versions
 
@@ -89,6 +90,7 @@ def build_lakefs_observable_source(
             @dg.asset(deps=[stations], automation_condition=dg.AutomationCondition.eager())
             def map_of_stations() -> None: ...
     """
+    check_names(repository=repository, branch=branch)
     asset_key = AssetKey.from_coercible(key)
 
     with disable_dagster_warnings():  # the decorator is in beta

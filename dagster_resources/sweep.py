@@ -8,6 +8,7 @@ from dagster import DagsterInstance, DefaultScheduleStatus, OpExecutionContext, 
 from dagster._core.errors import DagsterRunNotFoundError
 
 from dagster_resources.history import run_group
+from dagster_resources.names import check_names
 from dagster_resources.publish import RUN_PREFIX
 from lakefs_ops.errors import InvalidArgument
 
@@ -45,7 +46,7 @@ def build_lakefs_sweeper(
         default_status: whether the schedule runs without being started by hand.
 
     Raises:
-        InvalidArgument: ``older_than`` is not a timedelta.
+        InvalidArgument: ``older_than`` is not a timedelta, or the repository or the branch is not a name.
 
     Example:
         .. code-block:: python
@@ -56,6 +57,7 @@ def build_lakefs_sweeper(
     """
     if not isinstance(older_than, timedelta):
         raise InvalidArgument(f"older_than must be a timedelta, got {older_than!r}")
+    check_names(repository=repository, into=into)
 
     def sweep_branches(context: OpExecutionContext) -> list[str]:
         from lakefs_ops.flows.sweep import sweep

@@ -494,7 +494,7 @@ def normalize_endpoint(text: str) -> str:
         raise ConfigurationError(
             f"the lakeFS endpoint {_shown(address)!r} must look like https://lakefs.example.com or http://127.0.0.1:8000"
         )
-    if parts.username or parts.password:
+    if has_credentials(address):
         raise ConfigurationError(
             "the lakeFS endpoint must not contain credentials; pass access_key_id and secret_access_key"
         )
@@ -505,6 +505,17 @@ def normalize_endpoint(text: str) -> str:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = parts.path.rstrip("/").removesuffix(API).rstrip("/")
     return f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{path}"
+
+
+def has_credentials(address: object) -> bool:
+    """Return whether an address has a user or a password."""
+    if not isinstance(address, str) or "@" not in address:
+        return False
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+    except ValueError:
+        return True  # nobody can tell
+    return bool(parts.username or parts.password)
 
 
 def _shown(address: str) -> str:

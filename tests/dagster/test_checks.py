@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 
 import dagster as dg
 import pytest
@@ -204,6 +205,25 @@ def test_a_missing_object_is_a_problem(lake, resource, materialize):
     run = lake.run(materialize, resource, checks, partitions=False)
     assert evaluations(run)["below_40"].description == "other.csv does not exist"
     assert lake.objects() == []
+
+
+def test_an_object_that_a_check_has_missed_must_not_appear_later(lake, resource, materialize, sentence):
+    def lenient(data):
+        with suppress(errors.ObjectNotFound):
+            data.read("late.csv")
+
+    daily = lake.asset()
+
+    @dg.asset(deps=[daily])
+    def late(context, lakefs: LakeFSResource) -> None:
+        branch = lakefs.run_branch(context, lake.repository)
+        stored = lake.client.objects.upload(lake.repository, branch.ensure(), "late.csv", b"celsius")
+        branch.wrote_objects({stored.path: stored.checksum})
+
+    checks = build_lakefs_checks(daily, [lenient], repository=lake.repository)
+    on_main = build_lakefs_publish_asset(name="on_main", deps=[daily, late], repository=lake.repository)
+    refused = sentence(materialize([daily, checks, late, on_main], resource))
+    assert "check 'lenient' of 'daily' judged another content of late.csv" in refused
 
 
 def test_a_check_that_raises_has_no_result_and_the_others_have(lake, resource, materialize):

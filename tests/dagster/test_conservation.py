@@ -218,9 +218,11 @@ class World:
 
             def built(data: Any) -> Any:
                 def read() -> dict[str, str]:
-                    with suppress(errors.ObjectNotFound):
-                        return {path: data.read(path).decode() for path in self.paths(check.asset)}
-                    return {}
+                    found = {}
+                    for path in self.paths(check.asset):
+                        with suppress(errors.ObjectNotFound):
+                            found[path] = data.read(path).decode()
+                    return found
 
                 passed = self.judge(check, read).passed
                 if self.group().verdicts[check.name] is not None and not data.ref.startswith("dagster-"):

@@ -9,10 +9,15 @@ import dagster as dg
 import pytest
 
 from dagster_resources import (
+    build_lakefs_backfill_sensor,
     build_lakefs_checks,
+    build_lakefs_commit_sensor,
     build_lakefs_definitions,
+    build_lakefs_object_sensor,
+    build_lakefs_observable_source,
     build_lakefs_publish_asset,
     build_lakefs_publish_op,
+    build_lakefs_sweeper,
     build_lakefs_unpublished_sensor,
     history,
 )
@@ -292,6 +297,40 @@ def test_a_misspelled_choice_is_refused_at_once(lake, resource, wrong, message):
     ):
         with pytest.raises(InvalidArgument, match=message):
             build()
+
+
+FACTORIES = {
+    "publish asset": lambda **names: build_lakefs_publish_asset(name="on_main", deps=[], **names),
+    "publish op": build_lakefs_publish_op,
+    "definitions": lambda **names: build_lakefs_definitions(assets=[], publish="on_main", **names),
+    "backfill sensor": lambda **names: build_lakefs_backfill_sensor(publication="on_main", **names),
+    "sweeper": build_lakefs_sweeper,
+    "checks": lambda repository, into="main": build_lakefs_checks("daily", [len], repository=repository, base=into),
+    "source": lambda repository, into="main": build_lakefs_observable_source(
+        key="x", repository=repository, branch=into
+    ),
+    "commits": lambda repository, into="main": build_lakefs_commit_sensor(name="x", repository=repository, branch=into),
+    "object": lambda repository, into="main": build_lakefs_object_sensor(
+        name="x", repository=repository, branch=into, path="x"
+    ),
+}
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_names_are_refused_when_the_definitions_are_loaded(factory):
+    for wrong in ("", " ", None):
+        with pytest.raises(InvalidArgument, match=f"repository must be a name, got {wrong!r}"):
+            FACTORIES[factory](repository=wrong)
+        with pytest.raises(InvalidArgument, match=f"(into|base|branch) must be a name, got {wrong!r}"):
+            FACTORIES[factory](repository="lake", into=wrong)
+    with pytest.raises(InvalidArgument, match=r"use EnvVar\('LAKE'\).get_value\(\) instead of the EnvVar"):
+        FACTORIES[factory](repository=dg.EnvVar("LAKE"))
+
+
+def test_one_asset_instead_of_a_list_is_refused(lake):
+    for wrong in ("daily", lake.asset()):
+        with pytest.raises(InvalidArgument, match=r"deps must be a list of assets, such as \[daily\], not a"):
+            build_lakefs_publish_asset(name="on_main", deps=wrong, repository=lake.repository)
 
 
 @pytest.mark.filterwarnings("ignore::dagster_shared.utils.warnings.BetaWarning")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import dagster as dg
+import pydantic
 import pytest
 from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 from dagster_shared.libraries import DagsterLibraryRegistry
@@ -131,6 +132,32 @@ def test_the_secrets_are_not_shown():
     assert "geheim" not in repr(resource)
     assert "geheim" not in repr(resource.get_client().config)
     assert "geheim" not in repr(LakeFSResource(endpoint="http://x", token="geheim"))
+
+
+@pytest.mark.parametrize("field", ["endpoint", "webserver_url"])
+@pytest.mark.parametrize("address", ["https://user:geheim@lake.example.com", "user:geheim@lake"])
+def test_an_address_with_credentials_is_refused_without_showing_them(field, address):
+    with pytest.raises(dg.DagsterInvalidDefinitionError, match=f"{field} must not contain credentials") as refused:
+        LakeFSResource(**{field: address})
+    assert "geheim" not in str(refused.value)
+
+
+def test_an_address_with_credentials_in_the_environment_is_refused_in_the_run(monkeypatch, instance):
+    monkeypatch.setenv("LAKE_ADDRESS", "https://user:geheim@lake.example.com")
+    with pytest.raises(dg.DagsterError) as refused:
+        dg.materialize(
+            [names], instance=instance, resources={"lakefs": LakeFSResource(endpoint=dg.EnvVar("LAKE_ADDRESS"))}
+        )
+    assert "must not contain credentials" in str(refused.value)
+    assert "geheim" not in str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", [{"environmnt": "geheim"}, {"secret_access_key": ["geheim"]}])
+def test_a_wrong_field_is_refused_without_its_value(wrong):
+    with pytest.raises(pydantic.ValidationError) as refused:
+        LakeFSResource(**wrong)
+    assert next(iter(wrong)) in str(refused.value)
+    assert "geheim" not in str(refused.value)
 
 
 def test_one_client_for_a_process_closed_at_its_end(resource, materialize):

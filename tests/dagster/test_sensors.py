@@ -353,7 +353,7 @@ def test_a_ref_to_start_after_is_resolved_by_the_first_tick(days, commit, lakefs
     assert tick.partitions() == ["2015-01-02"]
 
 
-@pytest.mark.parametrize("cursor", ["None", "null", "7", '{"after": 7}', '{"after": " "}', "no-such-ref"])
+@pytest.mark.parametrize("cursor", ["None", "null", "-7", '{"after": 7}', '{"after": " "}', "no-such-ref"])
 @pytest.mark.parametrize("branch", ["main", "dev"])
 def test_a_cursor_that_is_not_a_commit_is_refused(days, ticks, commit, lakefs_repository, cursor, branch):
     options = {"name": "s", "repository": lakefs_repository, "branch": branch, "target": [report]}
