@@ -89,7 +89,8 @@ class LakeFSOpenRunOperator(LakeFSRunOperator):
     """Create the branch of a publish group.
 
     Delivery: another try, and a cleared task, return the same branch; after a publication that deleted it, a new one.
-    A branch with this name that the run did not create fails the task.
+    A branch with this name that the run did not create fails the task. So does a branch that was deleted before it was
+    published, if only some of the write tasks run again.
 
     XCom: the branch's name.
 
@@ -99,6 +100,7 @@ class LakeFSOpenRunOperator(LakeFSRunOperator):
 
     Attributes:
         writers: the ids of the write tasks; the group sets them.
+        commit: the id of the task that seals the commit; the group sets it.
     """
 
     template_fields = (*LakeFSRunOperator.template_fields, "source")
@@ -111,17 +113,33 @@ class LakeFSOpenRunOperator(LakeFSRunOperator):
         keep_given(self, "source")
         self.reset_on_retry = reset_on_retry
         self.writers: Collection[str] = ()
+        self.commit = ""
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Create the branch and return its name."""
         run = self.flow(client, context, source=self.source)
         LakeFSBranchLink().push(context, client.links.objects(self.repo, run.branch))
-        # If only some of the write tasks run again, the branch has the data of the others.
-        if self.reset_on_retry and run.retried and {*states(context, self.writers).values()} <= {*UNFINISHED}:
-            run.close(discard=True)
+        if run.retried:
+            found = states(context, self.writers)
+            # If only some of the write tasks run again, the branch has the data of the others.
+            if self.reset_on_retry and {*found.values()} <= {*UNFINISHED}:
+                run.close(discard=True)
+            if done := dict.fromkeys(name for (name, _), state in found.items() if state == "success"):
+                self._require_data_of(list(done), run, context)
         head = run.open()
         self.log.info("branch %r of %r points to commit %s", run.branch, self.repo, head)
         return run.branch
+
+    def _require_data_of(self, done: list[str], run: WriteAuditPublish, context: Context) -> None:
+        """Refuse a new branch that would lack the data of write tasks that do not run again."""
+        (state,) = states(context, [self.commit]).values()
+        sealed = pull(context, self.commit) if state == "success" else None
+        if run.state(sealed) == "absent":
+            raise AirflowFailException(
+                f"branch {run.branch!r} of {self.repo!r} does not exist any more, and the run is not published, so"
+                f" whatever these tasks wrote is missing, and they would not run again: {', '.join(done)}; clear"
+                f" {context['ti'].task_id!r} with all tasks after it"
+            )
 
 
 class LakeFSSealRunOperator(LakeFSRunOperator):

@@ -298,6 +298,7 @@ class LakeFSPublishTaskGroup(TaskGroup):
         self._publish >> self._close
         self._close.as_teardown(setups=[self._open], on_failure_fail_dagrun=True)
         self._open.writers = self._commit.writers = [task.task_id for task in writers if not task.is_teardown]
+        self._open.commit = self._commit.task_id
         self._commit.last = [task.task_id for task in _leaves(writers)]
         plan = _plan(judges)
         approvals = tuple(approval.task_id for approval in self._approvals)

@@ -674,6 +674,12 @@ class BackfillMember(WriteAuditPublish):
         if self.backfill.exists():
             super()._confirm(published, audited)
 
+    def _is_published(self, sealed: str | None) -> bool:
+        if self.backfill.exists():
+            return super()._is_published(sealed)
+        progress = self.backfill.progress(self.partitions)
+        return progress.published is not None and not progress.missing
+
     def close(self, *, discard: bool = False, keep: bool = False) -> bool:
         """Delete the run's branch, if it exists; see `WriteAuditPublish.close`.
 

@@ -596,11 +596,21 @@ class WriteAuditPublish:
             return False
         return delete_branch_if_exists(self.client, self.repository, self.branch, discard=discard, into=into)
 
-    def state(self) -> Literal["absent", "open", "published"]:
-        """Return whether the run is published, or at least has its branch."""
-        if self._earlier_merge() is not None:
+    def state(self, sealed: str | None = None) -> Literal["absent", "open", "published"]:
+        """Return whether the run is published, or at least has its branch.
+
+        Args:
+            sealed: the id of the sealed commit, if another process sealed it. If merging it would change nothing, the
+                run counts as published.
+        """
+        if self._is_published(sealed):
             return "published"
         return "absent" if head_of(self.client, self.repository, self.branch) is None else "open"
+
+    def _is_published(self, sealed: str | None) -> bool:
+        if self._earlier_merge() is not None:
+            return True
+        return sealed is not None and includes(self.client, self.repository, self.into, sealed)
 
     def __enter__(self) -> Self:
         self.open()

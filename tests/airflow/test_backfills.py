@@ -178,6 +178,21 @@ def test_a_cleared_run_of_a_published_backfill_stays_green(lab: Lab, running: An
     assert "publish this run under another key" in run.errors()["g.open"]
 
 
+def test_a_run_of_a_canceled_backfill_collects_all_of_its_data_or_nothing(lab: Lab, running: Any) -> None:
+    run = lab.run(DAYS[0])
+    lab.backfill.cancel(discard=True)
+    run.clear("g.commit")
+    assert run.execute() == "failed"
+    assert "they would not run again: g.write; clear 'g.open'" in run.errors()["g.open"]
+    run.clear("g.open")
+    assert run.execute() == "success", run.errors()
+    lab.finish(running, expected=DAYS[:1])
+    run.clear("g.commit")
+    assert run.execute() == "failed"
+    assert "publish this run under another key" in run.errors()["g.open"]
+    assert lab.objects() == DAYS[:1]
+
+
 def test_cancel(lab: Lab, running: Any) -> None:
     lab.run(DAYS[0])
 

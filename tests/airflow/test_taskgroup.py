@@ -284,6 +284,14 @@ def test_a_worker_that_dies_after_its_work(lab: Lab, name: str) -> None:
     assert (lab.read(), len(lab.merges()), lab.branches()) == ({"a": "1"}, 1, [])
 
 
+@pytest.mark.parametrize("name", ["audits.check", "publish", "close"])
+def test_a_task_of_a_run_that_brought_nothing_new_is_cleared(lab: Lab, name: str) -> None:
+    lab.upload("main", a="1")
+    lab.client.commits.create(lab.repository, "main", message="the same data")
+    again(lab.run(), f"g.{name}")
+    assert (lab.merges(), lab.branches()) == ([], [])
+
+
 @pytest.mark.parametrize("downstream", [True, False])
 @pytest.mark.parametrize("name", ["", "open", "write", "commit", "audits.check", "publish", "close"])
 def test_any_task_cleared_after_the_publication(lab: Lab, name: str, downstream: bool) -> None:
@@ -445,6 +453,28 @@ def test_reset_on_retry(lab: Lab, reset: bool, task_id: str) -> None:
     lab.problems, lab.content = [], {"a": "1"}
     again(run, *([task_id] if task_id else []))
     assert lab.read() == ({"a": "1"} if reset and not task_id else {"a": "1", "wrong": "1"})
+
+
+@pytest.mark.parametrize("cleared", ["second", "commit", "audits.check", "publish"])
+def test_a_deleted_branch_is_not_replaced_for_a_part_of_the_data(lab: Lab, cleared: str) -> None:
+    """Somebody, or a sweep, deletes the branch of a rejected run, and a task of the run is cleared."""
+    with DAG("daily", schedule=None) as dag, LakeFSPublishTaskGroup("g", repo=lab.repository) as group:
+        for name in ("first", "second"):
+            task(task_id=name)(lambda branch, path: lab.upload(branch, **{path: "1"}))(group.branch, name)
+        with group.audits:
+            task(task_id="check")(lambda: lab.problems)()
+    lab.problems = ["wrong"]
+    run = lab.run("failed", dag)
+    lab.client.branches.delete(lab.repository, BRANCH)
+    lab.problems = []
+    again(run, f"g.{cleared}", state="failed")
+    missing = "g.first;" if cleared == "second" else "g.first, g.second;"
+    assert f"they would not run again: {missing} clear 'g.open' with all tasks after it" in run.errors()["g.open"]
+    assert (lab.read(), lab.branches()) == ({}, [])
+    again(run, "g.open")
+    assert lab.read() == {"first": "1", "second": "1"}
+    again(run, f"g.{cleared}")  # published in the meantime
+    assert len(lab.merges()) == 1
 
 
 @pytest.mark.parametrize("reset", [False, True])
