@@ -195,8 +195,6 @@ def build_lakefs_backfill_sensor(
                         refused.append(text)
                     context.log.info(text)
                     texts.append(text)
-        except errors.NotSupported:
-            raise
         except errors.TRANSIENT as error:
             texts.append(f"lakeFS cannot be reached, the next tick tries again: {error}")
         if refused:

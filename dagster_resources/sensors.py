@@ -262,8 +262,6 @@ def _sensor(name: str, watcher: _Watcher, options: SensorOptions, description: s
             with sensor_client(resource) as client:
                 state = _load(context.cursor)
                 found = watcher.poll(_Tick(client, resource, context.instance, max_runs, state))
-        except errors.NotSupported:
-            raise
         except errors.TRANSIENT as error:
             return SkipReason(f"lakeFS cannot be reached, the next tick tries again: {error}")
         return SensorResult(

@@ -39,10 +39,10 @@
         ├── TooLarge              413   over the limit of a proxy or of the object store
         ├── RangeNotSatisfiable   416
         ├── Busy                  420, 423, 429: too many concurrent writes to a branch, or too many requests
+        ├── NotSupported          501   (400, 403, 500 where the object store is the reason)
         └── ServerError           5xx
             ├── BranchLocked            "currently locked"
             ├── LostRace                "predicate failed": another writer was first
-            ├── NotSupported      501   (400, 403, 500 where the object store is the reason)
             └── Unavailable       502, 503, 504 (500 during shutdown; 400, 500 of a busy object store)
 
 Each message has the call, the server, the response and advice on what to do. All errors can be pickled, because
@@ -315,6 +315,10 @@ class Busy(ApiError):
     """420, 423 or 429: too many concurrent writes to a branch, or too many requests."""
 
 
+class NotSupported(ApiError):
+    """501: this server or its object store does not support the operation."""
+
+
 class ServerError(ApiError):
     """5xx: the server failed."""
 
@@ -325,10 +329,6 @@ class BranchLocked(ServerError):
 
 class LostRace(ServerError):
     """500 ``predicate failed``: another writer moved the branch first; this call had no effect."""
-
-
-class NotSupported(ServerError):
-    """501: this server or its object store does not support the operation."""
 
 
 class Unavailable(ServerError):

@@ -43,8 +43,6 @@ If the effect is not found, the search is repeated after twice this time."""
 LOST_RACE = "no changes"
 """The error text of a commit that lost a race on its branch; others start with ``commit: `` (lakeFS 1.84, recorded)."""
 
-_PERMANENT = (errors.NotSupported, errors.NotALakeFS)
-
 
 class OutcomeUnknown(errors.TransportError):
     """It cannot be established now whether the call took effect. It was not sent again; retry with the same key."""
@@ -75,7 +73,7 @@ class Attempts:
         self._waited += pause
         spent = self.repeats >= self._retries.count or self._waited > self._retries.budget
         timed_out = _timed_out(error)
-        if isinstance(error, _PERMANENT) or spent or (timed_out and self._timed_out):
+        if isinstance(error, errors.NotALakeFS) or spent or (timed_out and self._timed_out):
             raise error
         self._timed_out = self._timed_out or timed_out
         self.repeats += 1

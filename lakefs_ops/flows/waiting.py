@@ -50,7 +50,7 @@ def as_seconds(argument: str, value: object) -> float:
 
 def is_outage(error: Exception) -> bool:
     """Whether an error may not occur on the next poll."""
-    return isinstance(error, errors.TRANSIENT) and not isinstance(error, errors.NotSupported)
+    return isinstance(error, errors.TRANSIENT)
 
 
 class Pace:
