@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import Any
 
-from lakefs_ops import LakeFSClient, errors
+from lakefs_ops import Config, LakeFSClient, Retries, errors
 from lakefs_ops.call import Call
 
 
@@ -24,12 +25,24 @@ def lost(operation: str) -> list[errors.LakeFSError]:
 
 
 class Chaos:
-    """Disturbs requests: lost before or after the effect, refused before or after it, or the process is killed."""
+    """Disturbs requests: lost before or after the effect, refused before or after it, or the process is killed.
 
-    def __init__(self, client: LakeFSClient, dice: random.Random) -> None:
+    Attributes:
+        client: a client whose requests are disturbed.
+        rate: the fraction of them.
+    """
+
+    def __init__(self, server: Any, dice: random.Random) -> None:
         self.dice, self.rate = dice, 0.0
-        self._send = client.transport.send
-        client.transport.send = self.send  # type: ignore[method-assign]
+        config = Config(
+            endpoint=server.endpoint,
+            access_key_id=server.access_key_id,
+            secret_access_key=server.secret_access_key,
+            retries=Retries(count=2, first_wait=0, longest_wait=0),
+        )
+        self.client = LakeFSClient(config=config)
+        self._send = self.client.transport.send
+        self.client.transport.send = self.send  # type: ignore[method-assign]
 
     def send(self, call: Call[Any]) -> Any:
         if self.dice.random() >= self.rate:
@@ -38,3 +51,29 @@ class Chaos:
         if self.dice.random() < 0.5:
             self._send(call)
         raise error
+
+
+class Ledger:
+    """What one run has written.
+
+    Attributes:
+        written: for each path, the checksums that it may have.
+        maybe: the paths of uploads that may not have taken effect.
+    """
+
+    def __init__(self) -> None:
+        self.written: dict[str, set[str]] = {}
+        self.maybe: set[str] = set()
+
+    def put(self, client: LakeFSClient, repository: str, branch: str, path: str, content: bytes) -> None:
+        before, checksum = self.written.get(path, set()), hashlib.md5(content).hexdigest()
+        self.written[path] = before | {checksum}
+        if not before:
+            self.maybe.add(path)
+        try:
+            client.objects.upload(repository, branch, path, content)
+        except (errors.TransportError, errors.ServerError):
+            # The upload may have taken effect: the run reads what is there, or fails.
+            checksum = client.objects.stat(repository, branch, path).checksum
+        self.maybe.discard(path)
+        self.written[path] = {checksum}

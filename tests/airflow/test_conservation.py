@@ -11,7 +11,6 @@ with a publish group, and one made of single operators. After each run:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -34,11 +33,11 @@ from airflow_provider.operators import (
     LakeFSSweepOperator,
 )
 from airflow_provider.taskgroups import LakeFSPublishTaskGroup
-from lakefs_ops import Config, LakeFSClient, Retries, errors
+from lakefs_ops import LakeFSClient, errors
 from lakefs_ops.flows import attempts, claims
 from lakefs_ops.flows.sweep import SweepIncomplete
+from tests import chaos
 from tests.airflow.memory import Run
-from tests.chaos import Chaos
 
 SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "15")))
 RUNS = 8
@@ -57,13 +56,12 @@ class Do(BaseOperator):
         return self.call(context, self.given)
 
 
-class Ledger:
-    """What one DAG run has written: for each path, the checksums that it may have."""
+class Ledger(chaos.Ledger):
+    """What one DAG run has written."""
 
     def __init__(self, world: World, kind: str, run_id: str, branch: str) -> None:
+        super().__init__()
         self.world, self.kind, self.branch = world, kind, branch
-        self.written: dict[str, set[str]] = {}
-        self.maybe: set[str] = set()
         self.reverted = False
         self.fresh: set[str] = set()
         self.run = Run(world.dags[kind], run_id)
@@ -81,16 +79,7 @@ class Ledger:
         dice, name = self.world.dice, f"{self.run.dag.dag_id}/{self.run.run_id}"
         for number in range(dice.randint(1, 3)):
             path, content = f"{name}/{number}", f"{name} {dice.randint(0, 3)}".encode()
-            before, checksum = self.written.get(path, set()), hashlib.md5(content).hexdigest()
-            self.written[path] = before | {checksum}
-            if not before:
-                self.maybe.add(path)
-            try:
-                self.world.client.objects.upload(self.world.repository, branch, path, content)
-            except (errors.TransportError, errors.ServerError):
-                checksum = self.world.client.objects.stat(self.world.repository, branch, path).checksum
-            self.maybe.discard(path)
-            self.written[path] = {checksum}
+            self.put(self.world.client, self.world.repository, branch, path, content)
             self.fresh.add(path)
 
 
@@ -99,14 +88,8 @@ class World:
 
     def __init__(self, server: Any, repository: str, seed: int) -> None:
         self.dice = random.Random(seed)
-        config = Config(
-            endpoint=server.endpoint,
-            access_key_id=server.access_key_id,
-            secret_access_key=server.secret_access_key,
-            retries=Retries(count=2, first_wait=0, longest_wait=0),
-        )
-        self.client, self.clean = LakeFSClient(config=config), server.client
-        self.chaos = Chaos(self.client, self.dice)
+        self.chaos = chaos.Chaos(server, self.dice)
+        self.client, self.clean = self.chaos.client, server.client
         self.repository = repository
         self.seen: dict[str, set[tuple[str, str]]] = {}
         self.verdicts: dict[str, set[str]] = {}

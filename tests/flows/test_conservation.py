@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 from collections.abc import Iterator
@@ -22,23 +21,22 @@ from datetime import timedelta
 
 import pytest
 
-from lakefs_ops import Config, LakeFSClient, Retries, errors
+from lakefs_ops import errors
 from lakefs_ops.flows import attempts, claims
 from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish
 from lakefs_ops.flows.sweep import sweep
-from tests.chaos import Chaos, Killed
+from tests.chaos import Chaos, Killed, Ledger
 
 SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "20")))
 RUNS = 10
 
 
-class Run:
-    """One run of the world, with a ledger of the objects it wrote: for each path, the checksums that it may have."""
+class Run(Ledger):
+    """One run of the world, with a ledger of the objects it wrote."""
 
     def __init__(self, world: World, key: str, branch: str) -> None:
+        super().__init__()
         self.world, self.key, self.branch = world, key, branch
-        self.written: dict[str, set[str]] = {}
-        self.maybe: set[str] = set()
         self.attempts, self.green, self.discarded = 0, False, False
         self.published: str | None = None
         self.audited: str | None = None
@@ -55,17 +53,7 @@ class Run:
     def write(self) -> None:
         for number in range(self.world.dice.randint(1, 3)):
             path, content = f"{self.key}/{number}", f"{self.key} {self.world.dice.randint(0, 3)}".encode()
-            before, checksum = self.written.get(path, set()), hashlib.md5(content).hexdigest()
-            self.written[path] = before | {checksum}
-            if not before:
-                self.maybe.add(path)
-            try:
-                self.world.client.objects.upload(self.world.repository, self.branch, path, content)
-            except (errors.TransportError, errors.ServerError):
-                # The upload may have taken effect: the run reads what is there, or fails.
-                checksum = self.world.client.objects.stat(self.world.repository, self.branch, path).checksum
-            self.maybe.discard(path)
-            self.written[path] = {checksum}
+            self.put(self.world.client, self.world.repository, self.branch, path, content)
 
     def check(self, flow: WriteAuditPublish) -> Iterator[str]:
         seen, dice = self.world.read(flow.ref), self.world.dice.random()
@@ -152,14 +140,8 @@ class World:
 
     def __init__(self, server, repository: str, seed: int) -> None:
         self.dice = random.Random(seed)
-        config = Config(
-            endpoint=server.endpoint,
-            access_key_id=server.access_key_id,
-            secret_access_key=server.secret_access_key,
-            retries=Retries(count=2, first_wait=0, longest_wait=0),
-        )
-        self.client, self.clean = LakeFSClient(config=config), server.client
-        self.chaos = Chaos(self.client, self.dice)
+        self.chaos = Chaos(server, self.dice)
+        self.client, self.clean = self.chaos.client, server.client
         self.repository = repository
         self.audited: set[tuple[str, str]] = set()
         self.passed: set[str] = set()
