@@ -169,7 +169,7 @@ def build_lakefs_backfill_sensor(
     """
     check_choice("policy", policy, POLICIES)
     check_choice("strategy", strategy, STRATEGIES)
-    check_names(repository=repository, into=into)
+    check_names(repository=repository, base=base)
     key = publication.key if isinstance(publication, AssetsDefinition) else AssetKey.from_coercible(publication)
 
     def evaluate(context: SensorEvaluationContext) -> SkipReason:

@@ -14,7 +14,7 @@ def check_names(**names: object) -> None:
         InvalidArgument: a name is not text, or blank, or an `EnvVar`, which only resources resolve.
 
     Example:
-        >>> check_names(repository="weather", into="main")
+        >>> check_names(repository="weather", base="main")
     """
     for argument, name in names.items():
         if isinstance(name, EnvVar):

@@ -112,7 +112,7 @@ def build_lakefs_publish_asset(
     """
     check_choice("strategy", strategy, STRATEGIES)
     check_choice("if_nothing", if_nothing, IF_NOTHING)
-    check_names(repository=repository, into=into)
+    check_names(repository=repository, base=base)
     if isinstance(deps, str) or not isinstance(deps, Iterable):
         raise InvalidArgument(f"deps must be a list of assets, such as [daily], not a {type(deps).__name__}")
     deps = list(deps)
@@ -207,7 +207,7 @@ def build_lakefs_publish_op(
     """
     check_choice("strategy", strategy, STRATEGIES)
     check_choice("if_nothing", if_nothing, IF_NOTHING)
-    check_names(repository=repository, into=into)
+    check_names(repository=repository, base=base)
 
     @op(
         name=name,

@@ -57,7 +57,7 @@ def build_lakefs_sweeper(
     """
     if not isinstance(older_than, timedelta):
         raise InvalidArgument(f"older_than must be a timedelta, got {older_than!r}")
-    check_names(repository=repository, into=into)
+    check_names(repository=repository, base=base)
 
     def sweep_branches(context: OpExecutionContext) -> list[str]:
         from lakefs_ops.flows.sweep import sweep

@@ -305,13 +305,13 @@ FACTORIES = {
     "definitions": lambda **names: build_lakefs_definitions(assets=[], publish="on_main", **names),
     "backfill sensor": lambda **names: build_lakefs_backfill_sensor(publication="on_main", **names),
     "sweeper": build_lakefs_sweeper,
-    "checks": lambda repository, into="main": build_lakefs_checks("daily", [len], repository=repository, base=into),
-    "source": lambda repository, into="main": build_lakefs_observable_source(
-        key="x", repository=repository, branch=into
+    "checks": lambda repository, base="main": build_lakefs_checks("daily", [len], repository=repository, base=base),
+    "source": lambda repository, base="main": build_lakefs_observable_source(
+        key="x", repository=repository, branch=base
     ),
-    "commits": lambda repository, into="main": build_lakefs_commit_sensor(name="x", repository=repository, branch=into),
-    "object": lambda repository, into="main": build_lakefs_object_sensor(
-        name="x", repository=repository, branch=into, path="x"
+    "commits": lambda repository, base="main": build_lakefs_commit_sensor(name="x", repository=repository, branch=base),
+    "object": lambda repository, base="main": build_lakefs_object_sensor(
+        name="x", repository=repository, branch=base, path="x"
     ),
 }
 
@@ -321,8 +321,8 @@ def test_names_are_refused_when_the_definitions_are_loaded(factory):
     for wrong in ("", " ", None):
         with pytest.raises(InvalidArgument, match=f"repository must be a name, got {wrong!r}"):
             FACTORIES[factory](repository=wrong)
-        with pytest.raises(InvalidArgument, match=f"(into|base|branch) must be a name, got {wrong!r}"):
-            FACTORIES[factory](repository="lake", into=wrong)
+        with pytest.raises(InvalidArgument, match=f"(base|branch) must be a name, got {wrong!r}"):
+            FACTORIES[factory](repository="lake", base=wrong)
     with pytest.raises(InvalidArgument, match=r"use EnvVar\('LAKE'\).get_value\(\) instead of the EnvVar"):
         FACTORIES[factory](repository=dg.EnvVar("LAKE"))
 
