@@ -395,16 +395,18 @@ class LakeFSCloseRunOperator(LakeFSRunOperator):
     Args:
         clean_up: see `airflow_provider.taskgroups.LakeFSPublishTaskGroup`.
         open: the id of the task that creates the branch.
+        commit: the id of the task that seals the commit.
         publish: the id of the task that merges.
     """
 
     operator_extra_links = (LakeFSBranchLink(), LakeFSCompareLink())
 
-    def __init__(self, *, clean_up: CleanUp = "success", open: str, publish: str, **kwargs: Any) -> None:
+    def __init__(self, *, clean_up: CleanUp = "success", open: str, commit: str, publish: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_clean_up(clean_up)
         self.clean_up = clean_up
         self.open = open
+        self.commit = commit
         self.publish = publish
 
     def work(self, client: LakeFSClient, context: Context) -> None:

@@ -161,6 +161,7 @@ class LakeFSPublishTaskGroup(TaskGroup):
             task_id="close",
             clean_up=clean_up,
             open=self._open.task_id,
+            commit=self._commit.task_id,
             publish=self._publish.task_id,
             **shared,
         )
