@@ -350,6 +350,7 @@ def get(request: Request) -> Answer:
         "Last-Modified": http_date(entry.mtime),
         "Content-Disposition": "inline" if kind in SHOWN_IN_PLACE else "attachment",
         **UNCACHED,
+        **FRAMED,
     }
     status, start, length, headers = _part(request.get("Range"), entry.size, common)
     if status == 206 and length == 0:
@@ -361,7 +362,7 @@ def get(request: Request) -> Answer:
     except Refusal as refused:
         refused.headers = common
         raise
-    headers |= {**common, "Content-Type": kind, **SNIFFED, **FRAMED}
+    headers |= {**common, "Content-Type": kind, **SNIFFED}
     if length >= 0:
         headers["Content-Length"] = str(length)
     else:

@@ -120,8 +120,8 @@ def _steps(rest: str) -> list[tuple[str, int]]:
                 raise Invalid(INVALID)
             steps.append((modifier, 0))
             continue
-        whole = not digits or re.fullmatch(r"-?\d+", digits, re.ASCII)
-        if not whole or len(digits.lstrip("-0")) > _MAX_DIGITS or abs(int(digits or 1)) > MAX_INT64:
+        whole = not digits or re.fullmatch(r"[+-]?\d+", digits, re.ASCII)
+        if not whole or len(digits.lstrip("+-0")) > _MAX_DIGITS or abs(int(digits or 1)) > MAX_INT64:
             raise Invalid(f"could not parse modifier {part}: {INVALID}")
         steps.append((modifier, int(digits or 1)))
     return steps
