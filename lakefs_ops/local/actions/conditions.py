@@ -32,9 +32,18 @@ def holds(expression: str, *, failed: bool) -> bool:
     if "#" in source:  # a comment in Python only
         raise InvalidCondition(f"invalid 'if' expression: {expression}")
     try:
-        return _boolean(ast.parse(source.strip(), mode="eval").body, failed)
+        return _boolean(_checked(ast.parse(source.strip(), mode="eval")).body, failed)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InvalidCondition(f"invalid 'if' expression: {expression}") from None
+
+
+def _checked(tree: ast.Expression) -> ast.Expression:
+    """Refuse a logical operator on a constant of another type, also where it does not decide the value."""
+    for node in ast.walk(tree):
+        operands = node.values if isinstance(node, ast.BoolOp) else []
+        if any(isinstance(one, ast.Constant) and not isinstance(one.value, bool) for one in operands):
+            raise ValueError
+    return tree
 
 
 def _boolean(node: ast.expr, failed: bool) -> bool:
@@ -55,7 +64,7 @@ def _value(node: ast.expr, failed: bool) -> bool | int | float | str:
         case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):
             return not _boolean(operand, failed)
         case ast.BoolOp(op=operator, values=nodes):
-            values = [_boolean(value, failed) for value in nodes]
+            values = (_boolean(value, failed) for value in nodes)  # the rest of a decided condition is not evaluated
             return any(values) if isinstance(operator, ast.Or) else all(values)
         case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq() as operator], comparators=[right]):
             return (_value(left, failed) == _value(right, failed)) == isinstance(operator, ast.Eq)

@@ -129,7 +129,7 @@ class HookedOperations:
                 self._run_pre_hooks(event, at)
 
         commit = operation(hook)
-        if what == "revert":  # only the run of a revert gets the id of its commit (lakeFS 1.84)
+        if what in ("commit", "revert"):  # the runs of no other operation get the id of its commit (lakeFS 1.84)
             self._set_commit(run_id, commit)
         self._run_post_hooks_of_commit(f"post-{what}", branch, commit, merge_source=merge_source, pre_run_id=run_id)
         return commit
