@@ -141,10 +141,10 @@ class Chunked:
         Raises:
             S3Error: it ends too early, or its checksum does not match.
         """
-        if self._take != self._tail:
+        if self._take != (self._tail if self._trailer is None else self._after):
             raise S3Error(errors.INCOMPLETE_BODY)
         if self._line:
-            self._tail(bytes(self._line))
+            self._take(bytes(self._line))
         if self._checksum is not None:
             value = base64.b64encode(self._checksum.digest()).decode()
             if not hmac.compare_digest(f"{self._trailer}:{value}".encode(), self._sent.encode("utf-8", "replace")):
@@ -176,14 +176,20 @@ class Chunked:
         self._take = self._start
 
     def _tail(self, line: bytes) -> None:
-        """Read a line after the last chunk."""
-        text = line.strip()
-        if not text:
-            return
+        """Read a line after the last chunk: the checksum, or the empty line that ends the body."""
         if self._trailer is None or self._sent:
+            self._after(line)
+        if self._trailer is None:
+            return  # lakeFS does not require the empty line then
+        if line == b"\r\n":
+            self._take = self._after
+        else:
+            self._sent = line.decode("latin-1").removesuffix("\r\n")
+
+    def _after(self, line: bytes) -> None:
+        """Refuse text after the end."""
+        if line.strip():
             raise S3Error(errors.INVALID_CHUNK)
-        name, _, value = text.decode("latin-1").partition(":")
-        self._sent = f"{name.strip().lower()}:{value.strip()}"
 
     def _verify(self) -> None:
         if self._scope is None:

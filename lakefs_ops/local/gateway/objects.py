@@ -263,12 +263,12 @@ def delete(call: Call) -> Answer:
     return Answer(204)
 
 
-def _remove(call: Call, name: str, paths: list[str]) -> None:
-    """Stage the removal of objects of one branch."""
+def _remove(call: Call, name: str, paths: list[str], *, many: bool = False) -> None:
+    """Stage the removal of objects of one branch; a message about one of many has its number."""
     branches = call.branches
     names.check_branch(name)
-    for path in paths:
-        names.check_path(path)
+    for number, path in enumerate(paths):
+        names.check_path(path, f"path[{number}]" if many else "path")
     branches.check_writable(name)
     with call.lake.database.writing():
         branches.get(name)
@@ -282,18 +282,18 @@ def delete_many(call: Call) -> Answer:
     results: list[tuple[str, str, str]] = []
     problems: list[Node] = []
     for key in keys:
-        ref, path = split_key(key) or ("", "")
-        if ref:
-            results.append((key, ref, path))
+        parts = split_key(key) if key else ("", "")
+        if parts is None:
+            problems.append(_problem(key, Invalid("encoded path is malformed")))
         else:
-            problems.append(_problem(key, Invalid("argument branch: required value: validation error")))
+            results.append((key, *parts))
     deleted: list[Node] = []
     together = len({ref for _, ref, _ in results}) == 1 and all(path for _, _, path in results)
     refused: Refusal | None = None
     if together:
-        refused = _refused(call, results[0][1], [path for _, _, path in results])
+        refused = _refused(call, results[0][1], [path for _, _, path in results], many=True)
     for key, ref, path in results:
-        problem = refused if together else _refused(call, ref, [path]) if path else None
+        problem = refused if together else None if ref and not path else _refused(call, ref, [path])
         if problem is not None:
             problems.append(_problem(key, problem))
         elif not quiet:
@@ -327,10 +327,10 @@ def _read_deletion(call: Call) -> tuple[list[str], bool]:
     return keys, quiet in _TRUE
 
 
-def _refused(call: Call, ref: str, paths: list[str]) -> Refusal | None:
+def _refused(call: Call, ref: str, paths: list[str], *, many: bool = False) -> Refusal | None:
     """Remove objects; return why that is refused, None if they are gone."""
     try:
-        _remove(call, ref, paths)
+        _remove(call, ref, paths, many=many)
     except Missing:
         return None
     except Refusal as refused:

@@ -104,7 +104,8 @@ def claims(headers: Mapping[str, str], query: bytes) -> bool:
     if (b"AWSAccessKeyId=" in query or b"X-Amz-Credential=" in query) and _has_credential(query):
         return True
     host = _host(headers)
-    return host == DOMAIN or host.endswith(f".{DOMAIN}")
+    bucket = host.removesuffix(f".{DOMAIN}")
+    return host == DOMAIN or (bucket not in (host, "") and "." not in bucket)
 
 
 def _has_credential(query: bytes) -> bool:
@@ -114,7 +115,7 @@ def _has_credential(query: bytes) -> bool:
 
 
 def _host(headers: Mapping[str, str]) -> str:
-    return headers.get("host", "").rpartition("@")[2].partition(":")[0].lower()
+    return headers.get("host", "").rpartition("@")[2].partition(":")[0]
 
 
 def place(headers: Mapping[str, str], path: str) -> Place:
@@ -131,7 +132,7 @@ def place(headers: Mapping[str, str], path: str) -> Place:
         return Place(host.removesuffix(f".{DOMAIN}"), ref, key, host=True, virtual=True)
     repository, _, rest = rest.partition("/")
     ref, _, key = rest.partition("/")
-    return Place(repository, ref, key, host=host == DOMAIN)
+    return Place(repository, ref, key, host=host.lower() == DOMAIN)
 
 
 def route(method: str, at: Place, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
