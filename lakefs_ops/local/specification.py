@@ -138,14 +138,17 @@ def read_names(path: str, parts: Mapping[str, str]) -> tuple[dict[str, str], Pla
     problem: PlainInvalid | None = None
     for name, part in parts.items():
         text = unquote(part) if canonical else part
-        wrong = _ESCAPE.search(text)
+        names[name], wrong = _unescaped(name, text)
         if wrong:
-            problem = problem or PlainInvalid(
-                f"Invalid format for parameter {name}: error unescaping query parameter '{name}': "
-                f'invalid URL escape "{wrong[0]}"\n'
-            )
-        names[name] = unquote_plus(text)
+            problem = problem or PlainInvalid(f"Invalid format for parameter {name}: {wrong}\n")
     return names, problem
+
+
+def _unescaped(name: str, text: str) -> tuple[str, str]:
+    """Return the value of a path or header parameter, decoded like a query, and what is wrong with it."""
+    wrong = _ESCAPE.search(text)
+    problem = f"error unescaping query parameter '{name}': invalid URL escape \"{wrong[0]}\"" if wrong else ""
+    return unquote_plus(text), problem
 
 
 def read_parameters(
@@ -186,6 +189,8 @@ def read_parameters(
         problem = ""
         if text:
             values[name], problem = _convert(text, schema, prefix)
+            if place == "header":
+                values[name], problem = _unescaped(name, text)
         elif "default" in schema:
             texts = [*texts, ""]  # lakeFS adds the default to an empty value, and then finds two
         elif not parameter.may_be_empty:
