@@ -66,10 +66,11 @@ MUTATIONS = {
         "step", "return None if is_undone(client, repository, found, branch) else found.id", "return found.id"
     ),
     "a found merge counts although its source has more": Mutation(
-        "step", "if source is not None and not any(", "if False and not any("
+        "step", "if source is not None and not self._has_source(", "if False and not self._has_source("
     ),
     "an undone effect counts if nothing has changed": Mutation(
-        "step", "if is_undone(self.client, self.repository, found, branch):", "if False:"
+        "step", "raise\n            if is_undone(self.client, self.repository, found, branch):",
+        "raise\n            if False:",
     ),
     "an effect of an earlier call is taken for this one's": Mutation(
         "step", "branch, marked[ATTEMPT], name=ATTEMPT)\n        return found.id if found else None",
@@ -79,7 +80,7 @@ MUTATIONS = {
         "ensure", "accepted = retried or own", "accepted = True"
     ),
     "any branch is accepted by a retry": Mutation(
-        "ensure", "if found.get(KEY) == key:", "if True:"
+        "ensure", "if found.get(KEY) == key and found.get(INTO_KEY) == into:", "if True:"
     ),
     "uncommitted changes are deleted": Mutation(
         "history", "if uncommitted or unmerged or undone:", "if unmerged or undone:"
@@ -100,23 +101,23 @@ CONTROL = "no mutation"
 """The unchanged package. It must pass all seeds, or a mutation could be "found" by an unrelated failure."""
 
 
-def mutate(mutation: Mutation, root: Path) -> None:
-    """Apply a mutation to the package below a folder."""
-    file = root / "lakefs_ops" / "flows" / f"{mutation.module}.py"
-    source = file.read_text()
-    assert source.count(mutation.line) == 1, f"{file.name} does not have the line once: {mutation.line}"
-    file.write_text(source.replace(mutation.line, mutation.replacement))
+def mutated(mutation: Mutation) -> str:
+    """Return the source of a module with a mutation."""
+    source = (ROOT / "lakefs_ops" / "flows" / f"{mutation.module}.py").read_text()
+    assert source.count(mutation.line) == 1, f"{mutation.module} does not have the line once: {mutation.line}"
+    return source.replace(mutation.line, mutation.replacement)
 
 
 def survives(name: str, seeds: int) -> bool:
     """Return whether the conservation test passes in spite of a mutation."""
     with tempfile.TemporaryDirectory() as folder:
-        for part in ("lakefs_ops", "tests/flows", "pyproject.toml"):
+        for part in ("lakefs_ops", "tests/flows", "tests/chaos.py", "tests/conftest.py", "pyproject.toml"):
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             (Path(folder) / part).parent.mkdir(parents=True, exist_ok=True)
             copy(ROOT / part, Path(folder) / part)
         if name != CONTROL:
-            mutate(MUTATIONS[name], Path(folder))
+            mutation = MUTATIONS[name]
+            (Path(folder) / "lakefs_ops" / "flows" / f"{mutation.module}.py").write_text(mutated(mutation))
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", TEST, "-k", "nothing_is_lost"],
             cwd=folder,

@@ -26,6 +26,7 @@ from lakefs_ops.flows import attempts, claims
 from lakefs_ops.flows.publish import AuditFailed, WriteAuditPublish
 from lakefs_ops.flows.sweep import sweep
 from tests.chaos import Chaos, Killed, Ledger
+from tests.flows.mutations import MUTATIONS, mutated
 
 SEEDS = range(int(os.environ.get("LAKEFS_OPS_SEEDS", "20")))
 RUNS = 10
@@ -268,3 +269,8 @@ def test_nothing_is_lost_and_nothing_is_published_by_mistake(lakefs, lakefs_repo
             world.client.objects.upload(lakefs_repository, calm.branch, "last/0", b"1")
             calm.audit()
     assert "last/0" in world.read("main"), "a run without faults is published, whatever was before"
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutation_finds_the_line_that_it_replaces(name):
+    compile(mutated(MUTATIONS[name]), name, "exec")
