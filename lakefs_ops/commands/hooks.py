@@ -32,18 +32,26 @@ def add_hooks(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_audit_gate(parser: argparse.ArgumentParser) -> None:
+    from lakefs_ops.flows.audit_gate import MAX_AGE_HOURS, VARIABLE
+
     parser.add_argument(
         "--branch", action="append", metavar="BRANCH", help="a branch to protect, or a glob (default: that of the URI)"
     )
-    parser.add_argument("--max-age", type=float, default=168, metavar="HOURS", help="of a certificate (default: 168)")
+    parser.add_argument(
+        "--max-age",
+        type=float,
+        default=MAX_AGE_HOURS,
+        metavar="HOURS",
+        help=f"of a certificate (default: {MAX_AGE_HOURS})",
+    )
     parser.add_argument(
         "--exact", action="store_true", help="refuse a merge whose result is not exactly the audited content"
     )
     parser.add_argument(
         "--secret-env",
-        default="LAKEFSACTION_AUDIT_KEY",
+        default=VARIABLE,
         metavar="NAME",
-        help="the environment variable of the lakeFS server with the key (default: LAKEFSACTION_AUDIT_KEY)",
+        help=f"the environment variable of the lakeFS server with the key (default: {VARIABLE})",
     )
 
 

@@ -20,6 +20,9 @@ NAME = "lakefs-ops-audit-gate"
 VARIABLE = "LAKEFSACTION_AUDIT_KEY"
 """The environment variable of the lakeFS server that has the key, by default."""
 
+MAX_AGE_HOURS = 168
+"""The maximum age of a certificate, by default."""
+
 _SCRIPT = Path(__file__).with_suffix(".lua")
 
 
@@ -29,7 +32,7 @@ def install_audit_gate(
     branch: str,
     *,
     protect: Iterable[str],
-    max_age_hours: float = 168,
+    max_age_hours: float = MAX_AGE_HOURS,
     exact: bool = False,
     secret_env: str = VARIABLE,
     dry_run: bool = False,

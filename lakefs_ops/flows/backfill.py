@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakefs_ops import errors
-from lakefs_ops.flows.attempts import KEY, Attempts, OutcomeUnknown, describe, step_metadata
+from lakefs_ops.flows.attempts import KEY, Attempts, describe, step_metadata
 from lakefs_ops.flows.certificates import Certificate, InvalidCertificate, certify, find_certificate
 from lakefs_ops.flows.checks import CheckResult
 from lakefs_ops.flows.choices import POLICIES, STRATEGIES, check_choice
@@ -520,7 +520,7 @@ class Backfill:
             self._require(policy, progress)
             self._certify(closed, found)
             merged = self._merge(closed, collected)
-        except (OutcomeUnknown, *errors.TRANSIENT):
+        except errors.TRANSIENT:
             raise  # The merge may have taken effect; the next attempt decides.
         except errors.LakeFSError:
             self._mark(f"Reopen backfill {self.key}", {STATE: _REOPENED})
