@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lakefs_ops.errors import AlreadyExists
 from lakefs_ops.flows.step import Step
 
 if TYPE_CHECKING:
@@ -15,11 +17,35 @@ if TYPE_CHECKING:
 PREFIX = "::lakefs::Airflow::"
 """The prefix of metadata keys that the lakeFS UI shows under the heading Airflow."""
 
+REFUSED = "lakefs_refused"
+"""The key under which a task stores in its state that it has refused a branch that already existed."""
+
 
 def run_key(context: Context) -> str:
     """Return the prefix of the keys of all steps in a DAG run."""
     ti = context["ti"]
     return f"{ti.dag_id}/{ti.run_id}/"
+
+
+@contextmanager
+def creating_branch(context: Context) -> Iterator[bool]:
+    """Yield whether an earlier try of the running task may have created the branch of the run.
+
+    If a DAG run is deleted and triggered again under its run id, the branch of the deleted run has the same key. The
+    first try refuses it, and so must a later one, since no try of this run has created it. Airflow 3.1 and 3.2 have no
+    state in which a task can keep that.
+    """
+    ti, store = context["ti"], context.get("task_state_store")
+    refused = store is not None and bool(store.get(REFUSED))
+    retried = ti.try_number > 1 and not refused
+    if store is not None and refused:
+        store.set(REFUSED, False)  # This try may create the branch, and die.
+    try:
+        yield retried
+    except AlreadyExists:
+        if store is not None and not retried:
+            store.set(REFUSED, True)
+        raise
 
 
 def step_from_context(context: Context, client: LakeFSClient, repository: str) -> Step:

@@ -57,19 +57,14 @@ class LakeFSCreateBranchOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Create the branch and return the id of the commit it points to."""
-        from airflow_provider.step import run_key
+        from airflow_provider.step import creating_branch, run_key
         from lakefs_ops.flows.ensure import ensure_branch
 
         LakeFSBranchLink().push(context, client.links.objects(self.repo, self.branch))
-        commit_id = ensure_branch(
-            client,
-            self.repo,
-            self.branch,
-            source=self.source_branch,
-            key=run_key(context),
-            # Also after the task was cleared: the branch is the run's, whichever try created it.
-            retried=context["ti"].try_number > 1,
-        )
+        with creating_branch(context) as retried:
+            commit_id = ensure_branch(
+                client, self.repo, self.branch, source=self.source_branch, key=run_key(context), retried=retried
+            )
         self.log.info("branch %r of %r points to commit %s", self.branch, self.repo, commit_id)
         return commit_id
 

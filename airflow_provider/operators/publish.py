@@ -117,16 +117,19 @@ class LakeFSOpenRunOperator(LakeFSRunOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Create the branch and return its name."""
+        from airflow_provider.step import creating_branch
+
         run = self.flow(client, context, source=self.source)
         LakeFSBranchLink().push(context, client.links.objects(self.repo, run.branch))
-        if run.retried:
-            found = states(context, self.writers)
-            # If only some of the write tasks run again, the branch has the data of the others.
-            if self.reset_on_retry and {*found.values()} <= {*UNFINISHED}:
-                run.close(discard=True)
-            if done := dict.fromkeys(name for (name, _), state in found.items() if state == "success"):
-                self._require_data_of(list(done), run, context)
-        head = run.open()
+        with creating_branch(context) as run.retried:
+            if run.retried:
+                found = states(context, self.writers)
+                # If only some of the write tasks run again, the branch has the data of the others.
+                if self.reset_on_retry and {*found.values()} <= {*UNFINISHED}:
+                    run.close(discard=True)
+                if done := dict.fromkeys(name for (name, _), state in found.items() if state == "success"):
+                    self._require_data_of(list(done), run, context)
+            head = run.open()
         self.log.info("branch %r of %r points to commit %s", run.branch, self.repo, head)
         return run.branch
 

@@ -22,6 +22,13 @@ TaskAwaitingInput = getattr(exceptions, "TaskAwaitingInput", TaskDeferred)  # si
 DONE = ("success", "failed", "skipped", "upstream_failed")
 
 
+class Store(dict[str, Any]):
+    """The state of a task, which survives retries and clears."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
 class TaskInstance:
     """One task of a run: its state, tries and XComs, and what a running task asks of Airflow."""
 
@@ -32,6 +39,7 @@ class TaskInstance:
         self.state: str | None = None
         self.try_number, self.max_tries = 0, task.retries
         self.xcoms: dict[str, Any] = {}
+        self.store = Store()
         self.error: BaseException | None = None
         self.log_url = f"http://airflow/{run.run_id}/tasks/{task.task_id}"
 
@@ -134,6 +142,7 @@ class Run:
         dag_run = SimpleNamespace(run_id=self.run_id, run_type="manual", logical_date=noon)
         context: Any = {
             "ti": ti, "task_instance": ti, "task": ti.task, "dag": self.dag, "dag_run": dag_run,
+            "task_state_store": ti.store,
             "run_id": self.run_id, "logical_date": noon, "outlet_events": {}, "params": self.params,
         }  # fmt: skip
         task = ti.task.prepare_for_execution()

@@ -314,16 +314,23 @@ def test_new_data_of_a_cleared_run_are_published(lab: Lab) -> None:
     assert run.tis["g.publish"].xcoms["return_value"] == lab.merges()[0].id
 
 
+@pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_deleted_run_with_the_same_id(lab: Lab, kept: bool) -> None:
+def test_a_deleted_run_with_the_same_id(lab: Lab, kept: bool, reset: bool) -> None:
     """Its branch may be there, with data that were rejected: then the new run refuses to start."""
     lab.problems = ["wrong"] if kept else []
     lab.run("failed" if kept else "success")
     lab.content, lab.problems = {"b": "2"}, []
-    run = lab.run("failed" if kept else "success")
+    run = lab.run("failed" if kept else "success", reset_on_retry=reset)
     if kept:
-        assert "was not created by this run" in run.errors()["g.open"]
-        assert (lab.read(), lab.read(BRANCH)) == ({}, {"a": "1"})
+        for _ in range(2):
+            assert "was not created by this run" in run.errors()["g.open"]
+            assert (lab.read(), lab.read(BRANCH)) == ({}, {"a": "1"})
+            again(run, "g.open", state="failed")
+        lab.client.branches.delete(lab.repository, BRANCH)
+        again(run, "g.open")
+        assert (lab.read(), lab.branches()) == ({"b": "2"}, [])
+        again(run, "g.open")
     else:
         assert (lab.read(), len(lab.merges())) == ({"a": "1", "b": "2"}, 2)
 
