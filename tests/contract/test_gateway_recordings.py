@@ -49,7 +49,7 @@ def test_recording(scenario, replay_s3, request):
 
 
 def test_every_recording_is_there():
-    assert len(RECORDINGS) == 66
+    assert len(RECORDINGS) == 67
     assert sum(bool(json.loads(file.read_text("utf-8")).get("defect")) for file in RECORDINGS) == 2
 
 

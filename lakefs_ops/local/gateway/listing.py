@@ -178,7 +178,7 @@ def _branches(call: Call, prefix: str, after: str, wanted: int) -> _Page:
 def _objects(call: Call, ref: str, prefix: str, after: str, wanted: int) -> _Page:
     wanted = wanted if 0 <= wanted <= MAX_OBJECTS else MAX_OBJECTS
     names.check_ref(ref)
-    for text in (prefix, after, call.query.get("delimiter", "")):
+    for text in (prefix, call.query.get("delimiter", "")):
         if text:
             names.check_path(text)
     branches = call.branches

@@ -158,7 +158,7 @@ class Gateway:
     ) -> Answer:
         if call.operation not in OPERATIONS:
             return _no_operation(call, request_id)
-        if len(call.at.path.encode()) > MAX_PATH:
+        if len(call.at.path.encode()) > MAX_PATH and call.operation != "s3:CopyObject":  # it looks for its source first
             raise S3Error(errors.KEY_TOO_LONG)
         if call.operation in CHECKS:
             CHECKS[call.operation](call)
