@@ -81,10 +81,16 @@ class Attempts:
         time.sleep(pause)
 
     def run(self, send: Callable[[], T]) -> T:
-        """Send a call until lakeFS answers it; only for calls that may be repeated."""
+        """Send a call until lakeFS answers it; only for calls that may be repeated.
+
+        Raises:
+            OutcomeUnknown: from ``send``, which has found out that another attempt would do harm.
+        """
         while True:
             try:
                 return send()
+            except OutcomeUnknown:
+                raise
             except errors.TRANSIENT as error:
                 self.sleep_or_raise(error)
 

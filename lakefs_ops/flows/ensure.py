@@ -206,25 +206,22 @@ def hard_reset(client: LakeFSClient, repository: str, branch: str, *, ref: str, 
         PreconditionFailed: the branch points to another commit; it was not moved by this request.
     """
     target = client.commits.get(repository, ref).id
-    attempts = Attempts(client)
-    while True:
-        try:
-            head = client.branches.get(repository, branch).commit_id
-            if head == target:
-                return target
-            if head != expected_head:
-                raise errors.PreconditionFailed(
-                    f"branch {branch!r} of {repository!r} points to commit {head}, not to {expected_head}; it was not"
-                    f" moved to {target}; compare the commits, and pass the present head to move it anyway",
-                    status=412,
-                    reason="",
-                    operation="hardResetBranch",
-                )
+
+    def move() -> str:
+        head = client.branches.get(repository, branch).commit_id
+        if head not in (target, expected_head):
+            raise errors.PreconditionFailed(
+                f"branch {branch!r} of {repository!r} points to commit {head}, not to {expected_head}; it was not"
+                f" moved to {target}; compare the commits, and pass the present head to move it anyway",
+                status=412,
+                reason="",
+                operation="hardResetBranch",
+            )
+        if head != target:
             client.branches.hard_reset(repository, branch, ref=target)
-        except errors.TRANSIENT as error:
-            attempts.sleep_or_raise(error)
-        else:
-            return target
+        return target
+
+    return Attempts(client).run(move)
 
 
 def delete_branch_if_exists(
@@ -275,21 +272,20 @@ def delete_checked(client: LakeFSClient, repository: str, branch: str, check: Ca
         branch: the branch's name.
         check: called before each request to delete; raises an error if the branch is to be kept.
     """
-    attempts, existed = Attempts(client), False
-    while True:
-        try:
-            check()
-            existed = True
-            client.branches.delete(repository, branch)
-        except errors.BranchNotFound:
-            # After an unknown outcome, this call may have deleted it.
-            return existed
-        except OutcomeUnknown:
-            raise
-        except errors.TRANSIENT as error:
-            attempts.sleep_or_raise(error)
-        else:
-            return True
+    existed = False
+
+    def delete() -> bool:
+        nonlocal existed
+        check()
+        existed = True
+        client.branches.delete(repository, branch)
+        return True
+
+    try:
+        return Attempts(client).run(delete)
+    except errors.BranchNotFound:
+        # After an unknown outcome, this call may have deleted it.
+        return existed
 
 
 def merge_pull_request(client: LakeFSClient, repository: str, pull_request: str) -> str:

@@ -99,30 +99,28 @@ def delete_tag_if_exists(client: LakeFSClient, repository: str, tag: str, *, ref
     """
     expected = None if ref is None else client.commits.get(repository, ref).id
     first: str | None = None
-    attempts = Attempts(client)
-    while True:
-        try:
-            found = client.tags.get(repository, tag).commit_id
-            if expected not in (None, found):
-                raise errors.PreconditionFailed(
-                    f"tag {tag!r} of {repository!r} points to commit {found}, not to {expected}; it was not deleted;"
-                    " pass the commit that it points to, or omit ref to delete it anyway",
-                    status=412,
-                    reason="",
-                    operation="deleteTag",
-                )
-            if first not in (None, found):
-                raise _created_again(client, f"tag {tag!r} of {repository!r}", "deleteTag")
-            first = found
-            client.tags.delete(repository, tag)
-        except errors.TagNotFound:
-            return first is not None
-        except OutcomeUnknown:
-            raise
-        except errors.TRANSIENT as error:
-            attempts.sleep_or_raise(error)
-        else:
-            return True
+
+    def delete() -> bool:
+        nonlocal first
+        found = client.tags.get(repository, tag).commit_id
+        if expected not in (None, found):
+            raise errors.PreconditionFailed(
+                f"tag {tag!r} of {repository!r} points to commit {found}, not to {expected}; it was not deleted;"
+                " pass the commit that it points to, or omit ref to delete it anyway",
+                status=412,
+                reason="",
+                operation="deleteTag",
+            )
+        if first not in (None, found):
+            raise _created_again(client, f"tag {tag!r} of {repository!r}", "deleteTag")
+        first = found
+        client.tags.delete(repository, tag)
+        return True
+
+    try:
+        return Attempts(client).run(delete)
+    except errors.TagNotFound:
+        return first is not None
 
 
 def delete_repository_if_exists(client: LakeFSClient, repository: str, *, force: bool | None = None) -> bool:
@@ -140,27 +138,25 @@ def delete_repository_if_exists(client: LakeFSClient, repository: str, *, force:
         OutcomeUnknown: after a lost response a repository with this name exists that was created later.
     """
     lost: Repository | None = None
-    attempts = Attempts(client)
-    while True:
-        try:
-            found = find_repository(client, repository)
-            if found is None:
-                return lost is not None
-            if lost is not None and found != lost:
-                raise _created_again(client, f"repository {repository!r}", "deleteRepository")
-            try:
-                client.repositories.delete(repository, force=force)
-            except errors.TRANSIENT:
-                lost = found
-                raise
-        except errors.RepositoryNotFound:
+
+    def delete() -> bool:
+        nonlocal lost
+        found = find_repository(client, repository)
+        if found is None:
             return lost is not None
-        except OutcomeUnknown:
+        if lost is not None and found != lost:
+            raise _created_again(client, f"repository {repository!r}", "deleteRepository")
+        try:
+            client.repositories.delete(repository, force=force)
+        except errors.TRANSIENT:
+            lost = found
             raise
-        except errors.TRANSIENT as error:
-            attempts.sleep_or_raise(error)
-        else:
-            return True
+        return True
+
+    try:
+        return Attempts(client).run(delete)
+    except errors.RepositoryNotFound:
+        return lost is not None
 
 
 def cancel_import(client: LakeFSClient, repository: str, branch: str, id: str) -> bool:
