@@ -30,6 +30,9 @@ ATTEMPT = "lakefs-ops.attempt"
 ORIGIN = "lakefs-ops.origin"
 """The metadata key under which a commit stores the commit that it undoes or repeats, or the range ``FIRST..LAST``."""
 
+ORIGIN_REF = "lakefs-ops.origin_ref"
+"""The metadata key under which a cherry-pick stores the ref that it was given, such as a branch."""
+
 LOG_LIMIT = 100_000
 """How many commits of a log are searched for an earlier attempt. A search that ends here raises `OutcomeUnknown`."""
 

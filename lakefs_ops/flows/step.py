@@ -20,6 +20,7 @@ from lakefs_ops.flows.attempts import (
     ATTEMPT,
     KEY,
     ORIGIN,
+    ORIGIN_REF,
     OutcomeUnknown,
     describe,
     find_commit,
@@ -294,7 +295,8 @@ class Step:
         """
         check_choice("if_nothing", if_nothing, IF_NOTHING)
         picked = self.client.commits.get(self.repository, ref)
-        marked = {**picked.metadata, **step_metadata(self.key, {**(metadata or {}), ORIGIN: picked.id})}
+        origin = {ORIGIN: picked.id, ORIGIN_REF: ref}
+        marked = {**picked.metadata, **step_metadata(self.key, {**(metadata or {}), **origin})}
         overrides = CommitOverrides(message=message, metadata=marked)
         number = default_parent(picked, parent_number) or None
 
@@ -304,8 +306,11 @@ class Step:
                 ref=picked.id, parent_number=number, commit_overrides=overrides, force=force,
             ).id  # fmt: skip
 
-        # A branch or an expression may have stood for another commit at the first attempt.
-        same = None if self.retried and not picked.id.startswith(ref) else same_origin(picked.id)
+        def same(commit: Commit) -> bool:
+            # A branch or an expression may have stood for another commit at the first attempt.
+            moved = self.retried and commit.metadata.get(ORIGIN_REF) == ref
+            return moved or commit.metadata.get(ORIGIN) == picked.id
+
         return self._unless_in_force(
             branch, picked.id, lambda: self._run_once(branch, send, marked, same=same), if_nothing
         )

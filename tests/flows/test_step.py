@@ -202,6 +202,22 @@ def test_a_cherry_pick_whose_reply_is_lost_keeps_the_metadata(client, proxy, lak
     assert picked.metadata["why"] == "hot"
 
 
+def test_a_retry_picks_from_each_branch_of_a_loop(client, lakefs, lakefs_repository):
+    """The branches have moved since the first attempt, which was killed after the first branch."""
+    for branch in ("one", "two"):
+        client.branches.create(lakefs_repository, name=branch, source="main")
+        client.objects.upload(lakefs_repository, branch, f"{branch}.txt", b"1")
+        client.commits.create(lakefs_repository, branch, message=branch)
+    first = Step(client, lakefs_repository, "pick").cherry_pick("main", "one")
+    for branch in ("one", "two"):
+        client.objects.upload(lakefs_repository, branch, "later.txt", b"1")
+        client.commits.create(lakefs_repository, branch, message=f"later on {branch}")
+    retry = Step(client, lakefs_repository, "pick", retried=True)
+    assert retry.cherry_pick("main", "one") == first
+    retry.cherry_pick("main", "two")
+    assert log(lakefs, lakefs_repository) == ["later on two", "one", "Repository created"]
+
+
 def pick(client, repository, **more):
     return Step(client, repository, "pick", **more).cherry_pick("main", "dev")
 
