@@ -1,7 +1,6 @@
 """`LakeFSIOManager`: an asset returns a value, and it becomes an object in lakeFS; an input reads it back."""
 
-from __future__ import annotations
-
+# Dagster reads the annotations of the fields below, so they must not be strings.
 import atexit
 import hashlib
 import shutil
@@ -135,7 +134,7 @@ class LakeFSIOManager(dg.ConfigurableIOManager):
         default=None, description="The directory for temporary files; the system's by default."
     )
 
-    _core: ObjectStore | None = PrivateAttr(default=None)
+    _core: "ObjectStore | None" = PrivateAttr(default=None)
 
     @classmethod
     def _is_dagster_maintained(cls) -> bool:
@@ -167,7 +166,7 @@ class LakeFSIOManager(dg.ConfigurableIOManager):
             self._core.close()
         self._core = None
 
-    def _store(self) -> ObjectStore:
+    def _store(self) -> "ObjectStore":
         if self._core is None:
             self._core = ObjectStore(self)
         return self._core
@@ -247,7 +246,7 @@ class ObjectStore:
 
     def _write(
         self, context: dg.OutputContext, branch: str, path: str, value: Any
-    ) -> tuple[ObjectStats, Summary | None]:
+    ) -> "tuple[ObjectStats, Summary | None]":
         """Write a value to a temporary file, and upload it."""
         format = self._format(context)
         handler = handler_for_value(value, format)
@@ -264,7 +263,7 @@ class ObjectStore:
     def _describe(
         self,
         context: dg.OutputContext,
-        written: Mapping[str | None, tuple[ObjectStats, Summary | None]],
+        written: Mapping[str | None, "tuple[ObjectStats, Summary | None]"],
         where: Mapping[str, Any],
     ) -> None:
         """Set the data version and the metadata of the materializations."""
@@ -284,7 +283,7 @@ class ObjectStore:
             else:
                 step.add_asset_metadata(metadata, context.asset_key, key)
 
-    def _metadata(self, stats: ObjectStats, summary: Summary | None, *, partition: str | None) -> dict[str, Any]:
+    def _metadata(self, stats: "ObjectStats", summary: Summary | None, *, partition: str | None) -> dict[str, Any]:
         metadata: dict[str, Any] = {
             **object_metadata(self._isolation.client, self._repository, self._isolation.base, stats.path),
             "lakefs/size_bytes": stats.size_bytes or 0,
@@ -342,7 +341,7 @@ class ObjectStore:
         present = {key: value for key in keys if (value := values[key]) is not _MISSING}
         return present if by_key else next(iter(present.values()), None)
 
-    def _ref(self, step: StepExecutionContext | None, options: Mapping[str, Any]) -> tuple[str, bool]:
+    def _ref(self, step: "StepExecutionContext | None", options: Mapping[str, Any]) -> tuple[str, bool]:
         """Return the ref to read, and whether it is the one that the isolation prescribes."""
         ref = options.get(REF) or (self._settings.ref or self._settings.base if step is None else None)
         if step is not None and ref is None:
@@ -366,7 +365,7 @@ class ObjectStore:
             )
         return True, _without_none((get_args(annotation) or (str, Any))[1])[0] if mapping else Any
 
-    def _read(self, context: dg.InputContext, ref: str, path: str, annotation: Any) -> tuple[Any, ObjectStats]:
+    def _read(self, context: dg.InputContext, ref: str, path: str, annotation: Any) -> "tuple[Any, ObjectStats]":
         """Download an object, and return its value."""
         format, options = self._format(context), _metadata_of(context)
         uri = f"lakefs://{self._repository}/{ref}/{path}"
@@ -471,7 +470,7 @@ class ObjectStore:
                 self._directory = None
 
 
-def _manager_key(graph: AssetGraph, key: dg.AssetKey) -> str:
+def _manager_key(graph: "AssetGraph", key: dg.AssetKey) -> str:
     return graph.get(key).assets_def.get_io_manager_key_for_asset_key(key)
 
 
@@ -523,7 +522,7 @@ def _plain(format: Format) -> bool:
     return format in ("json", "pickle")
 
 
-def _takes_several(step: StepExecutionContext | None) -> bool:
+def _takes_several(step: "StepExecutionContext | None") -> bool:
     """Return whether a step is written for several partitions, even if it has just one now."""
     assets = step.assets_def if step is not None else None
     policy = assets.backfill_policy if assets is not None else None

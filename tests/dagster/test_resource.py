@@ -17,7 +17,7 @@ from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 import lakefs_ops
-from dagster_resources import LakeFSResource
+from dagster_resources import LakeFSIOManager, LakeFSResource
 from lakefs_ops.config import Config, Retries, Timeouts
 from lakefs_ops.errors import ConfigurationError
 
@@ -375,6 +375,22 @@ def test_a_field_of_other_resources_and_io_managers_and_of_ops(resource, instanc
         read(write())
 
     assert notes.execute_in_process(instance=instance).success
+
+
+def test_an_io_manager_has_a_resource_that_is_configured_at_launch(resource, instance, lakefs, lakefs_repository):
+    late = LakeFSResource.configure_at_launch()
+    keys = ("endpoint", "access_key_id", "secret_access_key")
+    run = dg.materialize(
+        [dg.asset(name="seven")(lambda: b"7")],
+        instance=instance,
+        resources={
+            "lakefs": late,
+            "io_manager": LakeFSIOManager(lakefs=late, repository=lakefs_repository, format="bytes", isolation="none"),
+        },
+        run_config={"resources": {"lakefs": {"config": {key: getattr(resource, key) for key in keys}}}},
+    )
+    assert run.success
+    assert lakefs.client.objects.get(lakefs_repository, "main", "seven.bin") == b"7"
 
 
 @pytest.mark.filterwarnings("ignore")  # Dagster's Pipes themselves use deprecated and preview features
