@@ -33,6 +33,9 @@ ORIGIN = "lakefs-ops.origin"
 ORIGIN_REF = "lakefs-ops.origin_ref"
 """The metadata key under which a cherry-pick stores the ref that it was given, such as a branch."""
 
+SOURCES = "lakefs-ops.sources"
+"""The metadata key under which the commit of an import stores a digest of its sources and destinations."""
+
 LOG_LIMIT = 100_000
 """How many commits of a log are searched for an earlier attempt. A search that ends here raises `OutcomeUnknown`."""
 

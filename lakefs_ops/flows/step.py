@@ -7,6 +7,8 @@ docs/exactly-once.md has the table of rules, and the result of each verb under e
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +23,7 @@ from lakefs_ops.flows.attempts import (
     KEY,
     ORIGIN,
     ORIGIN_REF,
+    SOURCES,
     OutcomeUnknown,
     describe,
     find_commit,
@@ -78,8 +81,8 @@ class Step:
     - ``if_nothing``: what to do if there is nothing to do, see `IfNothing`; ``fail`` by default.
 
     A verb may also be called several times, one after another: each call takes effect. Only a retry takes an earlier
-    effect for its own: a commit with the same message, a revert or a cherry-pick of the same commit, a merge that
-    includes the source, an import with the same key.
+    effect for its own: a commit with the same message, a revert of the same commit, a cherry-pick of the same commit or
+    ref, a merge that includes the source, an import of the same sources.
 
     With ``earlier_keys``, the effect of an earlier step with the same work counts, too: its commit or merge if nothing
     has changed since, its revert or cherry-pick of the same commits while that is in force, and its pull request while
@@ -339,9 +342,12 @@ class Step:
             OutcomeUnknown: lakeFS cannot be reached, and the import may still be running.
             ConditionFailed: the import failed.
         """
+        locations = list(paths)
 
         def run() -> str:
-            started = self.start_import(branch, paths, message=message, metadata=metadata, force=force, settle=settle)
+            started = self.start_import(
+                branch, locations, message=message, metadata=metadata, force=force, settle=settle
+            )
             if started.commit_id is not None:
                 return started.commit_id
             done = ImportDone(repository=self.repository, branch=branch, id=started.import_id or "")
@@ -356,7 +362,8 @@ class Step:
                 ) from error
             return str(verdict.found["commit_id"])
 
-        return self._claim(branch, run, lambda: self._find(branch), abandoned_after=max(settle, timeout))
+        same = _same_sources(_digest(locations))
+        return self._claim(branch, run, lambda: self._find(branch, same=same), abandoned_after=max(settle, timeout))
 
     def start_import(
         self,
@@ -380,9 +387,10 @@ class Step:
         Returns:
             The id of the import, or that of the commit of an earlier attempt.
         """
-        marked = step_metadata(self.key, metadata)
-        creation = CommitCreation(message=message, metadata=marked)
         locations = list(paths)
+        sources = _digest(locations)
+        marked = step_metadata(self.key, {**(metadata or {}), SOURCES: sources})
+        creation = CommitCreation(message=message, metadata=marked)
 
         def send() -> StartedImport:
             started = self.client.imports.start(self.repository, branch, paths=locations, commit=creation, force=force)
@@ -398,7 +406,7 @@ class Step:
         return run_once(
             self.client,
             send,
-            lambda: find(lambda: self._find(branch)),
+            lambda: find(lambda: self._find(branch, same=_same_sources(sources))),
             find_own=lambda: find(lambda: self._find_own(branch, marked)),
             retried=self.retried,
             guarded=False,
@@ -632,6 +640,14 @@ class Step:
 
 def _nothing(error: errors.NoChanges, if_nothing: IfNothing) -> errors.NoChanges:
     return errors.NothingToDo(error.message, **error.__dict__) if if_nothing == "skip" else error
+
+
+def _digest(locations: Iterable[ImportLocation]) -> str:
+    return hashlib.sha256(json.dumps([each.model_dump() for each in locations]).encode()).hexdigest()[:16]
+
+
+def _same_sources(digest: str) -> Callable[[Commit], bool]:
+    return lambda commit: commit.metadata.get(SOURCES) == digest
 
 
 def undone(commit: Commit, branch: str, repository: str, key: str) -> errors.Undone:

@@ -392,6 +392,25 @@ def test_a_new_import_with_the_key_of_an_earlier_run_takes_place(tmp_path):
             assert [entry.path for entry in client.objects.list("lake", "main")] == ["raw/a.csv", "raw/b.csv"]
 
 
+def test_a_retry_imports_each_source_of_a_loop(tmp_path):
+    """The first attempt was killed after the first source."""
+    with LocalLakeFS(allow_import=[tmp_path]) as server:
+        keys = {"access_key_id": server.access_key_id, "secret_access_key": server.secret_access_key}
+        with LakeFSClient(server.endpoint, **keys) as client:
+            client.repositories.create(name="lake", storage_namespace="local://lake")
+
+            def import_(name, *, retried):
+                (tmp_path / name).write_text(name)
+                source = ImportLocation(type="object", path=f"local://{tmp_path}/{name}", destination=name)
+                step = Step(client, "lake", "key", retried=retried)
+                return step.import_("main", [source], message="import", timeout=20, settle=0.1, poll_interval=0.1)
+
+            first = import_("a.csv", retried=False)
+            assert import_("a.csv", retried=True) == first
+            import_("b.csv", retried=True)
+            assert [entry.path for entry in client.objects.list("lake", "main")] == ["a.csv", "b.csv"]
+
+
 def test_an_import_that_may_still_be_running_keeps_its_claim(tmp_path):
     """So another caller waits for its commit, instead of starting the import again."""
     (tmp_path / "a.csv").write_text("1")
