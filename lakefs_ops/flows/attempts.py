@@ -186,9 +186,9 @@ def _may_be_executing(error: errors.LakeFSError) -> bool:
     return _timed_out(error) or getattr(error, "status", None) == GATEWAY_TIMEOUT
 
 
-def same_origin(origin: str) -> Callable[[Commit], bool]:
-    """Return a proof for `find_commit`: the commit undoes or repeats this commit or range."""
-    return lambda commit: commit.metadata.get(ORIGIN) == origin
+def stores(name: str, value: str) -> Callable[[Commit], bool]:
+    """Return a proof for `find_commit`: the commit stores a value, such as its origin, under a metadata key."""
+    return lambda commit: commit.metadata.get(name) == value
 
 
 def find_commit(

@@ -28,8 +28,8 @@ from lakefs_ops.flows.attempts import (
     describe,
     find_commit,
     run_once,
-    same_origin,
     step_metadata,
+    stores,
 )
 from lakefs_ops.flows.choices import IF_NOTHING, STRATEGIES, check_choice
 from lakefs_ops.flows.claims import ABANDONED_AFTER, exclusively
@@ -263,7 +263,7 @@ class Step:
                 lambda: self._claim(
                     branch,
                     lambda: revert_range(self, branch, work, commits, message=message, metadata=marked),
-                    lambda: self._find(branch, same=same_origin(origin)),
+                    lambda: self._find(branch, same=stores(ORIGIN, origin)),
                     abandoned_after=ABANDONED_AFTER + len(commits),
                     any_effect=True,
                 ),
@@ -362,7 +362,7 @@ class Step:
                 ) from error
             return str(verdict.found["commit_id"])
 
-        same = _same_sources(_digest(locations))
+        same = stores(SOURCES, _digest(locations))
         return self._claim(branch, run, lambda: self._find(branch, same=same), abandoned_after=max(settle, timeout))
 
     def start_import(
@@ -406,7 +406,7 @@ class Step:
         return run_once(
             self.client,
             send,
-            lambda: find(lambda: self._find(branch, same=_same_sources(sources))),
+            lambda: find(lambda: self._find(branch, same=stores(SOURCES, sources))),
             find_own=lambda: find(lambda: self._find_own(branch, marked)),
             retried=self.retried,
             guarded=False,
@@ -465,7 +465,7 @@ class Step:
 
         # lakeFS 1.84 creates a second commit if the first revert emptied the branch, so "no changes" is no guard.
         try:
-            own = self._run_once(branch, send, marked, same=same_origin(commit.id))
+            own = self._run_once(branch, send, marked, same=stores(ORIGIN, commit.id))
             return own or self._newest_commit(branch, marked)
         except errors.NoChanges as error:
             raise errors.NoChanges(
@@ -485,7 +485,7 @@ class Step:
             if_nothing: see `IfNothing`; ``succeed`` returns the branch's head.
         """
         keys = (*self.earlier_keys, *([self.key] if self.retried else []))
-        if keys and (found := self._find(branch, same=same_origin(origin), keys=keys)) is not None:
+        if keys and (found := self._find(branch, same=stores(ORIGIN, origin), keys=keys)) is not None:
             log.info("the earlier commit of step %r is still in force: %s", self.key, found)
             return found
         try:
@@ -644,10 +644,6 @@ def _nothing(error: errors.NoChanges, if_nothing: IfNothing) -> errors.NoChanges
 
 def _digest(locations: Iterable[ImportLocation]) -> str:
     return hashlib.sha256(json.dumps([each.model_dump() for each in locations]).encode()).hexdigest()[:16]
-
-
-def _same_sources(digest: str) -> Callable[[Commit], bool]:
-    return lambda commit: commit.metadata.get(SOURCES) == digest
 
 
 def undone(commit: Commit, branch: str, repository: str, key: str) -> errors.Undone:

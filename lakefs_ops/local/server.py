@@ -75,7 +75,7 @@ class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
         if self.transport.is_closing():
             return None
         self.flow.pause_reading()
-        return socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+        return self._duplicate()
 
     def sink(self, send: Send) -> tuple[socket.socket, Callable[[int], None]] | None:
         """Return a socket to send a part of the body to, and what to call with the number of sent bytes.
@@ -89,7 +89,10 @@ class _Connection(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
         def count(sent: int) -> None:
             cycle.expected_content_length -= sent
 
-        return socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())), count
+        return self._duplicate(), count
+
+    def _duplicate(self) -> socket.socket:
+        return socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
 
     def end_body(self, rest: bytes) -> None:
         """Continue with the next request; a new parser, because this one waits for the bytes that it has not seen."""
