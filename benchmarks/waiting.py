@@ -9,7 +9,7 @@ own process. Airflow's own `HttpSensorTrigger`, which asks for the same objects,
 benchmarks/WAITING.md.
 
 The triggerer starts its triggers one after another, and so does this. Measurement begins when all of them have polled
-once. A block of the event loop is measured by a task that sleeps for 5 ms again and again: as the CPU time that the
+twice. A block of the event loop is measured by a task that sleeps for 5 ms again and again: as the CPU time that the
 event loop's thread has used between two of its turns, which other processes on the machine do not lengthen, and as time
 on the clock.
 """
@@ -32,7 +32,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-COUNT, INTERVAL, SECONDS = 10_000, 30.0, 30.0
+COUNT, INTERVAL, SECONDS = 10_000, 30.0, 60.0
 BRANCHES = 1_000
 CPU_GOAL, BLOCK_GOAL = 50.0, 50.0
 """Maximum share of one core, in percent, and maximum block of the event loop, in milliseconds."""
@@ -54,7 +54,7 @@ class Measured(NamedTuple):
     share_over: float
 
     def row(self) -> str:
-        met = self.cpu < CPU_GOAL and self.block_cpu < BLOCK_GOAL
+        met = self.cpu < CPU_GOAL and max(self.block_cpu, self.collection) < BLOCK_GOAL
         return (
             f"| {self.name} | {self.polls:.0f} | {self.cpu:.1f} | {self.block_cpu:.0f} | {self.block_clock:.0f}"
             f" | {self.collection:.0f} | {100 * self.share_over:.2f} | {'yes' if met else '**no**'} |"
@@ -106,6 +106,7 @@ def main() -> None:
 def measure_all(endpoint: str) -> list[Measured]:
     from lakefs_ops import LakeFSClient
     from lakefs_ops.flows.conditions import CommitMatches, NewCommit, ObjectExists
+    from lakefs_ops.flows.polling import BranchPoller
 
     with LakeFSClient(endpoint, access_key_id=KEY, secret_access_key=SECRET) as client:
         client.repositories.create(name="lake", storage_namespace="local://lake")
@@ -127,7 +128,6 @@ def measure_all(endpoint: str) -> list[Measured]:
     from airflow.providers.http.hooks.http import HttpAsyncHook
     from airflow.providers.http.triggers.http import HttpSensorTrigger
 
-    from airflow_provider.hooks.lakefs import LakeFSHook
     from airflow_provider.triggers import LakeFSConditionTrigger
 
     def ours(condition: Callable[[int], Any]) -> Callable[[int], Any]:
@@ -140,42 +140,39 @@ def measure_all(endpoint: str) -> list[Measured]:
         return HttpSensorTrigger(endpoint=endpoint, method="GET", poke_interval=INTERVAL)
 
     kinds: dict[str, tuple[Callable[[int], Any], type, str]] = {
-        "commits on 1,000 branches": (ours(commit), LakeFSHook, "poll"),
-        "objects": (ours(thing), LakeFSHook, "poll"),
-        "half and half": (ours(both), LakeFSHook, "poll"),
+        "commits on 1,000 branches": (ours(commit), BranchPoller, "poll"),
+        "objects": (ours(thing), BranchPoller, "poll"),
+        "half and half": (ours(both), BranchPoller, "poll"),
         "objects, Airflow's `HttpSensorTrigger`": (of_airflow, HttpAsyncHook, "run"),
     }
     return [asyncio.run(measure(name, *kind)) for name, kind in kinds.items()]
 
 
-async def measure(name: str, create: Callable[[int], Any], hook: type, method: str) -> Measured:
-    """Run triggers; a call of the method of their hook is a poll."""
-    polls = 0
-    real_poll = getattr(hook, method)
+async def measure(name: str, create: Callable[[int], Any], owner: type, method: str) -> Measured:
+    """Run triggers; a call of the method is a poll."""
+    polls: list[None] = []
+    real_poll = getattr(owner, method)
 
-    async def poll(*args: Any, **kwargs: Any) -> Any:
-        nonlocal polls
-        try:
-            return await real_poll(*args, **kwargs)
-        finally:
-            polls += 1
+    def poll(*args: Any, **kwargs: Any) -> Any:
+        polls.append(None)
+        return real_poll(*args, **kwargs)
 
     async def run(trigger: Any) -> None:
         async for event in trigger.run():
             raise AssertionError(event)
 
-    setattr(hook, method, poll)
+    setattr(owner, method, poll)
     tasks = []
     try:
         for number in range(COUNT):
             tasks.append(asyncio.create_task(run(create(number))))
             await asyncio.sleep(0)
-        while polls < COUNT:
+        while len(polls) < 2 * COUNT:
             await asyncio.sleep(0.1)
         turns: list[tuple[float, float]] = []
         collections: list[float] = [0.0]
         gc.callbacks.append(watch := Collections(collections))
-        before, began, own = polls, time.monotonic(), time.process_time()
+        before, began, own = len(polls), time.monotonic(), time.process_time()
         while time.monotonic() - began < SECONDS:
             cpu, clock, watch.own = time.thread_time(), time.monotonic(), 0.0
             await asyncio.sleep(0.005)
@@ -185,13 +182,13 @@ async def measure(name: str, create: Callable[[int], Any], hook: type, method: s
         failed = [task for task in tasks if task.done()]
         assert not failed, failed[0].exception()
     finally:
-        setattr(hook, method, real_poll)
+        setattr(owner, method, real_poll)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     measured = Measured(
         name=name,
-        polls=(polls - before) / seconds,
+        polls=(len(polls) - before) / seconds,
         cpu=100 * own / seconds,
         block_cpu=1000 * max(cpu for cpu, _ in turns),
         block_clock=1000 * max(clock for _, clock in turns),
@@ -211,11 +208,13 @@ once every {INTERVAL:g} s, for {SECONDS:g} s against the embedded server in its 
 machine was {load_before:.1f} before the start, the server's own included {os.getloadavg()[0]:.1f} at the end.
 
 CPU time is that of the process with the triggers, in percent of one core; the goal is less than {CPU_GOAL:g}. A block is the
-longest time for which no other task had its turn: in CPU time of the event loop's thread without garbage collections
-(the goal is less than {BLOCK_GOAL:g} ms), and on the clock, which includes these and the time that other processes took. A full
-garbage collection stops a process that has loaded Airflow for as long as the next column states, whatever it runs; the
-last row has the same for Airflow's own trigger. The last but one column is the share of all turns, in percent, that came
-more than {BLOCK_GOAL:g} ms late on the clock.
+longest time for which no other task of the event loop had its turn; the goal is less than {BLOCK_GOAL:g} ms. It has two causes, and
+both must meet the goal: the work of the event loop's thread, in CPU time, and a garbage collection, which stops all
+threads. On the clock, a block includes both and the time that other processes took. The last but one column is the
+share of all turns, in percent, that came more than {BLOCK_GOAL:g} ms late on the clock.
+
+A full collection of a process with Airflow and this many tasks takes half a second, and it is due when the objects that
+have outlived younger collections are a quarter of all. So a poll should leave none behind.
 
 | waiting for | polls per s | % of a core | longest block, CPU ms | longest block, clock ms | longest collection, ms | late turns, % | met |
 |---|---:|---:|---:|---:|---:|---:|---|

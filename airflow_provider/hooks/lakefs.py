@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.config import Config
     from lakefs_ops.flows.conditions import Condition, Verdict
+    from lakefs_ops.flows.waiting import Decision, PollLoop
 
 POLL_CONNECT_TIMEOUT = 5.0
 """Upper limit of a poll's connect timeout, in seconds; short, because a thread cannot be canceled."""
@@ -35,6 +37,13 @@ POLL_READ_TIMEOUT = 20.0
 
 POLL_TOTAL_TIMEOUT = 60.0
 """Upper limit of the time for one request of a poll, in seconds, even if its response keeps trickling in."""
+
+READ_AGAIN_AFTER = 1.0
+"""Seconds after which a connection is read again while lakeFS cannot be reached, so that thousands of waiting tasks do
+not send an outage on to Airflow's API server."""
+
+_last_reads: dict[str, tuple[float, Config]] = {}
+"""The configuration that each connection had when it was last read for polls, and when that was."""
 
 
 class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
@@ -175,7 +184,7 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
     def poll_blocking(self, condition: Condition) -> Verdict:
         """Check a condition once, from a worker.
 
-        Like `poll`, it does not repeat a failed request, because the next poll is the retry; it reads the connection
+        Like `drive`, it does not repeat a failed request, because the next poll is the retry; it reads the connection
         again if lakeFS rejects the credentials or cannot be reached.
 
         Args:
@@ -204,44 +213,62 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
         self._poll_config = config
         return verdict
 
-    async def poll(self, condition: Condition) -> Verdict:
-        """Check a condition once, without blocking the event loop.
+    async def drive(self, loop: PollLoop, *, after: float = 0.0, once: bool = False) -> Decision:
+        """Poll until a poll changes something or the loop decides to stop, without blocking the event loop.
 
-        All hooks of a process with the same connection share a client and a bounded number of threads. So waiting
-        tasks do not open a connection each, and do not occupy the event loop's default threads; and a server that
-        hangs delays only the tasks that wait for it. If lakeFS rejects the credentials or cannot be reached, the
-        connection is read again.
+        All hooks of a process with the same connection share a client and at most 16 threads. So ten thousand waiting
+        tasks neither open a connection each nor keep the event loop busy; and a server that hangs delays only the tasks
+        that wait for it. If lakeFS rejects the credentials or cannot be reached, the connection is read again, and the
+        condition polled once more if the connection has changed.
 
         Args:
-            condition: the condition to check.
+            loop: the condition to poll, and when.
+            after: seconds until the first poll.
+            once: poll once in any case.
+
+        Returns:
+            The decision after the last poll: pass its pause as ``after`` to go on.
 
         Raises:
-            LakeFSError: the poll failed.
+            LakeFSError: a poll failed; `PollLoop.on_error` decides whether to go on.
         """
         from lakefs_ops.errors import AuthenticationFailed, TransportError
 
-        config = self._poll_config or _fail_fast(await self._read_config_async())
+        if self._poll_config is None:
+            self._poll_config = await self._read_poll_config()
         try:
-            verdict = await shared_polls(config, os.getpid()).run(condition)
+            return await shared_polls(self._poll_config, os.getpid()).drive(loop, after=after, once=once)
         except (AuthenticationFailed, TransportError) as error:
-            rejected = config
+            rejected_key = isinstance(error, AuthenticationFailed)
             try:
-                config = _fail_fast(await self._read_config_async())
+                config = await self._read_poll_config(max_age=0 if rejected_key else READ_AGAIN_AFTER)
             except Exception:
                 raise error from None
-            if config == rejected:
+            if config == self._poll_config:
                 raise
-            verdict = await shared_polls(config, os.getpid()).run(condition)
-        self._poll_config = config
-        return verdict
+            self._poll_config = config
+        return await shared_polls(config, os.getpid()).drive(loop, once=once)
 
-    async def _read_config_async(self) -> Config:
+    async def _read_poll_config(self, *, max_age: float = 0.0) -> Config:
+        """Return the configuration of the connection as it was at most ``max_age`` seconds ago."""
         from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 
         from airflow_provider.hooks.connection import read_config
 
+        began = time.monotonic()
+        last = _last_reads.get(self.lakefs_conn_id)
+        if last is not None:
+            if began - last[0] < max_age:
+                return last[1]
+            # Hooks whose polls fail while this one reads do not read, too.
+            _last_reads[self.lakefs_conn_id] = began, last[1]
         connection = await get_async_connection(self.lakefs_conn_id, hook=self)
-        return read_config(connection, await get_async_extra_dejson(connection))
+        config = _fail_fast(read_config(connection, await get_async_extra_dejson(connection)))
+        # One object for all hooks with the same configuration.
+        config = shared_polls(config, os.getpid()).config
+        if _last_reads.get(self.lakefs_conn_id, (began,))[0] <= began:
+            _last_reads[self.lakefs_conn_id] = began, config
+        return config
 
 
 def _fail_fast(config: Config) -> Config:

@@ -151,17 +151,16 @@ class LakeFSCommitTrigger(BaseEventTrigger):
             try:
                 if not restored:
                     loop.condition, restored = await watermark.read(), True
-                verdict = await hook.poll(loop.condition)
+                decision = await hook.drive(loop, once=True)
             except Exception as error:
                 decision = loop.on_error(error, time.time())
-                loop.log_news(self.log.log)
-            else:
-                decision = loop.on_verdict(verdict, time.time())
-                loop.log_news(self.log.log)
-                for commit in verdict.found.get("commits", []):
+            loop.log_news(self.log.log)
+            if loop.verdict is not None and loop.down_since is None:
+                found = loop.verdict.found if loop.changed else {}
+                for commit in found.get("commits", []):
                     yield self._event(commit)
                 try:
-                    await watermark.write(verdict.condition, after=DELIVERY if verdict.found else 0)
+                    await watermark.write(loop.verdict.condition, after=DELIVERY if found else 0)
                 except Exception as error:
                     self.log.warning("the watermark was not saved, will try again after the next poll: %s", error)
             await asyncio.sleep(decision.pause)

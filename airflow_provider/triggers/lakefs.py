@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -114,23 +113,20 @@ class LakeFSConditionTrigger(BaseTrigger):
     async def _wait(self) -> TriggerEvent:
         loop = self._poll_loop()
         hook = LakeFSHook(self.lakefs_conn_id)
+        pause = 0.0
         while True:
             try:
                 with failing_for_good():
-                    verdict = await hook.poll(loop.condition)
+                    decision = await hook.drive(loop, after=pause)
             except AirflowFailException:
                 raise
             except Exception as error:
                 decision = loop.on_error(error, time.time())
-                loop.log_news(self.log.log)
-            else:
-                decision = loop.on_verdict(verdict, time.time())
-                loop.log_news(self.log.log)
-                if verdict.state != "waiting":
-                    return _event(verdict.state, verdict.reason, verdict.found)
-            if decision.state == "timeout":
-                return _event(decision.state, decision.reason)
-            await asyncio.sleep(decision.pause)
+            loop.log_news(self.log.log)
+            if decision.state != "waiting":
+                found = loop.verdict.found if loop.verdict and decision.state != "timeout" else {}
+                return _event(decision.state, decision.reason, found)
+            pause = decision.pause
 
     def _poll_loop(self) -> PollLoop:
         from lakefs_ops.flows.conditions import load

@@ -46,37 +46,23 @@ class BranchPoller:
         self._lock = threading.Lock()
         self._repositories: dict[str, _Heads] = {}
 
-    @property
-    def client(self) -> LakeFSClient:
-        """The client to poll with."""
-        return self._client
-
     def poll(self, condition: Condition) -> Verdict:
         """Check a condition once.
 
         Raises:
             LakeFSError: the poll failed.
         """
-        if not isinstance(condition, CommitCondition):
+        if not isinstance(condition, CommitCondition) or condition.after is None:
             return condition.poll(self._client)
         with self._lock:
-            heads = self._repositories.setdefault(condition.repository, _Heads(self._client, condition.repository))
-        if condition.after is None or not heads.worth_a_listing(self._max_age):
-            return condition.poll(self._client)
+            known = self._repositories.setdefault(condition.repository, _Heads(self._client, condition.repository))
+        heads = known.recall(self._max_age)
+        if heads is None:
+            if not known.worth_a_listing(self._max_age):
+                return condition.poll(self._client)
+            heads = known.read(self._max_age)
         # The listing may be older than the watermark, so only a poll decides that there is a new commit.
-        head = heads.read(self._max_age).get(condition.branch)
-        return _unchanged(condition, head) or condition.poll(self._client)
-
-    def recall(self, condition: Condition) -> Verdict | None:
-        """Return the verdict for a branch without news from a listing that is still valid; None if a poll is needed.
-
-        Sends no request and waits for nothing, so an event loop can call it.
-        """
-        if not isinstance(condition, CommitCondition) or condition.after is None:
-            return None
-        known = self._repositories.get(condition.repository)
-        heads = known.recall(self._max_age) if known else None
-        return _unchanged(condition, heads.get(condition.branch)) if heads is not None else None
+        return _unchanged(condition, heads.get(condition.branch)) or condition.poll(self._client)
 
 
 def _unchanged(condition: CommitCondition, head: str | None) -> Verdict | None:

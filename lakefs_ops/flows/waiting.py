@@ -1,7 +1,7 @@
 """Wait until a condition is met.
 
 `PollLoop` decides after each poll whether to stop or how long to pause. It neither sleeps nor does I/O, so the same
-logic serves two drivers: `wait`, which blocks, and Airflow's trigger, which runs in an event loop.
+logic serves two drivers: `wait`, which blocks, and the threads that poll for Airflow's triggers.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class PollLoop:
         condition: the condition to poll next.
         verdict: the last verdict; None if no poll has succeeded yet.
         down_since: when the current outage began; None if the last poll succeeded.
-        news: a line for the log, empty if the last poll changed nothing.
+        changed: whether the last poll brought anything new: another verdict, a failure, or the end of an outage.
+        news: a line for the log, empty if the last poll brought none.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class PollLoop:
         self.condition = condition
         self.verdict: Verdict | None = None
         self.down_since = down_since
+        self.changed = False
         self.news = ""
         self._pace = pace
         self._deadline = deadline
@@ -137,11 +139,13 @@ class PollLoop:
 
     def on_verdict(self, verdict: Verdict, now: float) -> Decision:
         """Decide after a successful poll."""
+        self.changed = verdict != self.verdict or self.down_since is not None
         self.news = verdict.reason if self.verdict is None or verdict.reason != self.verdict.reason else ""
         if self.down_since is not None:
             self.news = f"lakeFS is back after {now - self.down_since:.0f} s: {verdict.reason}"
         self.down_since = self._error = None
-        self.verdict, self.condition = verdict, verdict.condition
+        if self.changed:
+            self.verdict, self.condition = verdict, verdict.condition
         if verdict.state != "waiting":
             return Decision(verdict.state, verdict.reason)
         return self._pause_until_deadline(now)
@@ -158,6 +162,7 @@ class PollLoop:
             self.down_since = now
         if now - self.down_since >= self._tolerance:
             raise error
+        self.changed = True
         self.news = "" if type(error) is type(self._error) else f"poll failed, will poll again: {error}"
         self._error = error
         return self._pause_until_deadline(now)

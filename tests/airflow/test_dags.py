@@ -20,6 +20,7 @@ from airflow_provider.operators import (
 )
 from airflow_provider.sensors import LakeFSCommitSensor, LakeFSFileSensor
 from lakefs_ops.flows.conditions import NewCommit
+from lakefs_ops.flows.polling import BranchPoller
 
 RunDag = Callable[[DAG], Any]
 
@@ -165,20 +166,20 @@ def test_a_task_of_ones_own(lakefs, lakefs_repository: str, run_dag: RunDag) -> 
 @pytest.fixture
 def commit_after(lakefs, lakefs_repository: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
     """Lets somebody commit to main after the n-th look of a trigger; returns what the looks saw, as it grows."""
-    real_look = LakeFSHook.poll
+    real_look = BranchPoller.poll
 
     def prepare(number: int) -> list[str]:
         seen: list[str] = []
 
-        async def look(self: LakeFSHook, condition: Any) -> Any:
-            verdict = await real_look(self, condition)
+        def look(self: BranchPoller, condition: Any) -> Any:
+            verdict = real_look(self, condition)
             seen.append(verdict.state)
             if len(seen) == number:
                 lakefs.client.objects.upload(lakefs_repository, "main", "new.csv", b"1")
                 lakefs.client.commits.create(lakefs_repository, "main", message="meanwhile")
             return verdict
 
-        monkeypatch.setattr(LakeFSHook, "poll", look)
+        monkeypatch.setattr(BranchPoller, "poll", look)
         return seen
 
     return prepare

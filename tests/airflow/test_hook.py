@@ -5,15 +5,21 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
 from airflow_provider.exceptions import BranchNotFound, LakeFSError, MergeConflict, NoChanges, NotFoundException
 from airflow_provider.hooks import LakeFSHook
 from airflow_provider.hooks.polls import shared_polls
-from lakefs_ops.flows.conditions import NewCommit
+from lakefs_ops.flows.conditions import Condition, NewCommit
+from lakefs_ops.flows.waiting import Pace, PollLoop
 
 NOWHERE = "http://127.0.0.1:9"
+
+
+def poll_loop(condition: Condition) -> PollLoop:
+    return PollLoop(condition, pace=Pace(60), deadline=None)
 
 
 PAGE = (200, "text/html", b"<html></html>", "does not respond like lakeFS")
@@ -137,13 +143,12 @@ def test_polls_share_one_client_with_short_timeouts(lakefs_repository: str) -> N
     first, second = LakeFSHook(), LakeFSHook()
     condition = NewCommit(repository=lakefs_repository, branch="main")
 
-    async def poll_at_once() -> list[str]:
-        verdicts = await asyncio.gather(*(hook.poll(condition) for hook in (first, second) for _ in range(20)))
-        return [verdict.state for verdict in verdicts]
+    async def poll_at_once() -> list[Any]:
+        return await asyncio.gather(*(hook.drive(poll_loop(condition)) for hook in (first, second) for _ in range(20)))
 
-    assert set(asyncio.run(poll_at_once())) == {"waiting"}
-    assert first._poll_config == second._poll_config
-    config = shared_polls(first._poll_config, os.getpid()).poller.client.config
+    assert {decision.state for decision in asyncio.run(poll_at_once())} == {"waiting"}
+    assert first._poll_config is second._poll_config
+    config = shared_polls(first._poll_config, os.getpid()).config
     assert (config.timeouts.connect, config.timeouts.read, config.timeouts.total) == (5.0, 20.0, 60.0)
     assert config.retries.count == 0
 
@@ -151,4 +156,4 @@ def test_polls_share_one_client_with_short_timeouts(lakefs_repository: str) -> N
 def test_a_failed_poll_raises_the_error(connect: Callable[..., None]) -> None:
     connect(host=NOWHERE, login="AKIA", password="hush-hush")
     with pytest.raises(LakeFSError, match="nothing listening"):
-        asyncio.run(LakeFSHook().poll(NewCommit(repository="lake", branch="main")))
+        asyncio.run(LakeFSHook().drive(poll_loop(NewCommit(repository="lake", branch="main"))))

@@ -16,7 +16,9 @@ from airflow_provider.hooks import LakeFSHook, polls
 from airflow_provider.hooks import lakefs as hooks
 from airflow_provider.sensors import LakeFSCommitSensor, LakeFSFileSensor
 from lakefs_ops import errors
-from lakefs_ops.flows.conditions import BranchExists, NewCommit, TagExists
+from lakefs_ops.flows.conditions import BranchExists, Condition, NewCommit, TagExists
+from lakefs_ops.flows.polling import BranchPoller
+from lakefs_ops.flows.waiting import Pace, PollLoop
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from lakefs_ops.local.faults import Fault
 
@@ -70,7 +72,7 @@ def after_polls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         for call in [call for due, call in pending if due == number]:
             call()
 
-    real_poll, real_poll_blocking = LakeFSHook.poll, LakeFSHook.poll_blocking
+    real_poll, real_poll_blocking = BranchPoller.poll, LakeFSHook.poll_blocking
 
     def poll_blocking(self: LakeFSHook, condition: Any) -> Any:
         try:
@@ -78,14 +80,14 @@ def after_polls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         finally:
             polled()
 
-    async def poll(self: LakeFSHook, condition: Any) -> Any:
+    def poll(self: BranchPoller, condition: Any) -> Any:
         try:
-            return await real_poll(self, condition)
+            return real_poll(self, condition)
         finally:
             polled()
 
     monkeypatch.setattr(LakeFSHook, "poll_blocking", poll_blocking)
-    monkeypatch.setattr(LakeFSHook, "poll", poll)
+    monkeypatch.setattr(BranchPoller, "poll", poll)
     return lambda number, *calls: pending.extend((number, call) for call in calls)
 
 
@@ -281,6 +283,10 @@ def test_a_log_line_for_each_change(
     assert text.count("lakeFS is back after") == 1
 
 
+async def poll_once(hook: LakeFSHook, condition: Condition) -> str:
+    return (await hook.drive(PollLoop(condition, pace=Pace(60), deadline=None))).state
+
+
 def test_a_server_that_hangs_does_not_delay_the_polls_of_another(
     lakefs: Any, lakefs_repository: str, restartable: Any, monkeypatch: pytest.MonkeyPatch, connect: Any
 ) -> None:
@@ -297,7 +303,7 @@ def test_a_server_that_hangs_does_not_delay_the_polls_of_another(
     async def timed(hook: LakeFSHook, condition: Any) -> tuple[str, float]:
         began = time.monotonic()
         try:
-            result = (await hook.poll(condition)).state
+            result = await poll_once(hook, condition)
         except errors.TimedOut as error:
             result = "not sent" if error.sent is False else "no response"
         return result, time.monotonic() - began
@@ -308,7 +314,7 @@ def test_a_server_that_hangs_does_not_delay_the_polls_of_another(
         await asyncio.sleep(0.5)
         healthy = BranchExists(repository=lakefs_repository, branch="main")
         answered = await asyncio.gather(*(timed(LakeFSHook(), healthy) for _ in range(20)))
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(3)
         restartable.server.faults.clear()
         return list(answered), await asyncio.gather(*stuck)
 
@@ -329,6 +335,6 @@ def test_polls_of_a_slow_server_wait_for_their_turn(
 
     async def poll_all() -> list[str]:
         # 16 at a time take 0.2 s, so the last ones wait longer than the timeout.
-        return [verdict.state for verdict in await asyncio.gather(*(LakeFSHook().poll(absent) for _ in range(100)))]
+        return await asyncio.gather(*(poll_once(LakeFSHook(), absent) for _ in range(100)))
 
     assert asyncio.run(poll_all()) == ["waiting"] * 100

@@ -1,9 +1,13 @@
 """The trigger: its stored arguments and its events."""
 
 import asyncio
+import gc
 import itertools
+import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +15,14 @@ from airflow.models.trigger import Trigger
 from airflow.providers.common.compat.module_loading import import_string
 from pytest_mock import MockerFixture
 
-from airflow_provider.hooks import LakeFSHook
+from airflow_provider.hooks import polls
 from airflow_provider.triggers import LakeFSConditionTrigger
-from airflow_provider.triggers import lakefs as triggers
 from lakefs_ops import errors
 from lakefs_ops.flows import waiting
 from lakefs_ops.flows.conditions import NewCommit, ObjectExists, Verdict
+from lakefs_ops.flows.polling import BranchPoller
 
+WAITS = 200
 CONDITION = NewCommit(repository="lake", branch="main", after="c0ffee")
 
 
@@ -39,9 +44,10 @@ def waiting_for(condition: Any, **fields: Any) -> LakeFSConditionTrigger:
 
 
 @pytest.fixture
-def poll(mocker: MockerFixture) -> Any:
-    """Replaces the hook's poll; its ``side_effect`` lists the results, verdicts or errors to raise."""
-    return mocker.patch.object(LakeFSHook, "poll")
+def poll(mocker: MockerFixture, connect: Callable[..., None]) -> Any:
+    """Replaces the poll itself; its ``side_effect`` lists the results, verdicts or errors to raise."""
+    connect(host="http://127.0.0.1:9", login="AKIA", password="hush-hush")
+    return mocker.patch.object(BranchPoller, "poll")
 
 
 def verdict(state: str, reason: str, **found: Any) -> Verdict:
@@ -135,11 +141,24 @@ def test_another_error_ends_it_unless_it_fails_silently(poll: Any) -> None:
 def test_backs_off_as_a_sensor_on_a_worker_does(
     poll: Any, mocker: MockerFixture, options: dict[str, Any], pauses: list[float]
 ) -> None:
-    sleep = mocker.patch.object(triggers, "asyncio").sleep = mocker.AsyncMock()
     mocker.patch.object(waiting.random, "uniform", return_value=1)
-    poll.side_effect = [*[verdict("waiting", "not yet")] * 5, verdict("met", "there")]
+    clock, polled = mocker.patch.object(polls, "time"), []
+    clock.monotonic.return_value = 1000.0
+
+    class Condition(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            clock.monotonic.return_value += timeout
+            return False
+
+    def look(_: Any) -> Verdict:
+        polled.append(clock.monotonic.return_value)
+        return verdict("waiting", "not yet") if len(polled) < 6 else verdict("met", "there")
+
+    mocker.patch.object(polls, "threading", SimpleNamespace(**vars(threading) | {"Condition": Condition}))
+    polls.shared_polls.cache_clear()
+    poll.side_effect = look
     fire(waiting_for(CONDITION, poll_interval=4.0, **options))
-    assert [call.args[0] for call in sleep.await_args_list] == pauses
+    assert [later - earlier for earlier, later in pairwise(polled)] == pauses
 
 
 def test_against_a_server(lakefs, lakefs_repository: str, connection: Callable[..., None]) -> None:
@@ -159,3 +178,37 @@ def test_a_missing_connection_fires_an_error() -> None:
     payload = fire(waiting_for(CONDITION, lakefs_conn_id="there_is_no_such_connection"))
     assert payload["state"] == "error"
     assert "there_is_no_such_connection" in payload["reason"]
+
+
+@pytest.mark.usefixtures("connection")
+def test_a_poll_without_news_leaves_no_objects_behind(lakefs, lakefs_repository: str, mocker: MockerFixture) -> None:
+    """Thousands of waits would otherwise cause full garbage collections, each of which stops the triggerer."""
+    head = lakefs.client.branches.get(lakefs_repository, "main").commit_id
+    trigger = waiting_for(NewCommit(repository=lakefs_repository, branch="main", after=head), poll_interval=0.1)
+    polled, real_poll = [], BranchPoller.poll
+
+    def count(self: BranchPoller, condition: Any) -> Verdict:
+        polled.append(None)
+        return real_poll(self, condition)
+
+    mocker.patch.object(BranchPoller, "poll", count)
+
+    async def until(polls: int) -> None:
+        while len(polled) < polls:
+            await asyncio.sleep(0.01)
+
+    async def new_objects() -> int:
+        waits = [asyncio.create_task(anext(trigger.run())) for _ in range(WAITS)]
+        await until(3 * WAITS)
+        gc.collect()
+        gc.freeze()
+        try:
+            await until(6 * WAITS)
+            return len(gc.get_objects())
+        finally:
+            gc.unfreeze()
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    assert asyncio.run(new_objects()) < WAITS

@@ -92,15 +92,15 @@ async def polled(times: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _fast_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    real_poll = LakeFSHook.poll
+    real_drive = LakeFSHook.drive
 
-    async def poll(self: LakeFSHook, condition: Any) -> Any:
+    async def drive(self: LakeFSHook, loop: Any, *, once: bool) -> Any:
         try:
-            return await real_poll(self, condition)
+            return await real_drive(self, loop, once=once)
         finally:
-            POLLS.append(condition)
+            POLLS.append(loop)
 
-    monkeypatch.setattr(LakeFSHook, "poll", poll)
+    monkeypatch.setattr(LakeFSHook, "drive", drive)
     monkeypatch.setattr(triggers, "DELIVERY", 0.01)
 
 

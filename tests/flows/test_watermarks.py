@@ -70,7 +70,7 @@ def test_a_ref_is_resolved_before_the_branch_exists(lakefs, lakefs_repository, c
     head, poller = commit(), BranchPoller(lakefs.client, max_age=60)
     for _ in range(20 if listed else 0):
         poller.poll(waiting(NewCommit, head))
-    verdict = poller.recall(waiting(kind, "main", "later")) or poller.poll(waiting(kind, "main", "later"))
+    verdict = poller.poll(waiting(kind, "main", "later"))
     assert (verdict.state, verdict.condition.after) == ("waiting", head)
     new = commit()
     lakefs.client.branches.create(lakefs_repository, name="later", source="main")
