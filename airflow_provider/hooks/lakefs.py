@@ -120,6 +120,19 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
         connection = self.get_connection(self.lakefs_conn_id)
         return read_config(connection, connection.extra_dejson)
 
+    async def read_config_async(self) -> Config:
+        """Return the client configuration of the connection, for code that runs in an event loop.
+
+        Raises:
+            ConfigurationError: the connection is invalid; the message names the field and the reason.
+        """
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+        from airflow_provider.hooks.connection import read_config
+
+        connection = await get_async_connection(self.lakefs_conn_id, hook=self)
+        return read_config(connection, await get_async_extra_dejson(connection))
+
     def _storage_config(self) -> Config:
         return self.read_config()
 
@@ -251,10 +264,6 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
 
     async def _read_poll_config(self, *, max_age: float = 0.0) -> Config:
         """Return the configuration of the connection as it was at most ``max_age`` seconds ago."""
-        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-
-        from airflow_provider.hooks.connection import read_config
-
         began = time.monotonic()
         last = _last_reads.get(self.lakefs_conn_id)
         if last is not None:
@@ -262,8 +271,7 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
                 return last[1]
             # Hooks whose polls fail while this one reads do not read, too.
             _last_reads[self.lakefs_conn_id] = began, last[1]
-        connection = await get_async_connection(self.lakefs_conn_id, hook=self)
-        config = _fail_fast(read_config(connection, await get_async_extra_dejson(connection)))
+        config = _fail_fast(await self.read_config_async())
         # One object for all hooks with the same configuration.
         config = shared_polls(config, os.getpid()).config
         if _last_reads.get(self.lakefs_conn_id, (began,))[0] <= began:

@@ -17,9 +17,6 @@ class LakeFSImportTrigger(LakeFSConditionTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the import after the task was cleared or marked as failed or successful; not after a restart."""
-        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-
-        from airflow_provider.hooks.connection import read_config
         from airflow_provider.hooks.lakefs import LakeFSHook
         from lakefs_ops.client import LakeFSClient
         from lakefs_ops.errors import LakeFSError
@@ -29,8 +26,7 @@ class LakeFSImportTrigger(LakeFSConditionTrigger):
         condition = load(self.condition)
         if not isinstance(condition, ImportDone):
             return
-        connection = await get_async_connection(self.lakefs_conn_id, hook=LakeFSHook(self.lakefs_conn_id))
-        config = read_config(connection, await get_async_extra_dejson(connection))
+        config = await LakeFSHook(self.lakefs_conn_id).read_config_async()
 
         def cancel() -> bool:
             with LakeFSClient(config=config) as client:

@@ -15,7 +15,8 @@ from airflow.models.trigger import Trigger
 from airflow.providers.common.compat.module_loading import import_string
 from pytest_mock import MockerFixture
 
-from airflow_provider.hooks import polls
+from airflow_provider.hooks import LakeFSHook, polls
+from airflow_provider.hooks import lakefs as hooks
 from airflow_provider.triggers import LakeFSConditionTrigger
 from lakefs_ops import errors
 from lakefs_ops.flows import waiting
@@ -212,3 +213,21 @@ def test_a_poll_without_news_leaves_no_objects_behind(lakefs, lakefs_repository:
             await asyncio.gather(*waits, return_exceptions=True)
 
     assert asyncio.run(new_objects()) < WAITS
+
+
+def test_an_outage_does_not_read_the_connection_for_each_failed_poll(poll: Any, mocker: MockerFixture) -> None:
+    poll.side_effect = errors.ConnectionFailed("nothing listening", operation="getBranch", endpoint="http://x")
+    trigger, waits = waiting_for(CONDITION, poll_interval=0.05), 20
+    reads = mocker.spy(LakeFSHook, "read_config_async")
+
+    async def outage() -> None:
+        tasks = [asyncio.create_task(anext(trigger.run())) for _ in range(waits)]
+        while poll.call_count < 10 * waits:
+            await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    began = time.monotonic()
+    asyncio.run(outage())
+    assert reads.call_count <= waits + (time.monotonic() - began) / hooks.READ_AGAIN_AFTER + 1
