@@ -23,18 +23,33 @@ def put(lakefs, lakefs_repository):
 
 @pytest.fixture
 def names(lakefs, lakefs_repository):
-    return lambda prefix=None: [o.path for o in lakefs.client.objects.list(lakefs_repository, "main", prefix=prefix)]
+    return lambda: names_on(lakefs, lakefs_repository, "main")
+
+
+@pytest.fixture(scope="module")
+def repository_of_many(lakefs, lakefs_repository_factory):
+    """A repository with 2,500 objects below ``many/``, linked without bytes."""
+    repository = lakefs_repository_factory()
+    place = lakefs.client.staging.get_physical_address(repository, "main", "many/0000")
+    for number in range(2500):
+        lakefs.client.objects.stage(
+            repository, "main", f"many/{number:04}", physical_address=place.physical_address.partition(",")[0],
+            checksum="0" * 32, size_bytes=2,
+        )  # fmt: skip
+    lakefs.client.commits.create(repository, "main", message="many")
+    return repository
 
 
 @pytest.fixture
-def many(lakefs, lakefs_repository):
-    """2,500 objects below ``many/``, linked without bytes."""
-    place = lakefs.client.staging.get_physical_address(lakefs_repository, "main", "many/0000")
-    for number in range(2500):
-        lakefs.client.objects.stage(
-            lakefs_repository, "main", f"many/{number:04}", physical_address=place.physical_address.partition(",")[0],
-            checksum="0" * 32, size_bytes=2,
-        )  # fmt: skip
+def many(lakefs, repository_of_many, request):
+    """The repository, and a new branch with its objects."""
+    branch = request.function.__name__
+    lakefs.client.branches.create(repository_of_many, name=branch, source="main")
+    return repository_of_many, branch
+
+
+def names_on(lakefs, repository, branch):
+    return [o.path for o in lakefs.client.objects.list(repository, branch)]
 
 
 def files_in(folder):
@@ -72,30 +87,29 @@ def test_a_marker_with_content_is_refused_before_the_first_byte(
 # deletion ----------------------------------------------------------------------------------------------
 
 
-def test_a_tree_of_any_size_is_deleted(lakefs, lakefs_repository, put, names, many):
-    put({"many": b"not below", "many.csv": b"not below"})
+def test_a_tree_of_any_size_is_deleted(lakefs, many):
+    for path in ("many", "many.csv"):
+        lakefs.client.objects.upload(*many, path, b"not below")
     steps = []
-    args = (lakefs.client, lakefs_repository, "main", "many")
+    args = (lakefs.client, *many, "many")
     planned = transfer.delete_tree(*args, dry_run=True)
-    assert len(names()) == 2502
+    assert len(names_on(lakefs, *many)) == 2502
     result = transfer.delete_tree(*args, progress=steps.append)
     assert result == planned
     assert (len(result.paths), result.bytes) == (2500, 5000)
     assert [step.objects_done for step in steps] == [1000, 2000, 2500]
     assert steps[-1].bytes_done == 5000
     assert steps[-1].objects_total is None
-    assert names() == ["many", "many.csv"]
+    assert names_on(lakefs, *many) == ["many", "many.csv"]
     assert transfer.delete_tree(*args).paths == ()
     assert pickle.loads(pickle.dumps(result)) == result
 
 
-def test_deletion_is_cancelled_between_requests(lakefs, lakefs_repository, names, many):
+def test_deletion_is_cancelled_between_requests(lakefs, many):
     cancel = threading.Event()
     with pytest.raises(transfer.Cancelled):
-        transfer.delete_tree(
-            lakefs.client, lakefs_repository, "main", "many/", progress=lambda _: cancel.set(), cancel=cancel
-        )
-    assert len(names()) == 1500
+        transfer.delete_tree(lakefs.client, *many, "many/", progress=lambda _: cancel.set(), cancel=cancel)
+    assert len(names_on(lakefs, *many)) == 1500
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -134,13 +148,13 @@ def test_deletion_on_a_tag_is_refused(lakefs, lakefs_repository, put):
         transfer.delete_tree(lakefs.client, lakefs_repository, "v1", "a")
 
 
-def test_objects_that_are_not_deleted_are_named(lakefs, lakefs_repository, names, many):
+def test_objects_that_are_not_deleted_are_named(lakefs, many):
     client = lakefs.client
-    protected = [{"pattern": "main"}]
-    client.repositories.set_branch_protection_rules(lakefs_repository, protected)
+    repository, branch = many
+    client.repositories.set_branch_protection_rules(repository, [{"pattern": branch}])
     for _ in range(100):  # a real lakeFS caches the rules for some seconds
         try:
-            client.objects.delete(lakefs_repository, "main", "nothing")
+            client.objects.delete(repository, branch, "nothing")
         except errors.ProtectedBranch:
             break
         time.sleep(0.1)
@@ -148,11 +162,11 @@ def test_objects_that_are_not_deleted_are_named(lakefs, lakefs_repository, names
         transfer.DeleteFailed,
         match=r"1000 objects .*'many/0000', .*and 990 more.* 0 were deleted, the rest was not tried",
     ) as e:
-        transfer.delete_tree(client, lakefs_repository, "main", "many")
+        transfer.delete_tree(client, repository, branch, "many")
     assert e.value.deleted == ()
     assert [error.path for error in e.value.errors][:2] == ["many/0000", "many/0001"]
     assert {error.status_code for error in e.value.errors} == {403}
-    assert len(names()) == 2500
+    assert len(names_on(lakefs, *many)) == 2500
     again = pickle.loads(pickle.dumps(e.value))
     assert again.errors == e.value.errors
 
