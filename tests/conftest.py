@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lakefs_ops import Config, LakeFSClient
+from lakefs_ops.flows import attempts
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY, LocalLakeFS
 from lakefs_ops.local.app import API
 from lakefs_ops.local.faults import Faults, strike
@@ -147,3 +148,9 @@ def lakefs(pytestconfig: pytest.Config) -> Iterator[LakeFS]:
 def settings_in_force(lakefs: LakeFS) -> Callable[[], None]:
     """Wait until new settings of a repository are in force: a real lakeFS caches them for up to 6 seconds."""
     return lambda: time.sleep(0 if lakefs.server else 6.5)
+
+
+@pytest.fixture
+def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For calls that take effect before their connection breaks, or never: the search need not wait a second."""
+    monkeypatch.setattr(attempts, "SETTLE", 0.1)

@@ -10,7 +10,6 @@ from types import ModuleType
 
 import pytest
 
-from lakefs_ops.flows import attempts
 from lakefs_ops.local import LocalLakeFS
 
 
@@ -27,9 +26,8 @@ def matrix() -> ModuleType:
 
 
 @pytest.fixture(autouse=True)
-def _no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    # No fault of the matrix takes effect between a broken connection and the search; tests/flows has such faults.
-    monkeypatch.setattr(attempts, "SETTLE", 0.1)
+def _no_settling(no_settling: None) -> None:
+    """No fault of the matrix takes effect between a broken connection and the search; tests/flows has such faults."""
 
 
 @pytest.fixture(scope="session")

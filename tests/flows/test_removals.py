@@ -34,6 +34,7 @@ def test_an_unclear_reset_is_refused(client: LakeFSClient, lakefs_repository: st
         reset_branch(client, lakefs_repository, "main", **part)
 
 
+@pytest.mark.usefixtures("no_settling")
 def test_a_reset_whose_reply_is_lost_does_not_discard_what_comes_later(
     client: LakeFSClient, proxy, lakefs_repository: str
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_lost_reset_is_not_repeated_over_a_deletion_of_others(
     assert changes(client, lakefs_repository) == ["a"]
 
 
+@pytest.mark.usefixtures("no_settling")
 def test_a_lost_reset_is_repeated_if_the_changes_are_old(client: LakeFSClient, proxy, lakefs_repository: str) -> None:
     new = client.objects.upload(lakefs_repository, "main", "a", b"1")
     client.objects.stage(

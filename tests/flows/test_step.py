@@ -83,6 +83,7 @@ def test_a_retried_merge_is_found(client, lakefs, lakefs_repository, dev):
     assert merge(client, lakefs_repository) == first, "no changes, and the key is known"
 
 
+@pytest.mark.usefixtures("no_settling")
 def test_a_lost_reply_of_an_empty_commit_is_found(client, proxy, lakefs, lakefs_repository):
     proxy.lose(COMMIT.format(r=lakefs_repository))
     commit(client, lakefs_repository, allow_empty=True)
@@ -136,6 +137,7 @@ def test_racing_merges_of_different_keys_all_land(client, lakefs, lakefs_reposit
     assert sorted(c.metadata[KEY] for c in merges) == names
 
 
+@pytest.mark.usefixtures("no_settling")
 def test_a_revert_whose_reply_is_lost(client, proxy, lakefs, lakefs_repository, write):
     write(base="0")
     commit(client, lakefs_repository, key="base")
@@ -192,6 +194,7 @@ def test_a_revert_whose_commit_another_writer_removed_is_unknown(client, lakefs,
         Step(client, lakefs_repository, "undo").revert("main", to_undo)
 
 
+@pytest.mark.usefixtures("no_settling")
 def test_a_cherry_pick_whose_reply_is_lost_keeps_the_metadata(client, proxy, lakefs, lakefs_repository, dev):
     made = lakefs.client.refs.log(lakefs_repository, "dev").first()
     proxy.lose(f"POST /api/v1/repositories/{lakefs_repository}/branches/main/cherry-pick")
@@ -263,6 +266,7 @@ def test_a_gateway_that_gives_up_while_the_server_goes_on(
     assert len(log(lakefs, lakefs_repository)) == before + own
 
 
+@pytest.mark.usefixtures("no_settling")
 @pytest.mark.parametrize(("verb", "operation"), [(commit, "commit"), (merge, "mergeIntoBranch")])
 def test_a_call_that_timed_out_is_not_sent_again(lakefs, lakefs_repository, write, dev, verb, operation):
     """lakeFS may be running its hooks, and a repeated call would run them again."""
@@ -335,6 +339,7 @@ def test_a_lost_request_of_a_later_commit_with_the_same_key(client, proxy, lakef
     assert list(lakefs.client.branches.diff(lakefs_repository, "main")) == []
 
 
+@pytest.mark.usefixtures("no_settling")
 @pytest.mark.parametrize("what", ["request", "reply"])
 def test_a_lost_message_of_a_later_empty_commit_with_the_same_key(client, proxy, lakefs, lakefs_repository, what):
     step = Step(client, lakefs_repository, "key", exclusive=False)
