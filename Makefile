@@ -6,6 +6,11 @@ BENCH  := .venv-bench
 AIRFLOW ?= 3.1
 SEEDS  ?= 2000
 OLDER  := .venv-airflow-$(AIRFLOW)
+# Each worker starts with its half of the modules, so that most fixtures of a module or session are set up once.
+XDIST  := -n 2 --dist worksteal
+
+# Tests start hundreds of processes, which otherwise compile the sources again each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-live test-airflow conservation lint format bench bench-backfill bench-dags bench-io bench-server bench-waiting bench-webhooks clean
@@ -26,17 +31,17 @@ demo: install  ## write, audit, publish: through Airflow and through Dagster, on
 	@$(BIN)/python -m example_dags.demo
 
 test: install  ## all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(XDIST)
 
 test-live: install  ## a real Airflow and a real Dagster, each with all its processes: some minutes
 	$(BIN)/python -m pytest -m live tests/live
 
 test-airflow: $(OLDER)/.installed  ## the tests of the Airflow provider on another Airflow: AIRFLOW=3.1 or 3.2
-	$(OLDER)/bin/python -m pytest -n 2 tests/airflow tests/examples/test_airflow_example.py
+	$(OLDER)/bin/python -m pytest $(XDIST) tests/airflow tests/examples/test_airflow_example.py
 
 conservation: install  ## random programs, faults and kills, for hours: SEEDS=2000 for each test
 	LAKEFS_OPS_SEEDS=$(SEEDS) LAKEFS_OPS_ROUNDS=500 LAKEFS_OPS_PARTITIONS=200 LAKEFS_OPS_FUZZ=10000 \
-	  $(BIN)/python -m pytest -n 2 $(wildcard tests/*/test_conservation.py) tests/flows/test_backfill_kills.py \
+	  $(BIN)/python -m pytest $(XDIST) $(wildcard tests/*/test_conservation.py) tests/flows/test_backfill_kills.py \
 	  tests/faults/test_schedules.py tests/local/test_durability.py tests/local/test_gateway_fuzz.py
 
 $(OLDER)/.installed: pyproject.toml constraints.txt tests/airflow/constraints-$(AIRFLOW).txt
