@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG
 
 from airflow_provider import operators, sensors
+from airflow_provider.operators import imports
 from lakefs_ops import LakeFSClient
 from lakefs_ops.errors import NotFound
 from lakefs_ops.flows.backfill import Backfill
@@ -305,8 +306,14 @@ def run(cls: Any, values: dict[str, Any], running: Running, **fields: Any) -> tu
 
 @pytest.mark.parametrize("name", operators.__all__)
 def test_mapped_rendered_retried_and_cleared(
-    name: str, lake: Lake, running: Running, server: LocalLakeFS, caplog: pytest.LogCaptureFixture
+    name: str,
+    lake: Lake,
+    running: Running,
+    server: LocalLakeFS,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(imports, "SETTLE", 0.0)  # no earlier import is still running
     caplog.set_level("INFO")
     cls, (prepare, check) = getattr(operators, name), CASES[name]
     values = {"repo": lake.repo, **prepare(lake)}
