@@ -19,7 +19,7 @@ import dagster as dg
 from dagster._core.definitions.partitions.context import partition_loading_context
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from dagster_resources.handlers import EXTENSIONS, Format, Summary, handler_for_annotation, handler_for_value
+from dagster_resources.handlers import EXTENSIONS, Format, Handler, Summary, handler_for_annotation, handler_for_value
 from dagster_resources.isolation import ISOLATIONS, Isolation, output_name
 from dagster_resources.metadata import object_metadata
 from dagster_resources.object_paths import asset_path, dimensions_of, template_path
@@ -377,8 +377,9 @@ class ObjectStore:
             if writer not in ("", context.asset_key.to_user_string()) and PATH not in options:
                 raise _unreadable(uri, f"it was written by asset {writer!r}, not by {output_name(context)}")
             handler = handler_for_annotation(annotation, format, found.get(_TYPE))
+            columns = _columns(output_name(context), options, handler)
             try:
-                value = handler.load(file, format, options.get(COLUMNS))
+                value = handler.load(file, format, columns)
             except (MemoryError, ImportError):
                 raise
             except Exception as error:
@@ -485,6 +486,22 @@ def _metadata_of(context: Context) -> dict[str, Any]:
 
 def _plain_metadata(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.value if isinstance(value, dg.MetadataValue) else value for name, value in given.items()}
+
+
+def _columns(name: str, options: Mapping[str, Any], handler: Handler) -> Sequence[str] | None:
+    """Return the columns to read of an input, None for all.
+
+    Raises:
+        InvalidArgument: they are not a list, or the object has no columns.
+    """
+    columns: Sequence[str] | None = options.get(COLUMNS)
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise errors.InvalidArgument(f"metadata {COLUMNS!r} of {name} must be a list of names, not {columns!r}")
+    if not handler.has_columns:
+        raise errors.InvalidArgument(f"metadata {COLUMNS!r} of {name}: {handler.name} has no columns; remove it")
+    return columns
 
 
 def _annotation(context: dg.InputContext) -> tuple[Any, bool]:

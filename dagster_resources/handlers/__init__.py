@@ -91,10 +91,12 @@ class Handler(ABC):
     Attributes:
         name: the type's name, which is stored with each object.
         lazy: whether a value that was read needs its file later.
+        has_columns: whether some columns of an object can be read alone.
     """
 
     name: ClassVar[str]
     lazy: ClassVar[bool] = False
+    has_columns: ClassVar[bool] = True
 
     @abstractmethod
     def dump(self, value: Any, file: Path, format: Format) -> None:

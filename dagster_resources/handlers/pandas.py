@@ -22,6 +22,7 @@ class PandasHandler(Handler):
 
     def dump(self, value: pd.DataFrame, file: Path, format: Format) -> None:
         """Write the data frame."""
+        require_own_names(value.columns, format)
         if format == "parquet":
             value.to_parquet(file)
             return
@@ -29,12 +30,12 @@ class PandasHandler(Handler):
             raise TypeError(f"{format} has no place for the index of the data frame; call reset_index() first")
         if isinstance(value.columns, pd.MultiIndex):
             raise TypeError(f"{format} has no place for column names of several levels; join them first")
-        require_own_names(value.columns, format)
         if format == "csv":
             for name, column in value.items():
                 if pd.api.types.infer_dtype(column, skipna=True) == "bytes":
                     raise TypeError(f"csv has no place for the bytes of column {name!r}; decode them first")
-            value.to_csv(file, index=False)
+            # With this end of a line, a value that has only one of its two characters is quoted, too.
+            value.to_csv(file, index=False, lineterminator="\r\n")
             return
         names = list(map(str, value.columns))
         with file.open("w", encoding="utf-8") as lines:

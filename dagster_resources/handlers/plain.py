@@ -18,6 +18,7 @@ class BytesHandler(Handler):
     """Bytes, as they are."""
 
     name = "bytes"
+    has_columns = False
 
     def dump(self, value: Any, file: Path, format: Format) -> None:
         """Write the bytes."""
@@ -33,6 +34,7 @@ class TextHandler(Handler):
     """Text, in UTF-8, with its line ends as they are."""
 
     name = "text"
+    has_columns = False
 
     def dump(self, value: str, file: Path, format: Format) -> None:
         """Write the text."""
@@ -47,6 +49,7 @@ class JsonHandler(Handler):
     """What JSON can represent: dictionaries with string keys, lists, text, numbers, booleans, None."""
 
     name = "json"
+    has_columns = False
 
     def dump(self, value: Any, file: Path, format: Format) -> None:
         """Write the value; anything that would be another one when it is read is an error."""
@@ -62,6 +65,7 @@ class PickleHandler(Handler):
     """Anything that can be pickled. Unpickling runs code, so read only what you trust."""
 
     name = "pickle"
+    has_columns = False
 
     def dump(self, value: Any, file: Path, format: Format) -> None:
         """Write the value."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -76,8 +77,15 @@ def _scan(file: Path, format: Format) -> pl.LazyFrame:
 
 def _require_writable(schema: pl.Schema, format: Format) -> None:
     require_own_names(schema.names(), format)
-    if format == "jsonl" and pl.Binary in schema.dtypes():  # polars would panic
-        raise TypeError("jsonl has no place for bytes; decode or encode the column first")
+    for name, type_ in schema.items():
+        if format == "jsonl" and _has_bytes(type_):  # polars would panic
+            raise TypeError(f"jsonl has no place for the bytes of column {name!r}; decode or encode them first")
+
+
+def _has_bytes(type_: Any) -> bool:
+    if isinstance(type_, pl.Struct):
+        return any(_has_bytes(field.dtype) for field in type_.fields)
+    return _has_bytes(type_.inner) if isinstance(type_, pl.List | pl.Array) else bool(type_ == pl.Binary)
 
 
 def _summary(count: int, schema: pl.Schema, head: pl.DataFrame | None) -> Summary:

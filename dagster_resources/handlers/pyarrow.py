@@ -96,18 +96,22 @@ def _open(file: Path, format: Format, columns: Sequence[str] | None, block: int 
 
 
 def _csv(block: int, **options: Any) -> ds.CsvFileFormat:
+    # Only an empty field is missing: "NA", "null" and "" in quotes are text.
+    values = pa.csv.ConvertOptions(null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False)
     return ds.CsvFileFormat(
-        read_options=pa.csv.ReadOptions(block_size=block),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True, **options),
+        default_fragment_scan_options=ds.CsvFragmentScanOptions(values, pa.csv.ReadOptions(block_size=block)),
     )
 
 
 def _write(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: Path, format: Format) -> None:
     require_own_names(schema.names, format)
     if format == "jsonl":
+        # The times of Python have no nanoseconds.
+        exact = pa.schema([each.with_type(pa.string()) if each.type == pa.time64("ns") else each for each in schema])
         with file.open("w", encoding="utf-8") as lines:
             for batch in batches:
-                lines.writelines(map(json_line, batch.to_pylist()))
+                lines.writelines(map(json_line, batch.cast(exact).to_pylist()))
         return
     writer = pq.ParquetWriter if format == "parquet" else pa.csv.CSVWriter
     with writer(file, schema) as opened:

@@ -455,7 +455,9 @@ def produce(value, **metadata):
         (pa.table([[1], [2]], names=["a", "a"]), "parquet", "two columns have the name 'a'; give each its own"),
         (pa.table([[1], [2]], names=["a", "a"]), "jsonl", "two columns have the name 'a'; give each its own"),
         (pa.table({"a": [b"1"]}), "jsonl", "JSON cannot represent a value of type bytes"),
-        (pl.DataFrame({"a": [b"1"]}), "jsonl", "jsonl has no place for bytes"),
+        (pl.DataFrame({"a": [b"1"]}), "jsonl", "jsonl has no place for the bytes of column 'a'"),
+        (pl.DataFrame({"a": [[{"b": b"1"}]]}), "jsonl", "jsonl has no place for the bytes of column 'a'"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), "parquet", "two columns have the name '1'"),
         (b"", "xml", "unknown format 'xml' of it; choose parquet, csv"),
     ],
 )
@@ -475,7 +477,6 @@ def test_a_value_that_does_not_fit_is_refused(value, format, message, io_run, se
         (b"", "it.csv", pl.DataFrame, "its 0 bytes, not written by LakeFSIOManager, are not csv"),
         (b"{", "it.json", dict, "are not json for json: Expecting property name"),
         (b"\xff", "it.txt", str, "are not text for text"),
-        (b"a,b\n1,2\n", "it.csv", pl.DataFrame, "it has no column 'c'; its columns are 'a', 'b'"),
         (b"a,b\n1,2\n", "it.csv", dict, "csv cannot be read into dict; annotate the input with pandas.DataFrame"),
         (b"{}", "it.json", pl.DataFrame, "json cannot be read into polars.dataframe.frame.DataFrame"),
         (b"a,b\n1,2\n", "it.csv", None, "the type to read csv into is unknown; annotate the input"),
@@ -483,14 +484,31 @@ def test_a_value_that_does_not_fit_is_refused(value, format, message, io_run, se
 )
 def test_an_object_that_does_not_fit_is_refused(content, path, annotation, message, io_run, sentence, commit_to_main):
     commit_to_main({path: content})
+    assert message in sentence(io_run(*reading(path, annotation), selection=["reader"]))
+
+
+@pytest.mark.parametrize(
+    ("columns", "type_", "message"),
+    [
+        (["c"], pl.DataFrame, "it has no column 'c'; its columns are 'a', 'b'"),
+        ("ab", pl.DataFrame, "metadata 'columns' of it must be a list of names, not 'ab'"),
+        (["a"], str, "metadata 'columns' of it: text has no columns"),
+    ],
+)
+def test_columns_that_cannot_be_read_are_refused(columns, type_, message, io_run, sentence, commit_to_main):
+    commit_to_main({"it.csv": b"a,b\n1,2\n"})
+    assert message in sentence(io_run(*reading("it.csv", type_, columns=columns), selection=["reader"]))
+
+
+def reading(path, type_, **metadata):
+    """Return an asset that something else wrote, and another one that reads it."""
     it = dg.AssetSpec("it", metadata={"lakefs/path": path}).with_io_manager_key("io_manager")
+    known = {"dagster_type": type_} if type_ else {}
 
-    known = {"dagster_type": annotation} if annotation else {}
-
-    @dg.asset(ins={"it": dg.AssetIn(metadata={"columns": ["c"]}, **known)})
+    @dg.asset(ins={"it": dg.AssetIn(metadata=metadata, **known)})
     def reader(it) -> None: ...
 
-    assert message in sentence(io_run(it, reader, selection=[reader]))
+    return it, reader
 
 
 def test_an_object_of_another_asset_is_refused(io_run, sentence):
@@ -619,6 +637,30 @@ def of_type(table, type_):
         pa.Table: lambda: table,
         ds.Dataset: lambda: ds.dataset(table),
     }[type_]()
+
+
+def through_arrow(table, format, written, read):
+    """Write a table as one type and read it as another one."""
+    found = through(of_type(table, written), format, read)
+    if isinstance(found, pd.DataFrame):
+        return pa.Table.from_pandas(found, table.schema)
+    return (found if isinstance(found, pa.Table) else found.to_arrow()).cast(table.schema)
+
+
+@pytest.mark.parametrize("read", TABLES)
+@pytest.mark.parametrize("written", TABLES)
+def test_csv_keeps_text_as_it_is(written, read):
+    texts = ["\r", "a\rb", "a\r\nb", "\n", '"', ",", " ", "NA", "null", "nan", None]
+    if pd.DataFrame not in (written, read):  # which takes an empty text for a missing one
+        texts.append("")
+    table = pa.table({"text": texts, "number": range(len(texts))})
+    assert through_arrow(table, "csv", written, read) == table
+
+
+@pytest.mark.parametrize("written", [pa.Table, ds.Dataset])
+def test_json_lines_keep_nanoseconds_of_a_time(written):
+    table = pa.table({"time": pa.array([5, None], pa.time64("ns"))})
+    assert through(of_type(table, written), "jsonl", pl.DataFrame)["time"].to_list() == ["00:00:00.000000005", None]
 
 
 @pytest.mark.parametrize("written", TABLES)
