@@ -13,6 +13,7 @@
 """
 
 # Dagster resolves the annotations of the fields below from this module's names.
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from dagster import (
     DefaultScheduleStatus,
     DefaultSensorStatus,
     Definitions,
+    EnvVar,
     Model,
     PartitionsDefinition,
     ResolutionContext,
@@ -35,7 +37,7 @@ from dagster import (
     scaffold_with,
 )
 from dagster.components.resolved import core_models
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, SkipValidation
 
 if TYPE_CHECKING:
     from dagster import SensorDefinition
@@ -45,6 +47,24 @@ def _partitions(context: ResolutionContext, model: Any) -> Any:
     """Return the partitions definition that YAML describes, or that a template variable has."""
     given = context.resolve_value(model) if isinstance(model, str) else model
     return given if isinstance(given, PartitionsDefinition) else core_models.resolve_partitions_def(context, given)
+
+
+_VARIABLE = re.compile(r"\{\{\s*env\.(\w+)\s*\}\}")
+
+
+def _setting(context: ResolutionContext, model: Any) -> Any:
+    """Return a setting of the resource, which reads an environment variable itself, and fails if it is not set.
+
+    Dagster would return None for it, which stands for a setting that is not given.
+    """
+    variable = _VARIABLE.fullmatch(model.strip()) if model else None
+    return EnvVar(variable[1]) if variable else context.resolve_value(model)
+
+
+# Validation would make a text of an EnvVar.
+Setting = Annotated[
+    str | None, SkipValidation, Resolver(_setting, model_field_type=str | None, inject_before_resolve=False)
+]
 
 
 class PublishModel(Model, Resolvable):
@@ -121,15 +141,15 @@ class LakeFSComponent(Component, Model, Resolvable):
 
     repository: str = Field(min_length=1, description="The repository.")
     base: str = Field(default="main", min_length=1, description="The branch that runs start from and publish to.")
-    endpoint: str | None = Field(default=None, description="The server's address; LAKEFS_ENDPOINT by default.")
-    access_key_id: str | None = Field(default=None, description="The access key; LAKEFS_ACCESS_KEY_ID by default.")
-    secret_access_key: str | None = Field(
+    endpoint: Setting = Field(default=None, description="The server's address; LAKEFS_ENDPOINT by default.")
+    access_key_id: Setting = Field(default=None, description="The access key; LAKEFS_ACCESS_KEY_ID by default.")
+    secret_access_key: Setting = Field(
         default=None, repr=False, description="The secret access key; LAKEFS_SECRET_ACCESS_KEY by default."
     )
-    environment: str | None = Field(
+    environment: Setting = Field(
         default=None, description="The environment, such as `auto`; see `LakeFSResource.environment`."
     )
-    webserver_url: str | None = Field(default=None, description="The address of the Dagster UI, for links to runs.")
+    webserver_url: Setting = Field(default=None, description="The address of the Dagster UI, for links to runs.")
     io_manager_key: str | None = Field(default="io_manager", description="The key of the IO manager; null for none.")
     format: Literal["parquet", "csv", "jsonl", "json", "text", "bytes", "pickle"] = Field(
         default="parquet", description="The format of the IO manager's objects."

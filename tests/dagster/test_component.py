@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from dagster_resources.component import LakeFSComponent
+from lakefs_ops.errors import ConfigurationError
 
 COMPONENT = "dagster_resources.component.LakeFSComponent"
 PROJECT = """
@@ -107,6 +108,15 @@ def test_partitions_are_published_by_a_component(lakefs, lakefs_repository, inst
 def test_everything_but_the_resource_is_optional():
     defs = build(repository="lake", io_manager_key=None)
     assert (list(defs.resources), defs.assets, defs.schedules, defs.sensors) == (["lakefs"], [], [], [])
+
+
+def test_a_variable_that_is_not_set_does_not_stand_for_production(monkeypatch):
+    monkeypatch.delenv("NOWHERE", raising=False)
+    lakefs = build(repository="lake", environment=" {{env.NOWHERE}} ").resources["lakefs"]
+    with pytest.raises(ConfigurationError, match="environment needs the environment variable NOWHERE; set it"):
+        lakefs.branch("main")
+    monkeypatch.setenv("NOWHERE", "pr-17")
+    assert lakefs.branch("main") == "env-pr-17"
 
 
 def test_the_secret_is_not_shown():
