@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,12 @@ MAX_STATS = 20
 
 FOREIGN = "{} is on the branch, and no step of this run has written it"
 """The problem of an object of somebody else, with a place for its path."""
+
+IN_ONE_RUN = (
+    "execute that run again from failure, or, if it did not fail, materialize the assets, their checks and the publish"
+    " asset in one run, as a backfill of a job does for each partition"
+)
+"""The advice if a backfill writes and publishes in different runs."""
 
 _direct: WeakKeyDictionary[OpExecutionContext, str] = WeakKeyDictionary()
 """The ids of contexts without a run, those of `dagster.build_asset_context` and the like."""
@@ -206,14 +212,15 @@ class RunBranch:
         pin = pinned(self._op.instance, self._run, self.repository, self.base, self._name)
         started = pin is not None or self._exists()
         for writer in writers:
-            address = f"lakefs://{self.repository}/{RUN_PREFIX}{writer.root_run_id or writer.run_id}{self._suffix}"
+            branch = self._branch_of(writer)
+            address = f"lakefs://{self.repository}/{branch}"
             merge = published_by(self._op.instance, writer, address, self._op.log.info)
             what = f"run {writer.run_id} of the same backfill has written {asset.to_user_string()!r}"
             if merge is None:
                 raise Failure(
-                    f"{what}, which this run reads, and has not published it; execute that run again from failure, or"
-                    " add a publish asset to the backfill, and then execute this run again",
-                    metadata=branch_metadata(self.client, self.repository, address.rpartition("/")[2], base=self.base),
+                    f"{what}, which this run reads, and has not published it; {IN_ONE_RUN}; then execute this run"
+                    " again",
+                    metadata=branch_metadata(self.client, self.repository, branch, base=self.base),
                     allow_retries=False,
                 )
             if merge and started and not self._has(self.reading(), merge):
@@ -501,14 +508,18 @@ class RunBranch:
 
     # the branch -------------------------------------------------------------------------------------------------------
 
+    def _branch_of(self, run: DagsterRun) -> str:
+        """Return the name of the branch of a run."""
+        return f"{RUN_PREFIX}{run.root_run_id or run.run_id}{self._suffix}"
+
     def _head(self) -> str:
         return self.client.branches.get(self.repository, self._name).commit_id
 
     def _base_of(self, ref: str) -> str:
         return self.client.refs.merge_base(self.repository, ref, self.base).base_commit_id
 
-    def _exists(self) -> bool:
-        return head_of(self.client, self.repository, self._name) is not None
+    def _exists(self, branch: str | None = None) -> bool:
+        return head_of(self.client, self.repository, branch or self._name) is not None
 
     def _start(self) -> str:
         """Return the ref to create the branch from: what the run has read until now."""
@@ -640,7 +651,22 @@ class RunBranch:
                 f"the run has written to {', '.join(others)}: publish that, with the repository and the base of the"
                 " assets"
             )
+        for asset, writer in self._elsewhere():
+            return (
+                f"run {writer.run_id} of the same backfill has written {asset.to_user_string()!r}, which is only on"
+                f" branch {self._branch_of(writer)!r}; {IN_ONE_RUN}"
+            )
         return "materialize the assets and their checks in the same run"
+
+    def _elsewhere(self) -> Iterator[tuple[AssetKey, DagsterRun]]:
+        """Yield assets that the step depends on, and the runs of its backfill that wrote and did not publish them."""
+        if self._run is None or not self._op.has_assets_def:
+            return
+        partitions = partitions_of(self._op) if self._op.has_partition_key or self._op.has_partition_key_range else ()
+        for asset in sorted(self._op.assets_def.dependency_keys):
+            for writer in writers_in_backfill(self._op.instance, self._run, asset, partitions):
+                if self._exists(self._branch_of(writer)):
+                    yield asset, writer
 
     def _published_before(self, records: list[Record], if_nothing: IfNothing) -> str:
         """Return the merge commit of an earlier attempt that deleted the branch."""

@@ -455,10 +455,20 @@ def test_a_run_of_a_backfill_does_not_read_what_another_one_has_not_published(ba
     assert unpublished.success
     refused = sentence(backfill.run(backfill.total))
     assert f"run {unpublished.run_id} of the same backfill has written 'daily', which this run reads" in refused
+    assert "the publish asset in one run, as a backfill of a job does" in refused
     assert backfill.run(backfill.total, id_="another-id").success
     on_main = backfill.publication(name="on_main", deps=[backfill.daily])
     assert backfill.run(backfill.daily, on_main, key="monday").success
     assert backfill.run(backfill.total).success
+
+
+def test_a_publication_alone_in_its_backfill_names_the_run_that_wrote(backfill, sentence):
+    on_main = backfill.publication(name="on_main", deps=[backfill.daily])
+    writer = backfill.run(backfill.daily, key="monday")
+    refused = sentence(backfill.run(on_main, key="monday"))
+    assert f"run {writer.run_id} of the same backfill has written 'daily', which is only on branch" in refused
+    assert "the publish asset in one run, as a backfill of a job does" in refused
+    assert "of the same backfill" not in sentence(backfill.run(on_main, key="tuesday"))
 
 
 def test_a_run_of_a_backfill_that_reads_an_older_snapshot_is_launched_again(backfill, io_run, sentence):
