@@ -24,6 +24,8 @@ from lakefs_ops.api.objects import object_path
 from lakefs_ops.errors import InvalidArgument
 
 _DRIVE = re.compile(r"[A-Za-z]:")
+PARTIAL = re.compile(r"\.[0-9a-f]{16}(-[0-9a-f]{8})?\.lakefs-part")
+"""The names of the partial files of downloads."""
 MAX_NAME_BYTES = 255
 """Maximum length of a file name in bytes, on all common systems."""
 
@@ -78,6 +80,8 @@ def plan(paths: Iterable[str], prefix: str, target: Path, *, case_sensitive: boo
 def walk(source: Path, *, follow_symlinks: bool = False) -> Iterator[tuple[str, Path]]:
     """Yield the files of a directory tree, sorted, as pairs of relative path (joined by ``/``) and file.
 
+    Partial files that an interrupted download has left are not the user's, and are left out.
+
     Raises:
         InvalidArgument: a symbolic link (unless followed), a pipe, a device, or a name that is not valid Unicode.
     """
@@ -93,6 +97,8 @@ def walk(source: Path, *, follow_symlinks: bool = False) -> Iterator[tuple[str, 
                 continue
             if not stat.S_ISREG(kind):
                 raise InvalidArgument(f"{path} is neither a file nor a directory")
+            if PARTIAL.fullmatch(name):
+                continue
             try:
                 relative.encode()
             except UnicodeEncodeError:

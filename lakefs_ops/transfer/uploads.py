@@ -130,7 +130,8 @@ def upload_tree(
 ) -> pool.TreeResult:
     """Upload a directory tree below a prefix, uncommitted. Objects that are not in the tree are kept.
 
-    Files that change during the call are handled as in `upload_file`.
+    Files that change during the call are handled as in `upload_file`. Partial files that an interrupted download has
+    left in the directory are not uploaded.
 
     Args:
         client: the client.

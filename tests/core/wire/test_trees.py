@@ -241,6 +241,15 @@ def directory(partial, _outside):
     partial.mkdir()
 
 
+def test_a_partial_file_that_a_download_has_left_is_not_uploaded(lakefs, lakefs_repository, partial, tmp_path):
+    (tmp_path / "b").write_bytes(b"b")
+    partial.write_bytes(CONTENT)
+    partial.with_name(partial.name.replace(".lakefs-part", "-0123abcd.lakefs-part")).write_bytes(CONTENT)
+    (tmp_path / "c.lakefs-part").write_bytes(b"the user's own")
+    result = transfer.upload_tree(lakefs.client, lakefs_repository, "main", "", tmp_path)
+    assert result.transferred == ("b", "c.lakefs-part")
+
+
 @pytest.mark.parametrize("place", [hard_link, symbolic_link, dangling_link, pipe, directory])
 def test_a_partial_file_that_is_something_else_is_not_written(
     lakefs, lakefs_repository, partial, tmp_path_factory, tmp_path, place
