@@ -180,7 +180,7 @@ class Config:
             given, missing = ("access_key_id", "secret_access_key")
             if self.secret_access_key:
                 given, missing = missing, given
-            raise ConfigurationError(f"{self._describe(given)} is set without {missing}; set both, or a token")
+            raise ConfigurationError(f"{self.describe_setting(given)} is set without {missing}; set both, or a token")
         if self.token and self.access_key_id:
             raise ConfigurationError("token and access_key_id are both set; set only one of them")
         if self.login and not self.access_key_id:
@@ -190,20 +190,20 @@ class Config:
             # A control character would end the HTTP header that contains the value, or is a file's last line break.
             if isinstance(value, str) and not value.isprintable():
                 raise ConfigurationError(
-                    f"{self._describe(name)} contains a control character, such as a line break; remove it"
+                    f"{self.describe_setting(name)} contains a control character, such as a line break; remove it"
                 )
         if self.audit_key is not None and len(self.audit_key) < AUDIT_KEY_LENGTH:
             raise ConfigurationError(
-                f"{self._describe('audit_key')} must have at least {AUDIT_KEY_LENGTH} characters; create one with"
-                " `openssl rand -hex 32`"
+                f"{self.describe_setting('audit_key')} must have at least {AUDIT_KEY_LENGTH} characters; create one"
+                " with `openssl rand -hex 32`"
             )
         if isinstance(self.token, str) and not self.token.isascii():
-            raise ConfigurationError(f"{self._describe('token')} must contain only ASCII characters")
+            raise ConfigurationError(f"{self.describe_setting('token')} must contain only ASCII characters")
         if self.pool_size < 1:
-            raise ConfigurationError(f"{self._describe('pool_size')} must be at least 1, got {self.pool_size!r}")
+            raise ConfigurationError(f"{self.describe_setting('pool_size')} must be at least 1, got {self.pool_size!r}")
         self._check_files()
         if self.proxy and urlsplit(self.proxy).hostname is None:
-            raise ConfigurationError(f"{self._describe('proxy')} must look like http://proxy.example.com:3128")
+            raise ConfigurationError(f"{self.describe_setting('proxy')} must look like http://proxy.example.com:3128")
 
     def _check_types(self) -> None:
         types: dict[str, tuple[type | UnionType, str]] = {
@@ -237,11 +237,16 @@ class Config:
         for name, path in paths:
             # An empty path exists, and requests would not verify at all.
             if not path:
-                raise ConfigurationError(f"{self._describe(name)} must not be empty; leave it out for the default")
+                raise ConfigurationError(
+                    f"{self.describe_setting(name)} must not be empty; leave it out for the default"
+                )
             if not Path(path).exists():
-                raise ConfigurationError(f"{self._describe(name)}: the file {path!r} does not exist; correct the path")
+                raise ConfigurationError(
+                    f"{self.describe_setting(name)}: the file {path!r} does not exist; correct the path"
+                )
 
-    def _describe(self, name: str) -> str:
+    def describe_setting(self, name: str) -> str:
+        """Return the name of a setting for a message, with its source unless it is an argument."""
         source = self.sources.get(name, "argument")
         return name if source == "argument" else f"{name} ({source})"
 

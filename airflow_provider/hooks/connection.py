@@ -56,7 +56,8 @@ def read_config(connection: Connection, extra: object) -> Config:
             ),
             **_integers(extra, pool_size="pool_size"),
             audit_key=extra.get("audit_secret_key") or None,
-            sources=dict.fromkeys(extra, "extra") | {"audit_key": "extra audit_secret_key"},
+            sources=dict.fromkeys(extra, "extra")
+            | {"audit_key": "extra audit_secret_key", "verify": f"extra {_verify_field(connection, extra)}"},
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"connection {connection.conn_id!r}: {error}") from None
@@ -69,6 +70,12 @@ def _key_pair(connection: Connection, extra: Mapping[str, Any]) -> tuple[str | N
     if bool(key) != bool(secret):
         given, missing = ("access key ID (login)", "secret access key (password)")[:: 1 if key else -1]
         raise ConfigurationError(f"it has the {given} without the {missing}; enter both, or a token")
+    if key and extra.get("token"):
+        raise ConfigurationError("it has both an access key ID (login) and a token; enter only one of them")
+    if not key and _boolean(extra, "exchange_token", default=False):
+        raise ConfigurationError(
+            "its extra exchange_token needs an access key; enter access key ID (login) and secret access key (password)"
+        )
     return key, secret
 
 
@@ -140,6 +147,13 @@ def _verify(extra: Mapping[str, Any]) -> bool | str:
     if not _boolean(extra, "verify_ssl", default=True):
         return False
     return _file(extra, "ca_bundle") or True
+
+
+def _verify_field(connection: Connection, extra: Mapping[str, Any]) -> str:
+    """Return the name of the field that the connection has for `Config.verify`."""
+    if connection.conn_type == AWS_CONNECTION_TYPE:
+        return "verify"
+    return "ca_bundle" if extra.get("ca_bundle") else "verify_ssl"
 
 
 def _certificate(extra: Mapping[str, Any]) -> str | tuple[str, str] | None:

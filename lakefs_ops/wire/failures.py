@@ -129,7 +129,8 @@ def transport_error(
         text = f"{call} got no connection to {endpoint} within {seconds}; check the endpoint and the network"
         return errors.TimedOut(text, **context, sent=False, limit="connect")
     if isinstance(error, requests.exceptions.SSLError):
-        text = f"{call} found no trusted TLS at {endpoint}: {why}; check the certificate, `verify` and the URL scheme"
+        verify = config.describe_setting("verify")
+        text = f"{call} found no trusted TLS at {endpoint}: {why}; check the certificate, {verify}, and the URL scheme"
         return errors.ConnectionFailed(text, **context, sent=False)
     if isinstance(cause, DeadlineExceeded | TimeoutError | urllib3.exceptions.TimeoutError) or deadline.left == 0:
         limit = "total" if deadline.left == 0 else "read" if deadline.sent else "connect"

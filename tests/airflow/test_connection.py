@@ -193,7 +193,11 @@ def test_token_instead_of_keys() -> None:
         ),
         ({"host": "https://x", "extra": {"pool_size": 0}}, "pool_size (extra) must be at least 1, got 0"),
         ({"host": "https://x", "extra": {"total_timeout": 0}}, "the total timeout must be above 0 seconds"),
-        ({"host": "https://x", "extra": {"token": "hush-hush"}}, "token and access_key_id are both set"),
+        ({"host": "https://x", "extra": {"token": "hush-hush"}}, "both an access key ID (login) and a token"),
+        (
+            {"host": "https://x", "login": "", "password": "", "extra": {"exchange_token": True}},
+            "extra exchange_token needs an access key; enter access key ID (login) and secret access key (password)",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named_without_the_secret(fields: dict, text: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import certifi
 import pytest
 
 from airflow_provider.exceptions import BranchNotFound, LakeFSError, MergeConflict, NoChanges, NotFoundException
@@ -84,6 +85,21 @@ def test_wrong_keys(connection: Callable[..., None]) -> None:
     assert not works
     assert "check the access key and the secret" in text
     assert "not-the-secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra", "field"),
+    [
+        ("lakefs", {}, "verify_ssl"),
+        ("lakefs", {"ca_bundle": certifi.where()}, "ca_bundle"),
+        ("aws", {"verify": True}, "verify"),
+    ],
+)
+def test_no_trusted_tls(lakefs, connection: Callable[..., None], kind: str, extra: dict, field: str) -> None:
+    connection(conn_type=kind, host=lakefs.endpoint.replace("http:", "https:"), extra=extra)
+    works, text = LakeFSHook().test_connection()
+    assert not works
+    assert text.endswith(f"check the certificate, verify (extra {field}), and the URL scheme")
 
 
 def test_no_keys(connection: Callable[..., None]) -> None:
