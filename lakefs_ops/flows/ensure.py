@@ -155,7 +155,7 @@ def ensure_branch(
                 continue
             if accepted:
                 return head
-            raise _not_own(client, repository, branch, head, error) from None
+            raise _not_own(client, repository, branch, head, into, error) from None
 
 
 def ensure_tag(client: LakeFSClient, repository: str, tag: str, *, ref: str) -> str:
@@ -348,7 +348,7 @@ def own_head(
         if commit.id == base and only_own:
             return head
         only_own = only_own and belongs_to(found.get(KEY, ""), key)
-    raise _not_own(client, repository, branch, head)
+    raise _not_own(client, repository, branch, head, into)
 
 
 def _holds_nothing(client: LakeFSClient, repository: str, branch: str, head: str, source: str) -> bool:
@@ -358,13 +358,20 @@ def _holds_nothing(client: LakeFSClient, repository: str, branch: str, head: str
 
 
 def _not_own(
-    client: LakeFSClient, repository: str, branch: str, head: str, error: errors.AlreadyExists | None = None
+    client: LakeFSClient,
+    repository: str,
+    branch: str,
+    head: str,
+    into: str | None,
+    error: errors.AlreadyExists | None = None,
 ) -> errors.AlreadyExists:
+    advice = "choose another name, or delete the branch if it is not needed"
+    if into is not None:  # a run, whose branch the caller has usually not named
+        advice = "delete the branch if nobody needs its data, and open the run again"
     details = error.__dict__ if error else {"status": 409, "reason": "", "operation": "createBranch"}
     return errors.AlreadyExists(
         f"branch {branch!r} exists in {repository!r} and was not created by this run; its newest commit is"
-        f" {describe(client.commits.get(repository, head))}; choose another name, or delete the branch if it is not"
-        " needed",
+        f" {describe(client.commits.get(repository, head))}; {advice}",
         **details,
     )
 

@@ -203,6 +203,8 @@ def test_a_branch_of_somebody_else_is_not_taken(lab: Lab) -> None:
     lab.upload(BRANCH, rejected="1")
     run = lab.run("failed")
     assert "was not created by this run" in run.errors()["g.open"]
+    assert "delete the branch if nobody needs its data, and open the run again" in run.errors()["g.open"]
+    assert "choose another name" not in run.errors()["g.open"]
     assert {*run.states().values()} == {"failed", "upstream_failed"}
     assert (lab.read(), lab.branches()) == ({}, [BRANCH])
 
