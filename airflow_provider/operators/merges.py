@@ -141,14 +141,21 @@ class LakeFSMergeOperator(LakeFSOperator):
         """Return the newest commit of a source branch without uncommitted changes; None for another ref."""
         if not _BRANCH.fullmatch(self.source_ref) or COMMIT_ID.fullmatch(self.source_ref):
             return None
-        return committed_head(client, self.repo, self.source_ref)
+        advice = "merge a commit's id, or set ignore_uncommitted=True"
+        return committed_head(client, self.repo, self.source_ref, advice)
 
 
-def committed_head(client: LakeFSClient, repository: str, branch: str) -> str | None:
+def committed_head(client: LakeFSClient, repository: str, branch: str, advice: str) -> str | None:
     """Return the id of a branch's newest commit, or None if the branch does not exist.
 
     The uncommitted changes are listed after the commit was read, so the commit has everything that was written until
     then.
+
+    Args:
+        client: the client.
+        repository: the repository's id.
+        branch: the branch.
+        advice: what else the caller can do about uncommitted changes, for the error message.
 
     Raises:
         DirtyBranch: the branch has uncommitted changes, which a merge would leave out.
@@ -166,8 +173,7 @@ def committed_head(client: LakeFSClient, repository: str, branch: str) -> str | 
     url = client.links.objects(repository, branch)
     raise DirtyBranch(
         f"branch {branch!r} of {repository!r} has uncommitted changes, which a merge would leave out:"
-        f" {shown}{' and more' if len(changes) > SHOWN_CHANGES else ''}; commit or reset them, merge a commit's"
-        f" id, or set ignore_uncommitted=True; {url}",
+        f" {shown}{' and more' if len(changes) > SHOWN_CHANGES else ''}; commit or reset them, {advice}; {url}",
         branch=branch,
         url=url,
     )

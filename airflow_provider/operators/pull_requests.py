@@ -133,7 +133,7 @@ class LakeFSMergePullRequestOperator(LakeFSOperator):
         LakeFSPullRequestLink().push(context, client.links.pull(self.repo, self.pull_request))
         pull = client.pulls.get(self.repo, self.pull_request)
         if pull.status == "open" and not self.ignore_uncommitted:
-            committed_head(client, self.repo, pull.source_branch)
+            committed_head(client, self.repo, pull.source_branch, "or set ignore_uncommitted=True")
         merge_id = merge_pull_request(client, self.repo, self.pull_request)
         self.note_input(self.repo, pull.source_branch)
         self.log.info("pull request %s of %r is merged with commit %s", self.pull_request, self.repo, merge_id)

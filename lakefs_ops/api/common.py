@@ -219,9 +219,23 @@ DELTA_LOG = "/_delta_log/"
 
 
 def with_paths(
-    sender: Sender, conflict: MergeConflict, repository: str, source_ref: str, destination_branch: str
+    sender: Sender,
+    conflict: MergeConflict,
+    repository: str,
+    source_ref: str,
+    destination_branch: str,
+    *,
+    has_strategy: bool = True,
 ) -> MergeConflict:
     """Return a merge conflict with its paths, found by a diff of the two refs because lakeFS does not report them.
+
+    Args:
+        sender: sends the diff.
+        conflict: the conflict.
+        repository: the repository's id.
+        source_ref: the ref to merge.
+        destination_branch: the branch to merge into.
+        has_strategy: whether the caller can choose a merge strategy.
 
     Raises:
         LakeFSError: the diff failed.
@@ -236,17 +250,18 @@ def with_paths(
     page = Links(conflict.endpoint).compare(repository, destination_branch, source_ref)
     text = (
         f"{source_ref!r} cannot be merged into {destination_branch!r} of {repository!r}: both changed {shown};"
-        f" neither was modified. Compare: {page}; {_conflict_advice(paths, destination_branch)}"
+        f" neither was modified. Compare: {page}; {_conflict_advice(paths, destination_branch, has_strategy)}"
     )
     if conflict.request_id:
         text += f" (request {conflict.request_id})"
     return MergeConflict(text, **{**conflict.__dict__, "paths": paths})
 
 
-def _conflict_advice(paths: Sequence[str], destination_branch: str) -> str:
+def _conflict_advice(paths: Sequence[str], destination_branch: str, has_strategy: bool) -> str:
     tables = sorted({path.partition(DELTA_LOG)[0] for path in paths if DELTA_LOG in path})
     if not tables:
-        return "resolve the conflicting paths, or choose the strategy source-wins or dest-wins"
+        strategy = ", or choose the strategy source-wins or dest-wins" if has_strategy else " on the source branch"
+        return f"resolve the conflicting paths{strategy}"
     return (
         f"both wrote to the Delta table {', '.join(tables[:MAX_PATHS_SHOWN])}: repeat the write on a new branch from"
         f" {destination_branch!r}, and publish a table from one run at a time; a strategy loses the rows of one side"

@@ -195,5 +195,7 @@ class Pulls(Group):
             conflict = refused
         with suppress(LakeFSError):
             pull = self.get(repository, pull_request)
-            conflict = with_paths(self._sender, conflict, repository, pull.source_branch, pull.destination_branch)
+            conflict = with_paths(
+                self._sender, conflict, repository, pull.source_branch, pull.destination_branch, has_strategy=False
+            )
         raise conflict

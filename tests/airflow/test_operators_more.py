@@ -110,12 +110,21 @@ def test_a_pull_request_with_uncommitted_changes_is_not_merged(
     pull = opened.execute(running(opened, run_id="r"))
     client.objects.upload(repo, "dev", "late.txt", b"2")
     merge = LakeFSMergePullRequestOperator(task_id="merge", repo=repo, pull_request=pull)
-    with pytest.raises(DirtyBranch, match=r"would leave out: late\.txt"):
+    with pytest.raises(DirtyBranch, match=r"would leave out: late\.txt; commit or reset them, or set ignore_unc"):
         merge.execute(running(merge))
     client.branches.reset(repo, "dev", type="reset")
     merge.execute(running(merge))
     # The task that opened it is cleared after the merge, and opens another one.
     assert opened.execute(running(opened, run_id="r", try_number=2, max_tries=1)) != pull
+
+
+def test_advice_for_a_conflict_of_a_pull_request(client: LakeFSClient, repo: str, running: Running) -> None:
+    pull = client.pulls.create(repo, title="1", source_branch="dev", destination_branch="main")
+    client.objects.upload(repo, "main", "a.txt", b"other")
+    client.commits.create(repo, "main", message="other")
+    merge = LakeFSMergePullRequestOperator(task_id="merge", repo=repo, pull_request=pull.id)
+    with pytest.raises(AirflowFailException, match=r"resolve the conflicting paths on the source branch \(request"):
+        merge.execute(running(merge))
 
 
 # Uploads
