@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -137,6 +139,23 @@ def _datasets(data: tuple[Data, ...]) -> list[Dataset]:
         openlineage_dataset(repository, f"{ref}/{path}".rstrip("/"), commit_id)
         for repository, ref, path, commit_id in dict.fromkeys(data)
     ]
+
+
+@contextmanager
+def telling_missing_refs(client: LakeFSClient, repository: str, ref: str) -> Iterator[None]:
+    """Raise the error for a missing ref, which no retry can cure, instead of lakeFS's error for a missing object.
+
+    Raises:
+        RefNotFound: the ref does not exist.
+        ObjectNotFound: the object does not exist at the ref, and may appear later.
+    """
+    from lakefs_ops.errors import ObjectNotFound
+
+    try:
+        yield
+    except ObjectNotFound:
+        client.commits.get(repository, ref)
+        raise
 
 
 def only_one_of(operator: LakeFSOperator, *names: str, needed: bool = True) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import XComArg
 
 from airflow_provider.links import LakeFSBranchLink, LakeFSObjectLink
-from airflow_provider.operators.base import LakeFSOperator, only_one_of
+from airflow_provider.operators.base import LakeFSOperator, only_one_of, telling_missing_refs
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 
 if TYPE_CHECKING:
@@ -160,14 +160,11 @@ class LakeFSGetObjectOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Return the object's content."""
-        from lakefs_ops.errors import InvalidArgument, ObjectNotFound
+        from lakefs_ops.errors import InvalidArgument
 
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.ref, self.path))
-        try:
+        with telling_missing_refs(client, self.repo, self.ref):
             stream = client.objects.open(self.repo, self.ref, self.path)
-        except ObjectNotFound:
-            client.commits.get(self.repo, self.ref)  # raises RefNotFound if it is the ref that does not exist
-            raise
         self.note_input(self.repo, self.ref, self.path)
         with contextlib.closing(stream):
             content = _read_up_to(stream, self.max_bytes + 1)
@@ -288,7 +285,10 @@ class LakeFSCopyObjectOperator(LakeFSOperator):
         """Copy the object and return the path of the copy."""
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.branch, self.path))
         source_ref = self.source_ref or self.branch
-        stats = client.objects.copy(self.repo, self.branch, self.path, src_path=self.source_path, src_ref=source_ref)
+        with telling_missing_refs(client, self.repo, source_ref):
+            stats = client.objects.copy(
+                self.repo, self.branch, self.path, src_path=self.source_path, src_ref=source_ref
+            )
         self.note_input(self.repo, source_ref, self.source_path)
         self.note_output(self.repo, self.branch, self.path)
         self.log.info("copied %s bytes to %r on branch %r of %r", stats.size_bytes, self.path, self.branch, self.repo)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider.links import LakeFSObjectLink
-from airflow_provider.operators.base import LakeFSOperator, only_one_of
+from airflow_provider.operators.base import LakeFSOperator, only_one_of, telling_missing_refs
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 from lakefs_ops.errors import InvalidArgument
 
@@ -143,17 +146,13 @@ class LakeFSDownloadFilesOperator(LakeFSOperator):
 
     def work(self, client: LakeFSClient, context: Context) -> dict[str, int]:
         """Download the objects and return their number and size."""
-        from lakefs_ops.errors import ObjectNotFound
         from lakefs_ops.transfer import download_file, download_tree
 
         where = self.path or self.prefix or ""
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.ref, where))
         if self.path is not None:
-            try:
+            with telling_missing_refs(client, self.repo, self.ref):
                 stats = download_file(client, self.repo, self.ref, self.path, self.target)
-            except ObjectNotFound:
-                client.commits.get(self.repo, self.ref)  # raises RefNotFound if it is the ref that does not exist
-                raise
             found = {"objects": 1, "skipped": 0, "bytes": stats.size_bytes or 0}
         else:
             tree = download_tree(client, self.repo, self.ref, where, self.target)
@@ -173,7 +172,7 @@ class LakeFSTransformOperator(LakeFSOperator):
     The files are in a temporary directory, which is removed afterwards.
 
     Delivery: another try transforms and writes the same object again. If the transformation fails or writes no file,
-    nothing is uploaded.
+    nothing is uploaded. If the task is killed or times out, the command ends, with all processes that it started.
 
     XCom: the path of the object that was written.
 
@@ -249,12 +248,15 @@ class LakeFSTransformOperator(LakeFSOperator):
             before, after = (Path(folder) / name for name in ("read", "written"))
             after.mkdir()
             read, written = before / Path(self.source_path).name, after / Path(path).name
-            stats = download_file(client, self.repo, self.source_ref, self.source_path, read)
+            with telling_missing_refs(client, self.repo, self.source_ref):
+                stats = download_file(client, self.repo, self.source_ref, self.source_path, read)
             self.log.info("downloaded %s bytes of %r at %r", stats.size_bytes, self.source_path, self.source_ref)
             if self.transform is not None:
                 self.transform(read, written)
             else:
                 self._run([*(self.command or ()), str(read), str(written)])
+            if self._killed:
+                raise RuntimeError("the task was killed during the transformation, so nothing was uploaded")
             if not written.is_file():
                 raise InvalidArgument(f"the transformation wrote no file {written.name!r}, so nothing was uploaded")
             stats = upload_file(client, self.repo, self.branch, path, written, content_type=self.content_type)
@@ -271,21 +273,34 @@ class LakeFSTransformOperator(LakeFSOperator):
             RuntimeError: it could not be started or failed; the task may be retried.
         """
         try:
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:  # noqa: S603
-                self._process = process
-                output = ""
+            process = subprocess.Popen(  # noqa: S603
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:
+            raise RuntimeError(f"the command {command[0]!r} could not be started: {error}") from error
+        output = ""
+        with process:
+            self._process = process
+            try:
                 for line in process.stdout or ():
                     text = line.decode(errors="replace")
                     self.log.info("%s", text.rstrip())
                     output = (output + text)[-MAX_OUTPUT:]
-        except OSError as error:
-            raise RuntimeError(f"the command {command[0]!r} could not be started: {error}") from error
+            except BaseException:  # the task's execution_timeout, too: leaving `with` would wait for the command
+                self._signal(signal.SIGKILL)
+                raise
         if process.returncode:
             raise RuntimeError(f"the command {command[0]!r} ended with status {process.returncode}: {output.strip()}")
 
     _process: subprocess.Popen[bytes] | None = None
+    _killed = False
 
     def on_kill(self) -> None:
-        """End the command if the task is killed."""
+        """End the command, with all processes that it started, if the task is killed."""
+        self._killed = True
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)

@@ -530,3 +530,21 @@ def test_a_missing_object_may_appear_later(lake: Lake, running: Running) -> None
         operator = getattr(operators, name)(task_id="task", repo=lake.repo, **values)
         with pytest.raises(NotFound):
             operator.execute(running(operator))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("LakeFSCopyObjectOperator", {"branch": "dev", "path": "b", "source_path": "a.txt", "source_ref": "no"}),
+        ("LakeFSDownloadFilesOperator", {"ref": "no", "path": "a.txt", "target": "/tmp/never"}),
+        ("LakeFSGetObjectOperator", {"ref": "no", "path": "a.txt"}),
+        (
+            "LakeFSTransformOperator",
+            {"source_ref": "no", "source_path": "a.txt", "branch": "dev", "command": ["cp"]},
+        ),
+    ],
+)
+def test_a_missing_ref_is_not_worth_a_retry(lake: Lake, running: Running, name: str, values: dict[str, Any]) -> None:
+    operator = getattr(operators, name)(task_id="task", repo=lake.repo, **values)
+    with pytest.raises(AirflowFailException, match="check the commit ID"):
+        operator.execute(running(operator))

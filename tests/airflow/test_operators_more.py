@@ -1,6 +1,8 @@
 """What single operators do beyond the table of test_operators_each.py."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
+    AirflowTaskTimeout,
     TaskDeferred,
 )
 from airflow.sdk import DAG, task
@@ -303,6 +306,43 @@ def test_an_object_is_transformed_or_left(
     with pytest.raises(Exception, match=error):
         operator.execute(running(operator))
     assert list(client.branches.diff(repo, "dev")) == []
+
+
+@pytest.mark.parametrize("how", ["times out", "is killed"])
+def test_a_command_ends_with_its_task(
+    client: LakeFSClient, repo: str, running: Running, tmp_path: Path, how: str
+) -> None:
+    """A command that ends as if it had succeeded when it is killed, or that ignores the signal, uploads nothing."""
+    trap, pid = "exit 0" if how == "is killed" else "", tmp_path / "pid"
+    operator = LakeFSTransformOperator(
+        task_id="t", repo=repo, source_ref="dev", source_path="a.txt", branch="dev", path="b.txt",
+        command=["sh", "-c", f'trap "{trap}" TERM; cp "$0" "$1"; sleep 60 & echo $! > {pid}; wait; sleep 60'],
+    )  # fmt: skip
+
+    def interrupt(*_: object) -> None:
+        if how == "times out":
+            raise AirflowTaskTimeout
+        operator.on_kill()  # Airflow calls it in the handler of SIGTERM, and lets the task go on.
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    started = time.monotonic()
+    with pytest.raises((AirflowTaskTimeout, RuntimeError)) as caught:
+        operator.execute(running(operator))
+    signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 20
+    assert how == "times out" or "the task was killed during the transformation" in str(caught.value)
+    with pytest.raises(ProcessLookupError):
+        _wait_for_end(int(pid.read_text()))
+    assert list(client.branches.diff(repo, "dev")) == []
+
+
+def _wait_for_end(pid: int) -> None:
+    for _ in range(50):
+        os.kill(pid, 0)
+        if "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+            raise ProcessLookupError  # ended, and only not reaped yet
+        time.sleep(0.1)
 
 
 # History
