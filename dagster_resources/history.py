@@ -69,7 +69,8 @@ _WRITES = ("opened", "wrote", "sealed")
 _GREEN = (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_SKIPPED)
 _LAUNCHES = {DagsterEventType.STEP_WORKER_STARTING, *_STARTS}
 _PLANS = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
-_RESULTS = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION}
+_MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION
+_RESULTS = {_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION}
 _TYPES = {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_OUTPUT, *_LAUNCHES, *_ENDS, *_PLANS, *_RESULTS}
 _UNRESOLVED = "[?]"
 """The end of the key of a step that a dynamic output maps; the keys of the steps that run have its mapping key."""
@@ -267,19 +268,29 @@ class History:
                 found[address] = sorted(steps)
         return found
 
-    def written(self, keys: Iterable[AssetKey], address: str) -> list[AssetKey]:
+    def written(self, address: str) -> list[AssetKey]:
         """Return the assets that are written to a branch and not published, or else those of its newest publication.
 
         Args:
-            keys: the assets.
             address: the branch, as ``lakefs://repository/branch``.
         """
         records = self.records(address)
         new = unpublished(records)
         if not any(entry.action in _WRITES for entry in new):  # a step publishes again what it has published
             new = unpublished(records[: -len(new) - 1])
-        used = {entry.step for entry in new}
-        return [key for key in keys if self._writers(key) & used]
+        used = {entry.step for entry in new if entry.action in _WRITES}
+        assets: dict[StepId, set[str]] = defaultdict(set)
+        for entry in new:
+            if entry.action == "wrote":
+                assets[entry.step].add(entry.asset)
+        materialized = {(each.step, each.dagster_event.asset_key) for each in self._of(_MATERIALIZATION)}
+        return sorted(
+            {
+                key
+                for step, key in materialized
+                if key and step in used and (not assets[step] or {"", key.to_user_string()} & assets[step])
+            }
+        )
 
     def untouched(self, keys: Iterable[AssetKey]) -> list[AssetKey]:
         """Return the assets whose steps used no branch of any repository.
@@ -448,12 +459,12 @@ class History:
 
     def _writers(self, asset: AssetKey) -> set[StepId]:
         """Return the steps that materialize an asset."""
-        plans = self._of(DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_MATERIALIZATION)
+        plans = self._of(DagsterEventType.ASSET_MATERIALIZATION_PLANNED, _MATERIALIZATION)
         return {event.step for event in plans if event.dagster_event.asset_key == asset}
 
     def _changes(self, asset: AssetKey) -> list[Event]:
         """Return the events of all steps that materialize an asset, from their first start on."""
-        steps, changes = self._writers(asset), _STARTS | _ENDS | {DagsterEventType.ASSET_MATERIALIZATION}
+        steps, changes = self._writers(asset), _STARTS | _ENDS | {_MATERIALIZATION}
         return [event for event in self._of(*changes) if event.step in steps]
 
     def _of(self, *types: DagsterEventType, step: StepId | None = None) -> Iterator[Event]:

@@ -386,13 +386,9 @@ class RunBranch:
         self._close(head)
         return merged
 
-    def written(self, keys: Iterable[AssetKey]) -> list[AssetKey]:
-        """Return the assets that `publish` merges, or that it merged if the run has written nothing since.
-
-        Args:
-            keys: the assets to consider.
-        """
-        return History(self._op.instance, self._run).written(keys, self._address) if self._run else []
+    def written(self) -> list[AssetKey]:
+        """Return the assets that `publish` merges, or that it merged if the run has written nothing since."""
+        return History(self._op.instance, self._run).written(self._address) if self._run else []
 
     def untouched(self, keys: Iterable[AssetKey]) -> list[AssetKey]:
         """Return the assets that neither the run nor a re-execution has written to lakeFS, in any repository.

@@ -74,17 +74,17 @@ def build_lakefs_publish_asset(
     """Return an asset that publishes what a run wrote: it commits once, and merges the commit that the checks judged.
 
     It starts after its dependencies and, where the executor allows it, after all checks. It refuses if a check with the
-    severity ERROR failed, if a planned check has no result, or if the branch has anything that no check judged (see
-    `dagster_resources.publish.RunBranch.publish`); then the base is unchanged, and the branch is kept and linked. A
-    refusal or a conflict is a `dagster.Failure` that is not retried.
+    severity ERROR failed, if a planned check has no result, or if the branch has anything that no check judged and no
+    step recorded (see `dagster_resources.publish.RunBranch.publish`); then the base is unchanged, and the branch is
+    kept and linked. A refusal or a conflict is a `dagster.Failure` that is not retried.
 
     If the run has no check at all, because none exists or its selection leaves them out, nothing is audited: what the
     assets wrote is published, and no certificate is signed. Publishing without a check is the author's choice. Only
     objects that no step recorded are refused then, if all steps record theirs, as the IO manager does.
 
     The data version of the asset is the id of the merge commit. Its metadata has the branch that the run was published
-    to (in an environment, the environment's own one; in a backfill, its collecting branch), the links, and which of the
-    dependencies the run has written: the others are on the base as they were.
+    to (in an environment, the environment's own one; in a backfill, its collecting branch), the links, the assets that
+    the run has written, and the dependencies that it has not written, so that they are on the base as they were.
 
     Args:
         name: the asset's name.
@@ -136,7 +136,7 @@ def build_lakefs_publish_asset(
     def publication(context: AssetExecutionContext) -> Iterator[MaterializeResult[None]]:
         branch = _branch(context, resource_key, repository, base)
         keys = sorted(context.assets_def.dependency_keys)
-        written = branch.written(keys)
+        written = branch.written()
         try:
             merge = branch.publish(
                 _message(message, context, name), strategy=strategy, metadata=metadata, if_nothing=if_nothing

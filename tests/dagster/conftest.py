@@ -63,8 +63,8 @@ def io_manager(resource, lakefs_repository):
 def io_run(io_manager, instance):
     """Materializes assets with an IO manager."""
 
-    def io_run(*assets, settings=None, **arguments):
-        resources = {"io_manager": io_manager(**(settings or {}))}
+    def io_run(*assets, settings=None, resources=None, **arguments):
+        resources = {"io_manager": io_manager(**(settings or {})), **(resources or {})}
         return dg.materialize(assets, instance=instance, resources=resources, **{"raise_on_error": False, **arguments})
 
     return io_run

@@ -266,6 +266,20 @@ def test_a_partial_run_says_what_it_publishes(lake, resource, materialize):
     assert lake.objects() == ["first/first", "second/second"]
 
 
+def test_the_metadata_names_everything_that_is_published(lake, resource, io_run):
+    @dg.multi_asset(outs={name: dg.AssetOut(metadata={"lakefs/format": "text"}) for name in ("first", "second")})
+    def both():
+        return "first", None
+
+    extra = lake.asset("extra")
+    idle = dg.asset(name="idle", deps=[extra])(lambda: None)
+    on_main = lake.publication("first", "second", idle)
+    run = io_run(both, extra, idle, on_main, check(extra), resources={"lakefs": resource})
+    (event,) = run.asset_materializations_for_node("on_main")
+    assert event.metadata["lakefs/published_assets"].value == "extra, first"
+    assert lake.objects() == ["extra/extra", "first.txt"]
+
+
 @pytest.mark.parametrize("if_nothing", ["fail", "skip", "succeed"])
 def test_only_checks_and_the_publication(lake, resource, materialize, if_nothing):
     written = lake.asset()
