@@ -17,11 +17,15 @@ from dagster import (
     TimeWindowPartitionsDefinition,
 )
 from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.definitions.partitions.utils.base import INVALID_PARTITION_SUBSTRINGS
 
 from lakefs_ops.flows.partitions import PathTemplate
 
 if TYPE_CHECKING:
     from dagster import AddDynamicPartitionsRequest, DagsterInstance, DeleteDynamicPartitionsRequest
+
+SEPARATOR = "|"
+"""What Dagster puts between the keys of the dimensions of a partition."""
 
 Existence = Literal["exists", "dynamic", "later", "never"]
 
@@ -80,7 +84,9 @@ class LakeFSPartitions:
         return self.template.path(key)
 
     def key(self, path: str) -> str | None:
-        """Return the key of the partition that an object belongs to; None if the template does not match its path.
+        """Return the key of the partition that an object belongs to.
+
+        None if the template does not match its path, or if Dagster cannot have the partition, see `key_of`.
 
         Args:
             path: the object's path.
@@ -88,11 +94,16 @@ class LakeFSPartitions:
         keys = self.template.keys(path)
         return None if keys is None else self.key_of(keys)
 
-    def key_of(self, keys: Mapping[str, str]) -> str:
-        """Return the key of the partition with these keys of the template's fields."""
-        if isinstance(self.definition, MultiPartitionsDefinition):
-            return MultiPartitionKey(dict(keys))
-        return keys[self.template.fields[0]]
+    def key_of(self, keys: Mapping[str, str]) -> str | None:
+        """Return the key of the partition with these keys of the template's fields.
+
+        None for the key of a dimension with the separator of the dimensions.
+        """
+        if not isinstance(self.definition, MultiPartitionsDefinition):
+            return keys[self.template.fields[0]]
+        if any(SEPARATOR in key for key in keys.values()):
+            return None
+        return MultiPartitionKey(dict(keys))
 
     def existence(self, key: str, instance: DagsterInstance) -> Existence:
         """Return whether a partition ``exists``, can be added as a ``dynamic`` one, exists ``later``, or ``never``.
@@ -135,7 +146,7 @@ class LakeFSPartitions:
         """Return the key of each dimension; unlike Dagster's own method, without reading dynamic partitions."""
         if isinstance(key, MultiPartitionKey):
             return key.keys_by_dimension
-        parts = key.split("|")
+        parts = key.split(SEPARATOR)
         if len(parts) != len(self.template.fields):
             raise DagsterUnknownPartitionError(f"{key!r} is not a key of {', '.join(sorted(self.template.fields))}")
         return dict(zip(sorted(self.template.fields), parts, strict=True))
@@ -145,7 +156,7 @@ def _existence(definition: PartitionsDefinition, key: str) -> Existence:
     if definition.has_partition_key(key):
         return "exists"
     if isinstance(definition, DynamicPartitionsDefinition):
-        return "dynamic"
+        return "never" if any(each in key for each in INVALID_PARTITION_SUBSTRINGS) else "dynamic"
     if not isinstance(definition, TimeWindowPartitionsDefinition):
         return "never"
     try:

@@ -385,7 +385,9 @@ class _Partitions(_Commits):
         # The number tells two equal moves of the branch apart, with a reset in between.
         count += bool(changed)
         for commit_id, partition in changed:
-            key = str(self.partitions.key_of(partition.keys))
+            if (name := self.partitions.key_of(partition.keys)) is None:
+                continue
+            key = str(name)
             pending.pop(key, None)
             if self.run_removed or not partition.removed:
                 run_key = f"{repository}/{branch}/{condition.after or ''}..{commit_id}/{count}/{key}"

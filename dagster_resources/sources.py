@@ -149,7 +149,7 @@ def _observations(
 ) -> Iterator[AssetObservation]:
     """Yield an observation for each partition whose data version differs from that of its newest observation."""
     found = partition_versions(client, repository, partitions.template, commit_id)
-    paths = {str(partitions.key(path)): path for path in found}
+    paths = {str(name): path for path in found if (name := partitions.key(path)) is not None}
     last = context.instance.event_log_storage.get_latest_tags_by_partition(
         key, DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION_TAG]
     )

@@ -31,6 +31,10 @@ def test_keys_and_paths_both_ways(definition, template, key, path):
     assert partitions.key(f"other/{path}") is None
 
 
+def test_no_partition_has_the_separator_of_the_dimensions_in_its_key():
+    assert LakeFSPartitions(GRID, "{region}/{date}.csv").key("a|b/2015-01-31.csv") is None
+
+
 @pytest.mark.parametrize(
     ("definition", "template", "message"),
     [
@@ -57,6 +61,8 @@ def test_a_template_needs_the_dimensions_of_the_definition(definition, template,
         (REGIONS, "asia", "never"),
         (STATIONS, "7", "exists"),
         (STATIONS, "8", "dynamic"),
+        (STATIONS, "8\t", "never"),  # refused by Dagster
+        (STATIONS, "8...9", "never"),
         (GRID, "2015-01-31|eu", "exists"),
         (GRID, f"{TODAY}|eu", "later"),
         (GRID, f"{TODAY}|asia", "never"),

@@ -309,7 +309,7 @@ def test_dynamic_and_several_dimensions(ticks, commit, lakefs_repository, instan
         build_lakefs_commit_sensor(name="s", repository=lakefs_repository, target=[station], partitions=partitions)
     )
     tick()
-    commit("s/7/a", "s/7/b", "s/8%2F9/a")
+    commit("s/7/a", "s/7/b", "s/8%2F9/a", "s/no%09tab/a")
     assert tick.partitions() == ["7", "8/9"]
     assert set(instance.get_dynamic_partitions("stations_of_sensors")) >= {"7", "8/9"}
     commit(deleted=["s/7/a", "s/7/b"])
@@ -323,7 +323,7 @@ def test_dynamic_and_several_dimensions(ticks, commit, lakefs_repository, instan
         )
     )  # fmt: skip
     tick()
-    commit("g/10/2015-01-01.csv", "g/10/2015-01-02.csv", "g/7/2015-01-02.csv")
+    commit("g/10/2015-01-01.csv", "g/10/2015-01-02.csv", "g/7/2015-01-02.csv", "g/8|9/2015-01-02.csv")
     requests = tick()
     assert sorted(request.partition_key for request in requests) == ["2015-01-01|10", "2015-01-02|10", "2015-01-02|7"]
     assert requests[0].tags["dagster/partition/station"] == "10"
