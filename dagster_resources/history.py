@@ -345,6 +345,9 @@ class History:
         attempts = any(start.place > since for plan in plans for start in self._of(*_STARTS, step=plan.step))
         waiting = any(plan.place > since and plan.step[0] not in self._finished for plan in plans)
         if newest is None or attempts or waiting:
+            if {plan.step for plan in plans} <= {event.step for event in self._of(DagsterEventType.STEP_SKIPPED)}:
+                asset = key.asset_key.to_user_string()
+                return f"was skipped, because {asset!r} had no output: yield one, with the value None if it has no data"
             return "has no result"
         changes = [event for event in self._changes(key.asset_key) if event.step != newest.step]
         if changes and changes[-1].place > since:

@@ -411,7 +411,10 @@ class RunBranch:
             return []
         checks = history.checks(self._step_key, self._address)
         if refused := _refused(history, checks):
-            raise self._refusal("; ".join(refused))
+            raise self._refusal(
+                f"{'; '.join(refused)}; re-execute the run with these checks and this step, and with their assets if"
+                " the data is wrong"
+            )
         records = history.records(self._address)
         return [history.verdict(key, records) for key in checks]
 

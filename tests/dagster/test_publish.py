@@ -190,7 +190,11 @@ def test_re_executing_the_publication_alone_does_not_get_around_the_check(wap, s
         again=dg.ReexecutionOptions(failed.run_id, step_selection=["published"]),
     )
     assert not run.success
-    assert "not published, because check 'judged' of 'written' failed; 'main' is unchanged; compare " in sentence(run)
+    assert (
+        "not published, because check 'judged' of 'written' failed; re-execute the run with these checks"
+        in sentence(run)
+    )
+    assert "; 'main' is unchanged; compare " in sentence(run)
     assert f"/repositories/{wap.repository}/compare?ref=main&compare=dagster-{failed.run_id}" in sentence(run)
 
 

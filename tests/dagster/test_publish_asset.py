@@ -266,6 +266,17 @@ def test_a_partial_run_says_what_it_publishes(lake, resource, materialize):
     assert lake.objects() == ["first/first", "second/second"]
 
 
+def test_a_check_of_an_asset_without_an_output_is_no_pass(lake, resource, io_run, sentence):
+    @dg.multi_asset(outs={name: dg.AssetOut(is_required=False) for name in ("first", "second")})
+    def both():
+        yield dg.Output(b"first", "first")
+
+    judged = check("second")
+    run = io_run(both, check("first"), judged, lake.publication("first"), resources={"lakefs": resource})
+    assert "check 'judged' of 'second' was skipped, because 'second' had no output: yield one, with" in sentence(run)
+    assert lake.objects() == []
+
+
 def test_the_metadata_names_everything_that_is_published(lake, resource, io_run):
     @dg.multi_asset(outs={name: dg.AssetOut(metadata={"lakefs/format": "text"}) for name in ("first", "second")})
     def both():
