@@ -1,9 +1,9 @@
 """The component, as ``dg`` loads it, and what it defines."""
 
+import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -43,6 +43,16 @@ import dagster as dg
 @dg.template_var
 def days():
     return dg.StaticPartitionsDefinition(["monday"])
+"""
+PROGRAM = """
+import json, sys
+from click.testing import CliRunner
+from dagster_dg_cli.cli import create_dg_cli
+
+dg = create_dg_cli()
+for line in sys.stdin:
+    done = CliRunner().invoke(dg, json.loads(line))
+    print(json.dumps([done.exit_code, done.output]), flush=True)
 """
 YAML = f"""
 type: {COMPONENT}
@@ -130,7 +140,7 @@ def test_the_secret_is_not_shown():
 
 @pytest.fixture
 def dg_command(tmp_path):
-    """Runs ``dg`` in a new project."""
+    """Runs ``dg`` in a new project, each command in the same process, because Dagster takes seconds to import."""
     (tmp_path / "src" / "shop" / "defs").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     (tmp_path / "src" / "shop" / "__init__.py").touch()
@@ -142,14 +152,20 @@ def dg_command(tmp_path):
         "DAGSTER_DISABLE_TELEMETRY": "1",
     }
 
-    def run(*arguments):
-        command = [Path(sys.executable).with_name("dg"), *arguments]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, timeout=120
-        )
-        return done.returncode, done.stdout + done.stderr
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=os.environ | environment,
+    )  # fmt: skip
 
-    return run
+    def run(*arguments):
+        process.stdin.write(json.dumps(arguments) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    with process:
+        yield run
+        process.stdin.close()
+    assert process.returncode == 0
 
 
 def test_dg_scaffolds_and_loads_the_component(dg_command, tmp_path):
