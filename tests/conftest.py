@@ -152,5 +152,5 @@ def settings_in_force(lakefs: LakeFS) -> Callable[[], None]:
 
 @pytest.fixture
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For calls that take effect before their connection breaks, or never: the search need not wait a second."""
-    monkeypatch.setattr(attempts, "SETTLE", 0.1)
+    """For calls that take effect before their connection breaks, or never: the search has nothing to wait for."""
+    monkeypatch.setattr(attempts, "SETTLE", 0.0)

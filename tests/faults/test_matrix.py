@@ -27,8 +27,6 @@ PAGE = Path(__file__).parents[2] / "docs" / "exactly-once.md"
 WRITE = bool(os.environ.get("LAKEFS_OPS_WRITE_TABLE"))
 READ_TIMEOUT = 0.6
 SLOW = 1.0
-LANDS = 0.3
-"""Seconds within which a held call takes effect when it is released."""
 
 VERBS = (
     "ensure_branch",
@@ -120,18 +118,24 @@ def settle(verb, result, column):
         assert result == expected(verb, column)
 
 
+@pytest.fixture
+def release(server, faults):
+    """Lets the calls that are held take effect, as calls do that outlive their client."""
+
+    def release():
+        faults.clear()
+        while server._server.server_state.tasks:
+            time.sleep(0.01)
+
+    return release
+
+
 @pytest.mark.parametrize("column", FAULTS)
 @pytest.mark.parametrize("verb", VERBS)
-def test_under_a_fault(verb, column, server, faults, matrix, repository, import_folder, wanted):
+def test_under_a_fault(verb, column, server, faults, release, matrix, repository, import_folder, wanted):
     goal = wanted(verb)
     folder = str(import_folder)
     timing_out = "late" in column
-
-    def release():
-        if timing_out:
-            faults.clear()  # a call that is still held takes effect now
-            time.sleep(LANDS)
-
     with connect(matrix, server) as client, connect(matrix, server, read=READ_TIMEOUT) as hasty:
         matrix.VERBS[verb].prepare(client, repository)
         faults.add(Fault(matrix.VERBS[verb].operation, **FAULTS[column]))
@@ -149,7 +153,7 @@ def test_under_a_fault(verb, column, server, faults, matrix, repository, import_
 
 
 @pytest.fixture
-def kill_and_retry(server, faults, matrix, repository, import_folder):
+def kill_and_retry(server, faults, release, matrix, repository, import_folder):
     """Kills the process of a verb while the server holds its call, and calls the verb again as a retry."""
 
     def kill_and_retry(verb, operation, when, way="run"):
@@ -163,8 +167,7 @@ def kill_and_retry(server, faults, matrix, repository, import_folder):
             assert struck.wait(20)
             child.send_signal(signal.SIGKILL)
             assert child.wait() == -signal.SIGKILL
-            faults.clear()  # the held call takes effect now, as calls do that outlive their client
-            time.sleep(LANDS)
+            release()
             getattr(matrix.VERBS[verb], way)(client, repository, True, str(import_folder))
             return matrix.state(client, repository)
 
