@@ -32,6 +32,7 @@ def certificates(tmp_path_factory):
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         authority = issuer is None
+        signer = key if authority else issuer[1]
         signed = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -45,7 +46,18 @@ def certificates(tmp_path_factory):
                 x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
             )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .sign(key if authority else issuer[1], hashes.SHA256())
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .add_extension(
+                x509.KeyUsage(
+                    **dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment"), False),
+                    **dict.fromkeys(("key_agreement", "encipher_only", "decipher_only"), False),
+                    digital_signature=True,
+                    key_cert_sign=authority,
+                    crl_sign=authority,
+                ),
+                critical=True,
+            )
+            .sign(signer, hashes.SHA256())
         )
         pem = signed.public_bytes(serialization.Encoding.PEM)
         private = key.private_bytes(
