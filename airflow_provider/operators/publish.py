@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import time
 from typing import TYPE_CHECKING, Any
 
@@ -283,7 +284,7 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         compare = pull(context, self.commit, LakeFSCompareLink().xcom_key)
         LakeFSCommitLink().push(context, client.links.commit(self.repo, sealed))
         LakeFSCompareLink().push(context, compare or client.links.compare(self.repo, self.into, sealed))
-        results = self.audits.results(context, sealed)
+        results = self._judges(client, context, sealed).results(context, sealed)
         context["ti"].xcom_push(key=RESULTS_XCOM, value=to_json(results))
         log_results(self.log, results)
         if not all(result.passed for result in results):
@@ -322,6 +323,15 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         self.log.info("branch %r of %r has commit %s, by commit %s", self.into, self.repo, sealed, published)
         return published
 
+    def _judges(self, client: LakeFSClient, context: Context, sealed: str) -> Audits:
+        """Return the audits and approvals, without reviews that were skipped because there is nothing to merge."""
+        from lakefs_ops.flows.history import includes
+
+        skipped = {name for (name, _), state in states(context, self.approvals).items() if state == "skipped"}
+        if not skipped or not includes(client, self.repo, self.flow(client, context).into, sealed):
+            return self.audits
+        return replace(self.audits, tasks=tuple(name for name in self.audits.tasks if name not in skipped))
+
     def _sealed(self, context: Context) -> str:
         """Return the id of the sealed commit; an XCom of an earlier try does not count."""
         (state,) = states(context, [self.commit]).values()
@@ -339,7 +349,8 @@ class LakeFSReviewRunOperator(LakeFSRunOperator):
     """Open a pull request for the branch of a publish group, so that people can review it in lakeFS.
 
     The pull request is merged before ``publish`` runs. So this task reads the results of all audits itself, opens no
-    pull request if one did not pass, and signs a certificate if the connection has an audit key.
+    pull request if one did not pass, and signs a certificate if the connection has an audit key. If the run brings
+    nothing new, the task is skipped, since lakeFS merges no pull request without changes.
 
     Delivery: one pull request for each sealed commit, even if requests or responses are lost, or the task is retried.
 
@@ -367,6 +378,7 @@ class LakeFSReviewRunOperator(LakeFSRunOperator):
     def work(self, client: LakeFSClient, context: Context) -> str:
         """Open the pull request and return its id."""
         from airflow_provider.step import commit_metadata
+        from lakefs_ops.flows.history import includes
         from lakefs_ops.flows.step import Step
 
         sealed = pull(context, self.commit)
@@ -375,6 +387,8 @@ class LakeFSReviewRunOperator(LakeFSRunOperator):
         if not all(result.passed for result in results):
             run.withdraw(sealed)
             raise AirflowFailException(refusal(results, f"commit {sealed}", self.into, None))
+        if includes(client, self.repo, self.into, sealed):
+            raise AirflowSkipException(f"{self.into!r} of {self.repo!r} has everything of commit {sealed} already")
         run.certify(results, sealed)
         step = Step(client, self.repo, f"{run.key}/review/{sealed}", retried=run.retried)
         pull_request = step.pull_request(

@@ -223,7 +223,8 @@ class LakeFSPublishTaskGroup(TaskGroup):
         """Add tasks after the audits that open a pull request, and wait until somebody merges it in lakeFS.
 
         If the pull request is closed without a merge, the run fails and keeps its branch. If somebody has changed the
-        branch before the merge, ``publish`` fails: lakeFS merges the branch, not the commit that was audited.
+        branch before the merge, ``publish`` fails: lakeFS merges the branch, not the commit that was audited. A run
+        that brings nothing new skips both tasks.
 
         Args:
             title: the title (templated).

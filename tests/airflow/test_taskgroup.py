@@ -810,6 +810,28 @@ def test_a_merged_pull_request_counts_as_an_approval(lab: Lab, late: bool) -> No
         assert (lab.read(), lab.branches()) == ({"a": "1"}, [])
 
 
+def test_nobody_reviews_a_run_that_brings_nothing_new(lab: Lab) -> None:
+    """lakeFS merges no pull request without changes, so a cleared run would wait for it in vain."""
+    run = Run(lab.dag(review={}))
+    run.execute()
+    (opened,) = lab.client.pulls.list(lab.repository)
+    lab.client.pulls.merge(lab.repository, opened.id)
+    run.tis["g.reviewed"].state = None
+    again(run, "g.reviewed")
+    published = lab.merges()
+    again(run, "g.open")
+    assert (run.states()["g.review"], run.states()["g.reviewed"]) == ("skipped", "skipped")
+    assert lab.merges() == published
+    lab.content["b"] = "2"
+    again(run, "g.open", state="running")
+    assert run.states()["g.reviewed"] == "waiting"
+    # A review that was skipped does not approve what has come since.
+    run.tis["g.review"].state = run.tis["g.reviewed"].state = "skipped"
+    again(run, "g.publish", state="failed")
+    assert "g.review: the task did not succeed, its state is skipped" in run.errors()["g.publish"]
+    assert lab.read() == {"a": "1"}
+
+
 def test_no_pull_request_is_opened_for_a_commit_that_an_audit_refuses(lab: Lab) -> None:
     lab.problems = ["a is too small"]
     run = lab.run("failed", review={})
