@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
 from airflow_provider.links import LakeFSCommitLink
 from airflow_provider.operators.waiting import LakeFSWaitingOperator
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 from lakefs_ops.errors import InvalidArgument
+from lakefs_ops.flows.choices import IF_NOTHING, check_choice
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lakefs_ops.api.imports import ImportLocation
     from lakefs_ops.client import LakeFSClient
     from lakefs_ops.flows.conditions import Condition, ImportDone
+    from lakefs_ops.flows.step import IfNothing
 
 STATE_KEY = "lakefs_import"
 """Key in the task state store under which the operator saves the id of its import."""
@@ -31,7 +33,9 @@ SETTLE = 15.0
 class LakeFSImportOperator(LakeFSWaitingOperator):
     """Import objects that are already in the object store, and wait for the commit.
 
-    The objects are referenced, not copied. Everything below a destination is replaced by the imported objects.
+    The objects are referenced, not copied. Everything below a destination is replaced by the imported objects, with an
+    exception in lakeFS 1.84: it may keep older objects whose paths come after the last imported one. To be sure, delete
+    what is below the destination, and commit that, before the import.
 
     Delivery: exactly one commit, even if responses are lost, or the task is retried. On Airflow 3.3, a retry waits for
     the import that an earlier try started; on 3.1 and 3.2, it searches for the commit of that import for 15 seconds
@@ -52,6 +56,8 @@ class LakeFSImportOperator(LakeFSWaitingOperator):
         msg: the commit's message (templated).
         metadata: further metadata of the commit, a mapping; values that are None are left out (templated).
         whole_branch: allow an empty destination, which replaces all objects of the branch.
+        if_nothing: what to do if the sources have no objects, for example because of a misspelled path: ``fail``,
+            ``skip`` the task, or ``succeed`` with the commit, which lakeFS creates in any case.
         force: allow on a read-only repository.
         timeout: maximum time to wait for the commit, one day by default; the import then goes on, and a retry
             waits for it.
@@ -89,6 +95,7 @@ class LakeFSImportOperator(LakeFSWaitingOperator):
         msg: Templated[str] = REQUIRED,
         metadata: Templated[Mapping[str, str] | None] = None,
         whole_branch: bool = False,
+        if_nothing: IfNothing = "fail",
         force: bool | None = None,
         timeout: float | timedelta = timedelta(days=1),
         **kwargs: Any,
@@ -96,12 +103,14 @@ class LakeFSImportOperator(LakeFSWaitingOperator):
         super().__init__(timeout=timeout, **kwargs)
         check_field("sources", sources)
         check_field("metadata", metadata)
+        check_choice("if_nothing", if_nothing, IF_NOTHING)
         self.repo = as_rendered(repo)
         self.branch = as_rendered(branch)
         self.sources = as_rendered(sources)
         self.msg = as_rendered(msg)
         self.metadata = as_rendered(metadata)
         self.whole_branch = whole_branch
+        self.if_nothing = if_nothing
         self.force = force
 
     def work(self, client: LakeFSClient, context: Context) -> str:
@@ -149,6 +158,11 @@ class LakeFSImportOperator(LakeFSWaitingOperator):
         self.log.info("branch %r of %r has commit %s, %s", self.branch, self.repo, commit_id, dict(found))
         for location in self._locations():
             self.note_output(self.repo, self.branch, location.destination, commit_id)
+        if found.get("ingested_objects") == 0 and self.if_nothing != "succeed":
+            paths = ", ".join(repr(location.path) for location in self._locations())
+            LakeFSCommitLink().push(context, client.links.commit(self.repo, commit_id))
+            error = AirflowSkipException if self.if_nothing == "skip" else AirflowFailException
+            raise error(f"the import found no objects at {paths}, and created commit {commit_id}; check the path")
         return self.record_commit(client, context, self.branch, commit_id)
 
     def failed(self, client: LakeFSClient, reason: str, found: Mapping[str, Any]) -> Exception:

@@ -469,6 +469,22 @@ def test_a_failed_import_is_started_again_by_a_retry(
     assert [entry.path for entry in importer.objects.list("lake", operator.branch)] == ["in/y.csv"]
 
 
+@pytest.mark.parametrize(
+    ("if_nothing", "error"), [("fail", AirflowFailException), ("skip", AirflowSkipException), ("succeed", None)]
+)
+def test_an_import_that_finds_nothing(
+    importer: LakeFSClient, importing, running: Running, raw: Path, if_nothing: str, error: type[Exception] | None
+) -> None:
+    (raw / "empty").mkdir(exist_ok=True)
+    operator = importing(source=f"local://{raw}/empty/", if_nothing=if_nothing)
+    context = {**running(operator, run_id="r", max_tries=2), "task_state_store": Store()}
+    if error is None:
+        assert operator.execute(context) == importer.branches.get("lake", operator.branch).commit_id
+    else:
+        with pytest.raises(error, match=r"found no objects at 'local://.*/empty/', and created commit"):
+            operator.execute(context)
+
+
 @pytest.mark.parametrize("where", ["worker", "triggerer"])
 def test_a_killed_import_is_cancelled(
     importer: LakeFSClient, importing, running: Running, monkeypatch: pytest.MonkeyPatch, where: str
