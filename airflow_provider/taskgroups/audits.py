@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from lakefs_ops.flows.checks import CheckResult
 
+IS_AUDIT = "lakefs_audit"
+"""The attribute of the functions of `audit`."""
+
 AUDITED = "lakefs_audited"
 """The XCom key under which each audit stores the id of the commit that it judges."""
 
@@ -40,12 +43,16 @@ class Audits:
             are mapped to the value.
         inputs: the ids of the audit tasks whose return value other audits use; it is a verdict only if it has the form
             of one.
+        reporting: the ids of the audit tasks that are an `audit`, which always returns its results.
+        approvals: the ids of the approval tasks among ``tasks``, which return the answer of a person.
     """
 
     tasks: tuple[str, ...] = ()
     mapped: tuple[str, ...] = ()
     judging: frozenset[str] = frozenset()
     inputs: frozenset[str] = frozenset()
+    reporting: frozenset[str] = frozenset()
+    approvals: frozenset[str] = frozenset()
 
     def results(self, context: Context, sealed: str) -> list[CheckResult]:
         """Return the results of all planned audits; an audit without a verdict on the sealed commit has a problem.
@@ -91,11 +98,16 @@ class Audits:
 
         value = pull(context, task_id, index=index)
         is_input = task_id in self.inputs
+        if task_id in self.approvals and value is None:
+            return (CheckResult(name, ("marked as success by hand, but nobody has approved; clear the task",)),)
         if task_id not in self.judging or (is_input and isinstance(value, str)):
             return (CheckResult(name),)
         if value is None and (refused := pull(context, task_id, RESULTS_XCOM, index)):
             log.warning("audit %s has failed, and was marked as success by hand", name)
             return tuple(_excused(result) for result in results(refused, name=name))
+        if value is None and task_id in self.reporting:
+            log.warning("audit %s has not finished, and was marked as success by hand", name)
+            return (CheckResult(name, warnings=("marked as success by hand: it has no result",)),)
         try:
             return results(value, name=name)
         except InvalidArgument as error:
@@ -183,6 +195,7 @@ def audit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
             raise AirflowFailException(refusal(results, f"commit {sealed}" if sealed else "the data", None, compare))
         return to_json(results)
 
+    setattr(run, IS_AUDIT, True)
     return task(multiple_outputs=False, **options)(run)
 
 

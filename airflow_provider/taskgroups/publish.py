@@ -22,7 +22,7 @@ from airflow_provider.operators.publish import (
     LakeFSReviewRunOperator,
     LakeFSSealRunOperator,
 )
-from airflow_provider.taskgroups.audits import Audits, Before
+from airflow_provider.taskgroups.audits import IS_AUDIT, Audits, Before
 from lakefs_ops.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -308,10 +308,9 @@ class LakeFSPublishTaskGroup(TaskGroup):
             if hasattr(approval, "audits"):
                 approval.audits = plan
         self._publish.approvals = approvals
-        self._publish.audits = replace(plan, tasks=(*plan.tasks, *approvals))
+        self._publish.audits = replace(plan, tasks=(*plan.tasks, *approvals), approvals=frozenset(approvals))
         for task in [*judges, *self._approvals]:
             _run_before(task, self._commit.task_id)
-        for task in judges:
             _push_results(task)
 
     def _check(self, writers: list[Operator], audits: list[Operator], judges: list[Operator]) -> None:
@@ -332,8 +331,7 @@ class LakeFSPublishTaskGroup(TaskGroup):
                     " for the first write tasks, and the other one for tasks after them or before the group"
                 )
         for task in judges:
-            given = getattr(task, "partial_kwargs", {}).get("python_callable")
-            function = getattr(task, "python_callable", given)
+            function = _function(task)
             if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
                 raise InvalidArgument(
                     f"audit {task.task_id!r} of {name} yields its problems, which Airflow ignores: decorate it with"
@@ -452,7 +450,13 @@ def _plan(audits: list[Operator]) -> Audits:
         inputs=frozenset(
             source.task_id for task in audits for source, _ in XComArg.iter_xcom_references(_values(task))
         ),
+        reporting=frozenset(task.task_id for task in audits if hasattr(_function(task), IS_AUDIT)),
     )
+
+
+def _function(task: Operator) -> Any:
+    """Return the function of a task, None for other operators."""
+    return getattr(task, "python_callable", getattr(task, "partial_kwargs", {}).get("python_callable"))
 
 
 def _returns_verdict(task: Operator) -> bool:

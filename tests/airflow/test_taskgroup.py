@@ -360,14 +360,19 @@ def test_a_failed_audit_marked_as_success_counts_with_a_warning(lab: Lab) -> Non
         with group.audits:
             audit(lambda: ["a is too small"], task_id="check")()
             task(task_id="other")(lambda: 1 / 0)()
+            audit(lambda: 1 / 0, task_id="broken")()
     run = lab.run("failed", dag)
-    for name in ("check", "other"):
+    for name in ("check", "other", "broken"):
         run.tis[f"g.audits.{name}"].state = "success"
     again(run, "g.publish")
     assert lab.read() == {"a": "1"}
     checks = {check["name"]: check["warnings"] for check in run.tis["g.publish"].xcoms["checks"]}
-    assert checks == {"<lambda>": ["marked as success by hand: a is too small"], "g.audits.other": []}
-    assert lab.merges()[0].metadata["lakefs-ops.checks"] == "2 passed, 1 with warnings: <lambda>"
+    assert checks == {
+        "<lambda>": ["marked as success by hand: a is too small"],
+        "g.audits.other": [],
+        "g.audits.broken": ["marked as success by hand: it has no result"],
+    }
+    assert lab.merges()[0].metadata["lakefs-ops.checks"] == "3 passed, 2 with warnings: <lambda>, g.audits.broken"
 
 
 def test_a_task_marked_as_success_that_never_ran_has_judged_nothing(lab: Lab) -> None:
@@ -780,6 +785,28 @@ def test_an_approval_counts_only_for_the_commit_that_was_shown(lab: Lab, mocker:
     assert run.execute() == "failed"
     assert "g.approval: the task judged commit" in run.errors()["g.publish"]
     assert lab.read() == {}
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_an_approval_that_nobody_has_given_does_not_count(lab: Lab, mocker: Any, rejected: bool) -> None:
+    """Whoever marks it as success by hand may not be among those who are asked."""
+    run, _ = approving(lab, mocker)
+    run.execute()
+    if rejected:
+        run.resume("g.approval", answer("Reject"))
+    run.tis["g.approval"].state = "success"
+    again(run, "g.publish", state="failed")
+    assert "g.approval: marked as success by hand, but nobody has approved" in run.errors()["g.publish"]
+    assert (lab.read(), lab.branches()) == ({}, [BRANCH])
+
+
+def test_a_review_that_nobody_has_given_does_not_count(lab: Lab) -> None:
+    run = Run(lab.dag(review={}))
+    run.execute()
+    run.tis["g.reviewed"].state = "success"
+    assert run.execute() == "failed"
+    assert "g.reviewed: marked as success by hand, but nobody has approved" in run.errors()["g.publish"]
+    assert (lab.read(), lab.branches()) == ({}, [BRANCH])
 
 
 def test_nobody_is_asked_about_a_commit_that_an_audit_refuses(lab: Lab, mocker: Any) -> None:
