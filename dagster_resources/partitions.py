@@ -49,9 +49,9 @@ class LakeFSPartitions:
 
 
             @dg.asset(partitions_def=MONTHS.definition)
-            def days(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> int:
+            def days(context: dg.AssetExecutionContext, lakefs: LakeFSResource) -> dg.MaterializeResult:
                 table = lakefs.get_client().objects.get("weather", "main", MONTHS.path(context.partition_key))
-                return len(table.splitlines())
+                return dg.MaterializeResult(metadata={"days": len(table.splitlines())})
     """
 
     definition: PartitionsDefinition

@@ -68,9 +68,14 @@ def test_backfills(lakefs, lakefs_repository, monkeypatch, instance):
     assert "backfill abcd1234 is not known to this Dagster instance" in text
 
 
-def test_the_entry_page(run_page, monkeypatch, instance):
+def test_the_entry_page(run_page, monkeypatch, instance, commit_to_main):
     monkeypatch.setenv("DATA_ENVIRONMENT", "pr-17")
     names = run_page("dagster.md")
+    commit_to_main({"raw/2012-01.csv": b"1\n2\n"})
+    dg.materialize(
+        [names["raw"], names["days"]], selection=[names["days"]], partition_key="2012-01", instance=instance,
+        resources=names["defs"].resources,
+    )  # fmt: skip
     assert names["lakefs"].branch("main") == "env-pr-17"
     defs = dg.Definitions(
         assets=[names["raw"], names["days"]],
