@@ -158,12 +158,19 @@ class LakeFSImportOperator(LakeFSWaitingOperator):
         self.log.info("branch %r of %r has commit %s, %s", self.branch, self.repo, commit_id, dict(found))
         for location in self._locations():
             self.note_output(self.repo, self.branch, location.destination, commit_id)
-        if found.get("ingested_objects") == 0 and self.if_nothing != "succeed":
+        if self.if_nothing != "succeed" and self._found_nothing(client, commit_id, found):
             paths = ", ".join(repr(location.path) for location in self._locations())
             LakeFSCommitLink().push(context, client.links.commit(self.repo, commit_id))
             error = AirflowSkipException if self.if_nothing == "skip" else AirflowFailException
             raise error(f"the import found no objects at {paths}, and created commit {commit_id}; check the path")
         return self.record_commit(client, context, self.branch, commit_id)
+
+    def _found_nothing(self, client: LakeFSClient, commit_id: str, found: Mapping[str, Any]) -> bool:
+        """Return whether the import has no objects; of an earlier try's import, perhaps only the commit is known."""
+        if (count := found.get("ingested_objects")) is not None:
+            return bool(count == 0)
+        prefixes = [location.destination for location in self._locations()]
+        return all(client.objects.list(self.repo, commit_id, prefix=prefix).first() is None for prefix in prefixes)
 
     def failed(self, client: LakeFSClient, reason: str, found: Mapping[str, Any]) -> Exception:
         """Return an error after which the task may be retried, with another import."""

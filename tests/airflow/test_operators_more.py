@@ -481,8 +481,14 @@ def test_an_import_that_finds_nothing(
     if error is None:
         assert operator.execute(context) == importer.branches.get("lake", operator.branch).commit_id
     else:
-        with pytest.raises(error, match=r"found no objects at 'local://.*/empty/', and created commit"):
+        found_nothing = r"found no objects at 'local://.*/empty/', and created commit"
+        with pytest.raises(error, match=found_nothing):
             operator.execute(context)
+        # As if the worker had died before it knew, on an Airflow that does not keep the import's id.
+        retried = importing(source=f"local://{raw}/empty/", if_nothing=if_nothing)
+        with pytest.raises(error, match=found_nothing):
+            retried.execute(running(retried, run_id="r", max_tries=2, try_number=2))
+        assert messages(importer, operator).count("import") == 1
 
 
 @pytest.mark.parametrize("where", ["worker", "triggerer"])
