@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider.get_provider_info import AWS_CONNECTION_TYPE, CONN_FIELDS, CONNECTION_TYPE
-from lakefs_ops.config import Config, Retries, Timeouts, parse_bool
+from lakefs_ops.config import Config, Retries, Timeouts, has_credentials, parse_bool
 from lakefs_ops.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -56,8 +56,12 @@ def read_config(connection: Connection, extra: object) -> Config:
             ),
             **_integers(extra, pool_size="pool_size"),
             audit_key=extra.get("audit_secret_key") or None,
-            sources=dict.fromkeys(extra, "extra")
-            | {"audit_key": "extra audit_secret_key", "verify": f"extra {_verify_field(connection, extra)}"},
+            sources={
+                **dict.fromkeys(extra, "extra"),
+                **({"access_key_id": "login", "secret_access_key": "password"} if connection.login else {}),
+                "audit_key": "extra audit_secret_key",
+                "verify": f"extra {_verify_field(connection, extra)}",
+            },
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"connection {connection.conn_id!r}: {error}") from None
@@ -128,6 +132,10 @@ def _endpoint(connection: Connection, extra: Mapping[str, Any]) -> str:
     host, port, schema = connection.host, connection.port, connection.schema
     if not host:
         raise ConfigurationError("it has no host; enter the lakeFS endpoint, such as https://lakefs.example.com")
+    if has_credentials(host):
+        raise ConfigurationError(
+            "its host must not contain credentials; enter access key ID (login) and secret access key (password)"
+        )
     scheme, path = (schema, "") if schema in ("http", "https") else ("", schema or "")
     endpoint = host.rstrip("/")
     address = endpoint.partition("://")[2] or endpoint

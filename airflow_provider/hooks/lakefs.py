@@ -175,7 +175,7 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
             Whether the connection works, and one sentence with the server's version and user, or with the problem.
         """
         from lakefs_ops.client import LakeFSClient
-        from lakefs_ops.errors import LakeFSError, NotFound
+        from lakefs_ops.errors import ConfigurationError, LakeFSError, NotFound
 
         try:
             with LakeFSClient(config=_fail_fast(self.read_config())) as client:
@@ -190,6 +190,9 @@ class LakeFSHook(StorageOptions, LegacyMethods, BaseHook):
                 version = client.server.config().version_config
         except NotFound as error:
             return False, f"{error.endpoint} is not a lakeFS server: {error}; check the endpoint"
+        except ConfigurationError as error:
+            # The form tests a connection under a random id.
+            return False, str(error).replace(f"connection {self.lakefs_conn_id!r}:", "the connection is invalid:")
         except (LakeFSError, AirflowNotFoundException) as error:
             return False, str(error)
         return True, f"lakeFS {(version and version.version) or '(unknown version)'} at {endpoint}, as user {user.id!r}"

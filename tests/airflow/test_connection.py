@@ -180,6 +180,8 @@ def test_token_instead_of_keys() -> None:
             {"host": "https://x", "login": ""},
             "(password) without the access key ID (login)",
         ),
+        ({"host": "https://a:hush-hush@x"}, "its host must not contain credentials; enter access key ID (login) and"),
+        ({"host": "https://x", "password": "hush-hush\n"}, "secret_access_key (password) contains a control character"),
         ({"host": "https://x", "extra": {"client_key": __file__}}, "client_key needs client_certificate"),
         ({"host": "https://x", "extra": {"client_certificate": "/no/such.pem"}}, "extra client_certificate: the file"),
         ({"host": "https://x", "extra": {"proxy": "hush-hush"}}, "proxy (extra) must look like http://proxy"),

@@ -102,6 +102,14 @@ def test_no_trusted_tls(lakefs, connection: Callable[..., None], kind: str, extr
     assert text.endswith(f"check the certificate, verify (extra {field}), and the URL scheme")
 
 
+def test_an_invalid_connection_has_no_name_yet(connection: Callable[..., None]) -> None:
+    """The form tests it under a random id, which nobody knows."""
+    connection(extra={"read_timeout": "long"})
+    works, text = LakeFSHook().test_connection()
+    assert not works
+    assert text == "the connection is invalid: its extra read_timeout must be a number of seconds, got 'long'"
+
+
 def test_no_keys(connection: Callable[..., None]) -> None:
     connection(login="", password="")
     works, text = LakeFSHook().test_connection()
