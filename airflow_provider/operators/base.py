@@ -142,7 +142,7 @@ def _datasets(data: tuple[Data, ...]) -> list[Dataset]:
 
 
 @contextmanager
-def telling_missing_refs(client: LakeFSClient, repository: str, ref: str) -> Iterator[None]:
+def checking_ref(client: LakeFSClient, repository: str, ref: str) -> Iterator[None]:
     """Raise the error for a missing ref, which no retry can cure, instead of lakeFS's error for a missing object.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import XComArg
 
 from airflow_provider.links import LakeFSBranchLink, LakeFSObjectLink
-from airflow_provider.operators.base import LakeFSOperator, only_one_of, telling_missing_refs
+from airflow_provider.operators.base import LakeFSOperator, checking_ref, only_one_of
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field, keep_given
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class LakeFSGetObjectOperator(LakeFSOperator):
         from lakefs_ops.errors import InvalidArgument
 
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.ref, self.path))
-        with telling_missing_refs(client, self.repo, self.ref):
+        with checking_ref(client, self.repo, self.ref):
             stream = client.objects.open(self.repo, self.ref, self.path)
         self.note_input(self.repo, self.ref, self.path)
         with contextlib.closing(stream):
@@ -285,7 +285,7 @@ class LakeFSCopyObjectOperator(LakeFSOperator):
         """Copy the object and return the path of the copy."""
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.branch, self.path))
         source_ref = self.source_ref or self.branch
-        with telling_missing_refs(client, self.repo, source_ref):
+        with checking_ref(client, self.repo, source_ref):
             stats = client.objects.copy(
                 self.repo, self.branch, self.path, src_path=self.source_path, src_ref=source_ref
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider.links import LakeFSObjectLink
-from airflow_provider.operators.base import LakeFSOperator, only_one_of, telling_missing_refs
+from airflow_provider.operators.base import LakeFSOperator, checking_ref, only_one_of
 from airflow_provider.rendering import REQUIRED, as_rendered, check_field
 from lakefs_ops.errors import InvalidArgument
 
@@ -31,7 +31,9 @@ class LakeFSUploadFilesOperator(LakeFSOperator):
     """Upload a file, or all files of a directory, from the worker to a branch, uncommitted.
 
     Delivery: another try uploads what is missing: files of a directory that exist with the same content are skipped.
-    After an error, some files of a directory are uploaded and others not; all of them are uncommitted.
+    After an error, some files of a directory are uploaded and others not; all of them are uncommitted. Objects that the
+    directory does not have are kept, also those of an earlier try: if the directory may change between two tries, start
+    with `LakeFSDeleteObjectsOperator`.
 
     XCom: a mapping with ``objects``, the number of files; ``skipped``, how many of them existed with the same content;
     and ``bytes``, the number of bytes that were transferred.
@@ -102,7 +104,7 @@ class LakeFSDownloadFilesOperator(LakeFSOperator):
     Each file is written under another name, verified and renamed, so a file is always complete.
 
     Delivery: another try downloads what is missing: files that exist with the same content are skipped. After an error,
-    some files of a directory are new and others not.
+    some files of a directory are new and others not. Files of the directory that the prefix does not have are kept.
 
     XCom: a mapping with ``objects``, the number of objects; ``skipped``, how many of them existed with the same
     content; and ``bytes``, the number of bytes that were transferred.
@@ -151,7 +153,7 @@ class LakeFSDownloadFilesOperator(LakeFSOperator):
         where = self.path or self.prefix or ""
         LakeFSObjectLink().push(context, client.links.objects(self.repo, self.ref, where))
         if self.path is not None:
-            with telling_missing_refs(client, self.repo, self.ref):
+            with checking_ref(client, self.repo, self.ref):
                 stats = download_file(client, self.repo, self.ref, self.path, self.target)
             found = {"objects": 1, "skipped": 0, "bytes": stats.size_bytes or 0}
         else:
@@ -248,7 +250,7 @@ class LakeFSTransformOperator(LakeFSOperator):
             before, after = (Path(folder) / name for name in ("read", "written"))
             after.mkdir()
             read, written = before / Path(self.source_path).name, after / Path(path).name
-            with telling_missing_refs(client, self.repo, self.source_ref):
+            with checking_ref(client, self.repo, self.source_ref):
                 stats = download_file(client, self.repo, self.source_ref, self.source_path, read)
             self.log.info("downloaded %s bytes of %r at %r", stats.size_bytes, self.source_path, self.source_ref)
             if self.transform is not None:
