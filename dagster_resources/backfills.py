@@ -82,10 +82,10 @@ def backfill_id(instance: DagsterInstance, run: DagsterRun) -> str | None:
     return None
 
 
-def writers_in_backfill(
+def writers_elsewhere(
     instance: DagsterInstance, run: DagsterRun, asset: AssetKey, partitions: Iterable[str]
 ) -> list[DagsterRun]:
-    """Return the other runs of a run's backfill whose materializations of an asset are the newest.
+    """Return the other runs whose materializations of an asset are the newest; none of the run's re-executions.
 
     Args:
         instance: the Dagster instance.
@@ -93,8 +93,6 @@ def writers_in_backfill(
         asset: the asset.
         partitions: the partitions of the asset; empty if it has none.
     """
-    if (id_ := backfill_id(instance, run)) is None:
-        return []
     selection: AssetKey | AssetRecordsFilter = asset
     count = 1
     if wanted := set(partitions):
@@ -106,9 +104,10 @@ def writers_in_backfill(
     if not count:
         return []
     records = instance.fetch_materializations(selection, limit=count).records
-    found = instance.get_runs(RunsFilter(run_ids=list({record.run_id for record in records})))
     root = run.root_run_id or run.run_id
-    return [each for each in found if (each.root_run_id or each.run_id) != root and backfill_id(instance, each) == id_]
+    found = {record.run_id for record in records} - {run.run_id}
+    runs = instance.get_runs(RunsFilter(run_ids=list(found))) if found else []
+    return [each for each in runs if (each.root_run_id or each.run_id) != root]
 
 
 def partitions_of(context: OpExecutionContext) -> tuple[str, ...]:

@@ -292,6 +292,16 @@ class History:
             }
         )
 
+    def is_unpublished(self, asset: AssetKey, address: str) -> bool:
+        """Return whether an asset is written to a branch and not published.
+
+        Args:
+            asset: the asset.
+            address: the branch, as ``lakefs://repository/branch``.
+        """
+        used = {entry.step for entry in unpublished(self.records(address)) if entry.action in _WRITES}
+        return bool(self._writers(asset) & used)
+
     def untouched(self, keys: Iterable[AssetKey]) -> list[AssetKey]:
         """Return the assets whose steps used no branch of any repository.
 

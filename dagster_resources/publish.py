@@ -25,7 +25,7 @@ from dagster import (
 )
 from dagster._core.errors import DagsterInvalidPropertyError, DagsterRunNotFoundError
 
-from dagster_resources.backfills import backfill_id, backfill_key, partitions_of, writers_in_backfill
+from dagster_resources.backfills import backfill_id, backfill_key, partitions_of, writers_elsewhere
 from dagster_resources.history import (
     UNPUBLISHED,
     Action,
@@ -75,7 +75,7 @@ IN_ONE_RUN = (
     "execute that run again from failure, or, if it did not fail, materialize the assets, their checks and the publish"
     " asset in one run, as a backfill of a job does for each partition"
 )
-"""The advice if a backfill writes and publishes in different runs."""
+"""The advice if Dagster writes and publishes in different runs, as in some backfills."""
 
 _direct: WeakKeyDictionary[OpExecutionContext, str] = WeakKeyDictionary()
 """The ids of contexts without a run, those of `dagster.build_asset_context` and the like."""
@@ -196,7 +196,8 @@ class RunBranch:
         """Wait until other runs of the run's backfill have published what they wrote of an asset that the run reads.
 
         Dagster launches a run of a backfill as soon as what it depends on has materialized, so before its publication.
-        `LakeFSIOManager` calls this before it loads an input. For a run without a backfill, it does nothing.
+        `LakeFSIOManager` calls this before it loads an input. If another run has materialized the asset, and has not
+        published it, a run without a backfill reads the base as it is, and has a warning in its log.
 
         Args:
             asset: the asset that is to be read.
@@ -206,16 +207,25 @@ class RunBranch:
             Failure: another run of the backfill has written the asset, and has not published it, or only after this run
                 has started to read.
         """
-        writers = writers_in_backfill(self._op.instance, self._run, asset, partitions) if self._run else []
-        if not writers or self._run is None:
+        if self._run is None:
             return
-        pin = pinned(self._op.instance, self._run, self.repository, self.base, self._name)
+        instance, name = self._op.instance, asset.to_user_string()
+        writers = writers_elsewhere(instance, self._run, asset, partitions)
+        id_ = backfill_id(instance, self._run)
+        siblings = [each for each in writers if id_ is not None and backfill_id(instance, each) == id_]
+        for writer in self._unpublished_runs(asset, [each for each in writers if each not in siblings]):
+            self._op.log.warning(
+                f"run {writer.run_id} has written {name!r}, and has not published it: this run reads {name!r} as it is"
+                f" on {self.base!r}; let what is downstream depend on the publish asset"
+            )
+        if not siblings:
+            return
+        pin = pinned(instance, self._run, self.repository, self.base, self._name)
         started = pin is not None or self._exists()
-        for writer in writers:
+        for writer in siblings:
             branch = self._branch_of(writer)
-            address = f"lakefs://{self.repository}/{branch}"
-            merge = published_by(self._op.instance, writer, address, self._op.log.info)
-            what = f"run {writer.run_id} of the same backfill has written {asset.to_user_string()!r}"
+            merge = published_by(instance, writer, f"lakefs://{self.repository}/{branch}", self._op.log.info)
+            what = f"run {writer.run_id} of the same backfill has written {name!r}"
             if merge is None:
                 raise Failure(
                     f"{what}, which this run reads, and has not published it; {IN_ONE_RUN}; then execute this run"
@@ -228,6 +238,16 @@ class RunBranch:
                     f"{what}, and has published it after this run started to read {self.base!r}; launch this run again",
                     allow_retries=False,
                 )
+
+    def _unpublished_runs(self, asset: AssetKey, runs: list[DagsterRun]) -> Iterator[DagsterRun]:
+        """Yield the runs that wrote an asset to their branch, and did not publish it."""
+        present = {each.id for each in self.client.branches.list(self.repository, prefix=RUN_PREFIX)} if runs else ()
+        for run in runs:
+            branch = self._branch_of(run)
+            if branch in present:
+                with suppress(DagsterRunNotFoundError):  # its root run was deleted
+                    if History(self._op.instance, run).is_unpublished(asset, f"lakefs://{self.repository}/{branch}"):
+                        yield run
 
     def commit(self, message: str, *, metadata: Mapping[str, str] | None = None) -> str:
         """Commit the uncommitted changes, and return the commit's id.
@@ -517,8 +537,8 @@ class RunBranch:
     def _base_of(self, ref: str) -> str:
         return self.client.refs.merge_base(self.repository, ref, self.base).base_commit_id
 
-    def _exists(self, branch: str | None = None) -> bool:
-        return head_of(self.client, self.repository, branch or self._name) is not None
+    def _exists(self) -> bool:
+        return head_of(self.client, self.repository, self._name) is not None
 
     def _start(self) -> str:
         """Return the ref to create the branch from: what the run has read until now."""
@@ -652,20 +672,20 @@ class RunBranch:
             )
         for asset, writer in self._elsewhere():
             return (
-                f"run {writer.run_id} of the same backfill has written {asset.to_user_string()!r}, which is only on"
-                f" branch {self._branch_of(writer)!r}; {IN_ONE_RUN}"
+                f"run {writer.run_id} has written {asset.to_user_string()!r}, which is only on branch"
+                f" {self._branch_of(writer)!r}; {IN_ONE_RUN}"
             )
         return "materialize the assets and their checks in the same run"
 
     def _elsewhere(self) -> Iterator[tuple[AssetKey, DagsterRun]]:
-        """Yield assets that the step depends on, and the runs of its backfill that wrote and did not publish them."""
+        """Yield assets that the step depends on, and the runs that wrote and did not publish them."""
         if self._run is None or not self._op.has_assets_def:
             return
         partitions = partitions_of(self._op) if self._op.has_partition_key or self._op.has_partition_key_range else ()
         for asset in sorted(self._op.assets_def.dependency_keys):
-            for writer in writers_in_backfill(self._op.instance, self._run, asset, partitions):
-                if self._exists(self._branch_of(writer)):
-                    yield asset, writer
+            writers = writers_elsewhere(self._op.instance, self._run, asset, partitions)
+            for writer in self._unpublished_runs(asset, writers):
+                yield asset, writer
 
     def _published_before(self, records: list[Record], if_nothing: IfNothing) -> str:
         """Return the merge commit of an earlier attempt that deleted the branch."""

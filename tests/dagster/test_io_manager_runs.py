@@ -462,13 +462,38 @@ def test_a_run_of_a_backfill_does_not_read_what_another_one_has_not_published(ba
     assert backfill.run(backfill.total).success
 
 
-def test_a_publication_alone_in_its_backfill_names_the_run_that_wrote(backfill, sentence):
+@pytest.mark.parametrize("id_", ["some-id", "another-id"])
+def test_a_publication_alone_names_the_run_that_wrote(backfill, sentence, id_):
     on_main = backfill.publication(name="on_main", deps=[backfill.daily])
     writer = backfill.run(backfill.daily, key="monday")
-    refused = sentence(backfill.run(on_main, key="monday"))
-    assert f"run {writer.run_id} of the same backfill has written 'daily', which is only on branch" in refused
+    refused = sentence(backfill.run(on_main, key="monday", id_=id_))
+    assert f"run {writer.run_id} has written 'daily', which is only on branch 'dagster-{writer.run_id}'" in refused
     assert "the publish asset in one run, as a backfill of a job does" in refused
-    assert "of the same backfill" not in sentence(backfill.run(on_main, key="tuesday"))
+    nothing = sentence(backfill.run(on_main, key="tuesday"))
+    assert nothing.endswith("; materialize the assets and their checks in the same run")
+
+
+def test_a_run_that_reads_what_another_one_has_not_published_has_a_warning(io_run, resource, instance, backfill):
+    @dg.asset
+    def words() -> bytes:
+        return b"old"
+
+    @dg.asset
+    def more(words: bytes) -> None:
+        assert words == b"old"
+
+    def warnings():
+        run = io_run(words, more, selection=[more])
+        assert run.success
+        logged = instance.all_logs(run.run_id)
+        return [entry.message for entry in logged if "has not published it: this run reads 'words'" in entry.message]
+
+    on_main = backfill.publication(name="on_main", deps=[words])
+    assert io_run(words, on_main, resources={"lakefs": resource}).success
+    assert not warnings()
+    unpublished = io_run(words)
+    (warning,) = warnings()
+    assert f"run {unpublished.run_id} has written 'words'" in warning
 
 
 def test_a_run_of_a_backfill_that_reads_an_older_snapshot_is_launched_again(backfill, io_run, sentence):
