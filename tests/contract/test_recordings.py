@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,31 @@ def parameters():
         yield pytest.param(scenario, id=name_of(file))
 
 
+def mostly_waits(scenario) -> bool:
+    """Whether a scenario has pauses or imports, which all take at least half a second."""
+    if scenario["name"] == "import_cancel" or scenario.get("server") == "fresh":
+        return False  # the import must not end before it is canceled; a fresh server is for one scenario
+    steps = scenario["steps"]
+    return "external_files" in scenario or any("pause" in step or step.get("hook_seen") == [] for step in steps)
+
+
+@pytest.fixture(scope="module")
+def waiting(replayer, request, imports):
+    """The differences of the scenarios that mostly wait; they are replayed at the same time, on their own server."""
+    own = [item for item in request.session.items if getattr(item, "function", None) is test_recording]
+    with LocalLakeFS(allow_import=[imports]) as server, ThreadPoolExecutor(8) as pool:
+        yield {
+            scenario["name"]: pool.submit(replay_against, replayer, server, scenario, imports)
+            for scenario in (item.callspec.params["scenario"] for item in own)
+            if mostly_waits(scenario)
+        }
+
+
 @pytest.mark.parametrize("scenario", list(parameters()))
 def test_recording(scenario, replayer, request, imports):
-    if scenario.get("server") == "fresh":
+    if mostly_waits(scenario):
+        differences = request.getfixturevalue("waiting")[scenario["name"]].result()
+    elif scenario.get("server") == "fresh":
         with LocalLakeFS(installed=False) as fresh:
             differences = replay_against(replayer, fresh, scenario)
     else:
