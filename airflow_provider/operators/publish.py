@@ -278,7 +278,9 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
         from airflow_provider.assets.events import record_commit
         from airflow_provider.step import commit_metadata
         from lakefs_ops.errors import MergeConflict
+        from lakefs_ops.flows.backfill import BackfillClosed
         from lakefs_ops.flows.checks import SUMMARY_KEY, summary
+        from lakefs_ops.flows.publish import NotAudited
 
         sealed = self._sealed(context)
         compare = pull(context, self.commit, LakeFSCompareLink().xcom_key)
@@ -312,6 +314,8 @@ class LakeFSPublishRunOperator(LakeFSRunOperator):
                 f" write its data again, on the present state, delete the branch, and clear {self.open!r} with all"
                 " tasks after it"
             ) from conflict
+        except (NotAudited, BackfillClosed) as error:  # The next try would meet it again.
+            raise AirflowFailException(str(error)) from error
         if self.backfill is not None:
             # The destination is unchanged until the backfill is finished, and so are the assets.
             self.into, self.outlets = run.into, []

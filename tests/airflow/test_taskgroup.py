@@ -780,6 +780,7 @@ def test_an_approval_counts_only_for_the_commit_that_was_shown(lab: Lab, mocker:
     lab.upload(BRANCH, late="1")
     assert run.resume("g.approval", answer("Approve")) == "failed"
     assert "has uncommitted changes since the audit" in run.errors()["g.publish"]
+    assert run.tis["g.publish"].try_number == 1  # of three
     for task_id in ("g.commit", "g.audits.check", "g.publish", "g.close"):
         run.clear(task_id, downstream=False)
     assert run.execute() == "failed"
