@@ -241,7 +241,10 @@ class RunBranch:
 
     def _unpublished_runs(self, asset: AssetKey, runs: list[DagsterRun]) -> Iterator[DagsterRun]:
         """Yield the runs that wrote an asset to their branch, and did not publish it."""
-        present = {each.id for each in self.client.branches.list(self.repository, prefix=RUN_PREFIX)} if runs else ()
+        present: set[str] = set()
+        if runs:
+            with suppress(errors.PermissionDenied):  # a run that may not list branches has no warning
+                present = {each.id for each in self.client.branches.list(self.repository, prefix=RUN_PREFIX)}
         for run in runs:
             branch = self._branch_of(run)
             if branch in present:

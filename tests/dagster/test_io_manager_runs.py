@@ -473,7 +473,9 @@ def test_a_publication_alone_names_the_run_that_wrote(backfill, sentence, id_):
     assert nothing.endswith("; materialize the assets and their checks in the same run")
 
 
-def test_a_run_that_reads_what_another_one_has_not_published_has_a_warning(io_run, resource, instance, backfill):
+def test_a_run_that_reads_what_another_one_has_not_published_has_a_warning(
+    io_run, resource, instance, backfill, lakefs
+):
     @dg.asset
     def words() -> bytes:
         return b"old"
@@ -494,6 +496,8 @@ def test_a_run_that_reads_what_another_one_has_not_published_has_a_warning(io_ru
     unpublished = io_run(words)
     (warning,) = warnings()
     assert f"run {unpublished.run_id} has written 'words'" in warning
+    lakefs.faults.add(Fault("listBranches", status=403))
+    assert not warnings()
 
 
 def test_a_run_of_a_backfill_that_reads_an_older_snapshot_is_launched_again(backfill, io_run, sentence):
