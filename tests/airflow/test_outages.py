@@ -22,7 +22,8 @@ from lakefs_ops.flows.waiting import Pace, PollLoop
 from lakefs_ops.local import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from lakefs_ops.local.faults import Fault
 
-MODES = {"poke": {}, "reschedule": {"mode": "reschedule"}, "deferrable": {"deferrable": True}}
+# A rescheduled task is due at once; otherwise, `dag.test()` sleeps for a second before each of its polls.
+MODES = {"poke": {}, "reschedule": {"mode": "reschedule", "poke_interval": 0.001}, "deferrable": {"deferrable": True}}
 ROTATED = "a-secret-that-is-newer-than-the-one-before"
 
 
