@@ -37,7 +37,7 @@ test-live: install  ## a real Airflow and a real Dagster, each with all its proc
 	$(BIN)/python -m pytest -m live tests/live
 
 test-airflow: $(OLDER)/.installed  ## the tests of the Airflow provider on another Airflow: AIRFLOW=3.1 or 3.2
-	$(OLDER)/bin/python -m pytest $(XDIST) tests/airflow tests/examples/test_airflow_example.py
+	$(OLDER)/bin/python -m pytest $(XDIST) tests/examples/test_airflow_example.py tests/airflow
 
 conservation: install  ## random programs, faults and kills, for hours: SEEDS=2000 for each test
 	LAKEFS_OPS_SEEDS=$(SEEDS) LAKEFS_OPS_ROUNDS=500 LAKEFS_OPS_PARTITIONS=200 LAKEFS_OPS_FUZZ=10000 \
