@@ -284,6 +284,8 @@ class LakeFSTransformOperator(LakeFSOperator):
         with process:
             self._process = process
             try:
+                if self._killed:  # before the command was started
+                    self._signal(signal.SIGTERM)
                 for line in process.stdout or ():
                     text = line.decode(errors="replace")
                     self.log.info("%s", text.rstrip())

@@ -314,9 +314,10 @@ def test_a_command_ends_with_its_task(
 ) -> None:
     """A command that ends as if it had succeeded when it is killed, or that ignores the signal, uploads nothing."""
     trap, pid = "exit 0" if how == "is killed" else "", tmp_path / "pid"
+    script = f'trap "{trap}" TERM; cp "$0" "$1"; sleep 60 & echo $! > {pid}; sleep 1; kill -ALRM $PPID; wait; sleep 60'
     operator = LakeFSTransformOperator(
         task_id="t", repo=repo, source_ref="dev", source_path="a.txt", branch="dev", path="b.txt",
-        command=["sh", "-c", f'trap "{trap}" TERM; cp "$0" "$1"; sleep 60 & echo $! > {pid}; wait; sleep 60'],
+        command=["sh", "-c", script],
     )  # fmt: skip
 
     def interrupt(*_: object) -> None:
@@ -325,12 +326,11 @@ def test_a_command_ends_with_its_task(
         operator.on_kill()  # Airflow calls it in the handler of SIGTERM, and lets the task go on.
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 1)
     started = time.monotonic()
     with pytest.raises((AirflowTaskTimeout, RuntimeError)) as caught:
         operator.execute(running(operator))
     signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 50
     assert how == "times out" or "the task was killed during the transformation" in str(caught.value)
     with pytest.raises(ProcessLookupError):
         _wait_for_end(int(pid.read_text()))
