@@ -246,7 +246,7 @@ def test_skipped_write_tasks_and_audits(lab: Lab) -> None:
 
 @pytest.mark.parametrize("wrong", ["", "f2"])
 def test_write_tasks_and_audits_in_mapped_groups(lab: Lab, wrong: str) -> None:
-    with DAG("mapped", schedule=None) as dag, lab.group() as run:
+    with DAG("mapped_groups", schedule=None) as dag, lab.group() as run:
 
         @task_group
         def station(branch: str, path: str) -> None:
