@@ -44,7 +44,7 @@ class SharedPolls:
         atexit.register(client.close)
         self.config = config
         self._poller = BranchPoller(client)
-        self._responded = -math.inf
+        self._responded, self._reachable = -math.inf, True
         self._threads = 0
         self._waits: list[_Wait] = []
         self._changed = threading.Condition()
@@ -113,7 +113,8 @@ class SharedPolls:
     def _check_responses(self, due: float) -> None:
         from lakefs_ops.errors import TimedOut
 
-        if time.monotonic() - max(due, self._responded) > QUEUE_TIMEOUT:
+        # Without a failed poll, the process itself may have been stopped, with its machine for example.
+        if not self._reachable and time.monotonic() - max(due, self._responded) > QUEUE_TIMEOUT:
             endpoint = self.config.endpoint
             raise TimedOut(
                 f"no poll was sent, because {CONCURRENT_POLLS} polls of {endpoint} have been waiting for a response for"
@@ -129,10 +130,11 @@ class SharedPolls:
         try:
             verdict = self._poller.poll(condition)
         except LakeFSError as error:
-            if not isinstance(error, TransportError):
+            self._reachable = not isinstance(error, TransportError)
+            if self._reachable:
                 self._responded = time.monotonic()
             raise
-        self._responded = time.monotonic()
+        self._responded, self._reachable = time.monotonic(), True
         return verdict
 
 

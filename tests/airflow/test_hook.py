@@ -177,6 +177,12 @@ def test_polls_share_one_client_with_short_timeouts(lakefs_repository: str) -> N
     assert config.retries.count == 0
 
 
+@pytest.mark.usefixtures("connection")
+def test_a_poll_is_sent_although_the_process_was_stopped_when_it_was_due(lakefs_repository: str) -> None:
+    condition = NewCommit(repository=lakefs_repository, branch="main")
+    assert asyncio.run(LakeFSHook().drive(poll_loop(condition), after=-60)).state == "waiting"
+
+
 def test_a_failed_poll_raises_the_error(connect: Callable[..., None]) -> None:
     connect(host=NOWHERE, login="AKIA", password="hush-hush")
     with pytest.raises(LakeFSError, match="nothing listening"):
