@@ -131,7 +131,7 @@ class RunBranch:
         self._run, self._step_key = _run_and_step(self._op)
         self._root = (self._run.root_run_id or self._run.run_id) if self._run else self._direct_id()
         self._suffix = "" if base == "main" else f"-{base}"
-        self._name = f"{RUN_PREFIX}{self._root}{self._suffix}"
+        self._name = self._branch_name(self._root)
         self._address = f"lakefs://{repository}/{self._name}"
         self._metadata = run_metadata(self._run, webserver_url=webserver_url) if self._run else {}
         self._changes: dict[str, Contents] = {}
@@ -530,9 +530,13 @@ class RunBranch:
 
     # the branch -------------------------------------------------------------------------------------------------------
 
+    def _branch_name(self, root: str) -> str:
+        """Return the name of the branch that a run and its re-executions share, by the id of the first of them."""
+        return f"{RUN_PREFIX}{root}{self._suffix}"
+
     def _branch_of(self, run: DagsterRun) -> str:
         """Return the name of the branch of a run."""
-        return f"{RUN_PREFIX}{run.root_run_id or run.run_id}{self._suffix}"
+        return self._branch_name(run.root_run_id or run.run_id)
 
     def _head(self) -> str:
         return self.client.branches.get(self.repository, self._name).commit_id
